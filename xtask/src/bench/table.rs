@@ -1,0 +1,108 @@
+//! What was measured beside what was aimed for.
+
+use std::time::Duration;
+
+use crate::failure::{Failure, Outcome};
+
+/// The result of a benchmark, a line a figure.
+#[derive(Default)]
+pub(crate) struct Table {
+    rows: Vec<Row>,
+}
+
+struct Row {
+    what: String,
+    measured: String,
+    target: String,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Miss,
+    /// For the reader; there is no target.
+    Information,
+}
+
+impl Table {
+    /// A ratio that must not be above `most`.
+    pub(crate) fn ratio(&mut self, what: &str, ours: Duration, floor: Duration, most: f64) {
+        let ratio = ratio(ours, floor);
+        let measured = format!("{ratio:.2}x ({} / {})", short(ours), short(floor));
+        self.row(what, measured, format!("at most {most}x"), judge(ratio <= most));
+    }
+
+    pub(crate) fn ratio_for_information(&mut self, what: &str, ours: Duration, floor: Duration) {
+        let measured = format!("{:.2}x ({} / {})", ratio(ours, floor), short(ours), short(floor));
+        self.row(what, measured, String::new(), Verdict::Information);
+    }
+
+    pub(crate) fn at_most_ms(&mut self, what: &str, measured: Duration, most: f64) {
+        let millis = measured.as_secs_f64() * 1e3;
+        self.row(what, format!("{millis:.2} ms"), format!("under {most} ms"), judge(millis < most));
+    }
+
+    /// The spread of what one rule costs at different sizes.
+    pub(crate) fn linear(&mut self, what: &str, nanos_a_rule: &[f64], most: f64) {
+        let highest = nanos_a_rule.iter().copied().fold(f64::MIN, f64::max);
+        let lowest = nanos_a_rule.iter().copied().fold(f64::MAX, f64::min);
+        let spread = highest / lowest;
+        let each: Vec<String> = nanos_a_rule.iter().map(|nanos| format!("{nanos:.0}")).collect();
+        let measured = format!("{spread:.2}x ({} ns)", each.join(", "));
+        // A spread that is not a number (no time was measured) is a miss.
+        self.row(what, measured, format!("at most {most}x"), judge(lowest > 0.0 && spread <= most));
+    }
+
+    pub(crate) fn memory(&mut self, what: &str, peak: u64, file: u64, most: f64) {
+        let ratio = peak as f64 / file as f64;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let measured = format!("{ratio:.2}x ({:.1} / {:.1} MiB)", mib(peak), mib(file));
+        self.row(what, measured, format!("at most {most}x"), judge(peak > 0 && ratio <= most));
+    }
+
+    pub(crate) fn count(&mut self, what: &str, measured: u64, most: u64) {
+        self.row(
+            what,
+            measured.to_string(),
+            format!("at most {most}"),
+            judge(measured > 0 && measured <= most),
+        );
+    }
+
+    fn row(&mut self, what: &str, measured: String, target: String, verdict: Verdict) {
+        self.rows.push(Row { what: what.to_owned(), measured, target, verdict });
+    }
+
+    pub(crate) fn print(&self) {
+        println!("\n{:<72} {:<32} {:<15} ", "what", "measured", "target");
+        for row in &self.rows {
+            let verdict = match row.verdict {
+                Verdict::Pass => "pass",
+                Verdict::Miss => "MISS",
+                Verdict::Information => "",
+            };
+            println!("{:<72} {:<32} {:<15} {verdict}", row.what, row.measured, row.target);
+        }
+        println!();
+    }
+
+    /// Fails if any target was missed.
+    pub(crate) fn verdict(&self) -> Outcome {
+        let missed = self.rows.iter().filter(|row| row.verdict == Verdict::Miss).count();
+        if missed == 0 { Ok(()) } else { Err(Failure::new(format!("{missed} of the targets missed"))) }
+    }
+}
+
+fn judge(holds: bool) -> Verdict {
+    if holds { Verdict::Pass } else { Verdict::Miss }
+}
+
+fn ratio(ours: Duration, floor: Duration) -> f64 {
+    ours.as_secs_f64() / floor.as_secs_f64()
+}
+
+fn short(duration: Duration) -> String {
+    let micros = duration.as_secs_f64() * 1e6;
+    if micros < 1000.0 { format!("{micros:.0} us") } else { format!("{:.2} ms", micros / 1e3) }
+}

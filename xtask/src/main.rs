@@ -1,0 +1,70 @@
+//! Developer commands, run as `cargo xtask COMMAND`.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`setup`] | installs the programs that tests compare ours with |
+//! | [`quickstart`] | the main job, on real files, command by command |
+//! | [`test_suite`] | everything that is tested, summed up in one line |
+//! | [`fuzz`] | each fuzz target for a bounded time |
+//! | [`bench`] | speed and memory as ratios to the unavoidable work |
+
+mod bench;
+mod checkout;
+mod failure;
+mod fuzz;
+mod measure;
+mod quickstart;
+mod scratch;
+mod setup;
+mod test_suite;
+
+use std::process::ExitCode;
+
+use failure::{Failure, Outcome};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  setup                       install what the tests need (Debian 12; needs root only if something is missing)
+  quickstart [--keep]         make keys, sign and apply a policy, rotate, revoke, see an old bundle refused
+  test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 10, 0 skips)
+  fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
+  bench [--quick]             speed and memory against the cost of the unavoidable work
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Outcome {
+    match words {
+        [] | ["help" | "--help" | "-h", ..] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        ["setup"] => setup::run(),
+        ["quickstart"] => quickstart::run(scratch::Keep::No),
+        ["quickstart", "--keep"] => quickstart::run(scratch::Keep::Yes),
+        ["test"] => test_suite::run(10),
+        ["test", "--fuzz-seconds", seconds] => test_suite::run(whole_number(seconds)?),
+        ["fuzz"] => fuzz::run(60, None),
+        ["fuzz", "--seconds", seconds] => fuzz::run(whole_number(seconds)?, None),
+        ["fuzz", "--seconds", seconds, target] => fuzz::run(whole_number(seconds)?, Some(target)),
+        ["fuzz", target] => fuzz::run(60, Some(target)),
+        ["bench"] => bench::run(bench::Effort::Full),
+        ["bench", "--quick"] => bench::run(bench::Effort::Quick),
+        _ => Err(Failure::usage(format!("unknown command: {}\n\n{USAGE}", words.join(" ")))),
+    }
+}
+
+fn whole_number(text: &str) -> Result<u64, Failure> {
+    text.parse().map_err(|_| Failure::usage(format!("{text} is not a whole number of seconds")))
+}

@@ -1,0 +1,200 @@
+//! The main job from a clean machine to a refused rollback: `cargo xtask quickstart`.
+//!
+//! Every command is printed before it runs and must end as it says; the host is a private directory.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::checkout::{self, Profile};
+use crate::failure::{Failure, Outcome};
+use crate::scratch::{Keep, Scratch};
+
+const POLICY: &str = "examples/policies/web-server.conf";
+const INCIDENT_POLICY: &str = "examples/policies/web-server-incident.conf";
+
+/// How a command must end.
+#[derive(Clone, Copy)]
+enum Expect {
+    /// Exit 0.
+    Done,
+    /// Exit 1, and standard error says this.
+    Refused(&'static str),
+    /// Exit 1 and a report on standard output that says this: a host that needs a look.
+    Degraded(&'static str),
+}
+
+/// Runs all of it; fails at the first command that does not end as expected.
+pub(crate) fn run(keep: Keep) -> Outcome {
+    checkout::build(Profile::Debug, &["--quiet", "--package", "aegisbpf"])?;
+    let scratch = Scratch::new("aegis-quickstart", keep)?;
+    let tour = Tour {
+        program: checkout::built(Profile::Debug, "aegisbpf"),
+        directory: scratch.path().to_path_buf(),
+    };
+    for (name, source) in [("policy.conf", POLICY), ("policy-incident.conf", INCIDENT_POLICY)] {
+        let bytes = std::fs::read(checkout::root().join(source))
+            .map_err(Failure::of(format_args!("read {source}")))?;
+        scratch.write(name, &bytes)?;
+    }
+    println!("A host is played by the directory {}/host.", tour.directory.display());
+    tour.all()?;
+    println!("\nEverything ended as it should. More: docs/runbooks/policy-signing-keys.md");
+    Ok(())
+}
+
+struct Tour {
+    program: PathBuf,
+    directory: PathBuf,
+}
+
+impl Tour {
+    fn all(&self) -> Outcome {
+        say("1. A key pair, made where policies are signed. The host gets the public half only.");
+        self.signer("keys generate --out signer --name 2026-spring", Expect::Done)?;
+        self.host("keys add signer/2026-spring.pub", Expect::Done)?;
+
+        say("2. A policy: checked, signed as version 1, verified, put in force.");
+        self.host("policy lint policy.conf", Expect::Done)?;
+        self.host(
+            "policy sign policy.conf -o v1.signed --policy-version 1 --expires 90d --key signer/2026-spring.key",
+            Expect::Done,
+        )?;
+        self.host("policy verify v1.signed", Expect::Done)?;
+        self.host("policy apply v1.signed --require-signature", Expect::Done)?;
+
+        say("3. What is not signed, or was changed by one letter, is refused.");
+        self.host("policy apply policy.conf --require-signature", Expect::Refused("not signed"))?;
+        self.change_one_letter("v1.signed", "v1-changed.signed")?;
+        self.host(
+            "policy apply v1-changed.signed --require-signature",
+            Expect::Refused("error: cannot apply"),
+        )?;
+
+        say("4. Rotation: a new key is trusted beside the old one, and the next policy is signed with it.");
+        self.signer("keys generate --out signer --name 2026-summer", Expect::Done)?;
+        self.host("keys add signer/2026-summer.pub", Expect::Done)?;
+        self.host("policy diff policy.conf policy-incident.conf", Expect::Done)?;
+        self.host(
+            "policy sign policy-incident.conf -o v2.signed --policy-version auto --expires 90d --key signer/2026-summer.key",
+            Expect::Done,
+        )?;
+        self.host("policy apply v2.signed --require-signature", Expect::Done)?;
+        self.host("policy explain policy-incident.conf 203.0.113.67:443", Expect::Done)?;
+
+        say("5. An old bundle does not come back, however well it is signed.");
+        self.host("policy apply v1.signed --require-signature", Expect::Refused("older than 2"))?;
+
+        say("6. The old key is stolen: it is revoked, and nothing that it signs is believed again.");
+        let old = self.key_id("signer/2026-spring.pub")?;
+        self.host(&format!("keys revoke {old} --reason stolen-laptop"), Expect::Done)?;
+        self.host("keys add signer/2026-spring.pub", Expect::Refused("revoked"))?;
+        self.signer(
+            "policy sign policy.conf -o v3-thief.signed --policy-version 3 --expires 90d --key signer/2026-spring.key",
+            Expect::Done,
+        )?;
+        self.host("policy apply v3-thief.signed --require-signature", Expect::Refused("revoked"))?;
+        self.host("keys list", Expect::Done)?;
+
+        say(
+            "7. Health says what needs a look. Exit 1 means degraded: until the kernel backend exists, nothing is enforced.",
+        );
+        self.host("policy counter show", Expect::Done)?;
+        self.host("health", Expect::Degraded("enforce"))?;
+
+        say("8. The log has every one of these decisions, and any later change to it is found.");
+        self.host("audit verify", Expect::Done)?;
+        self.host("audit query --outcome refused", Expect::Done)?;
+        Ok(())
+    }
+
+    /// Runs a command that concerns the host: `--root` puts every path of it below the directory.
+    fn host(&self, arguments: &str, expect: Expect) -> Outcome {
+        self.run(&format!("--root host {arguments}"), expect)
+    }
+
+    /// Runs a command of the machine on which policies are signed.
+    fn signer(&self, arguments: &str, expect: Expect) -> Outcome {
+        self.run(arguments, expect)
+    }
+
+    fn run(&self, arguments: &str, expect: Expect) -> Outcome {
+        println!("\n$ aegisbpf {arguments}");
+        let output = self
+            .command(arguments)
+            .output()
+            .map_err(Failure::of(format_args!("run {}", self.program.display())))?;
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        for line in stdout.lines().chain(stderr.lines()) {
+            println!("  {line}");
+        }
+        let code = output.status.code();
+        let (wanted, text, says) = match expect {
+            Expect::Done => (0, &stdout, ""),
+            Expect::Refused(says) => (1, &stderr, says),
+            Expect::Degraded(says) => (1, &stdout, says),
+        };
+        if wanted == 1 {
+            println!("  (exit {})", code.map_or_else(|| "by a signal".to_owned(), |code| code.to_string()));
+        }
+        if code != Some(wanted) {
+            return Err(Failure::new(format!(
+                "`aegisbpf {arguments}` should have ended with exit code {wanted}"
+            )));
+        }
+        if !text.contains(says) {
+            return Err(Failure::new(format!("`aegisbpf {arguments}` should have said: {says}")));
+        }
+        Ok(())
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments.split(' ')).current_dir(&self.directory).stdin(Stdio::null());
+        // The variables of the caller's own host must not lead out of the directory.
+        for variable in [
+            "AEGIS_CONFIG_DIR",
+            "AEGIS_KEYS_DIR",
+            "AEGIS_STATE_DIR",
+            "AEGIS_VERSION_COUNTER_PATH",
+            "AEGIS_ROOT",
+        ] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// The id of a key as the host lists it.
+    fn key_id(&self, public_key: &str) -> Outcome<String> {
+        let name = Path::new(public_key).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let output = self
+            .command("--root host keys list --json")
+            .output()
+            .map_err(Failure::of(format_args!("run {}", self.program.display())))?;
+        let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+        // One key an object, its id before its name: the last id before the name is the one.
+        let before = listing.split_once(&format!("\"{name}\"")).map_or("", |(before, _)| before);
+        let id = before
+            .rsplit_once("\"id\": \"")
+            .and_then(|(_, rest)| rest.get(..64))
+            .ok_or_else(|| Failure::new(format!("`keys list --json` does not list {name}:\n{listing}")))?;
+        Ok(id.to_owned())
+    }
+
+    /// Copies a bundle with one letter of its last line changed.
+    fn change_one_letter(&self, from: &str, to: &str) -> Outcome {
+        let mut bytes =
+            std::fs::read(self.directory.join(from)).map_err(Failure::of(format_args!("read {from}")))?;
+        let last = bytes
+            .iter_mut()
+            .rev()
+            .find(|byte| byte.is_ascii_lowercase())
+            .ok_or_else(|| Failure::new(format!("{from} has no letter")))?;
+        *last = if *last == b'x' { b'y' } else { b'x' };
+        std::fs::write(self.directory.join(to), bytes).map_err(Failure::of(format_args!("write {to}")))
+    }
+}
+
+fn say(text: &str) {
+    println!("\n== {text}");
+}
