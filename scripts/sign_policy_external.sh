@@ -107,7 +107,7 @@ as_file() {
 aegisbpf=$(find_aegisbpf) || exit
 
 exec "$aegisbpf" policy sign "$(as_file "$policy")" \
-    --output "$(as_file "$output")" \
+    --out "$(as_file "$output")" \
     --public-key "$(as_file "$public_key")" \
     --sign-command="$sign_command" \
     --policy-version "${policy_version:-auto}" \

@@ -2,8 +2,13 @@
 
 use std::process::ExitCode;
 
+use aegis_policy::{Limits, parse};
+
 fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1) else { return ExitCode::from(2) };
     let Ok(bytes) = std::fs::read(path) else { return ExitCode::FAILURE };
-    ExitCode::SUCCESS
+    match parse(&bytes, &Limits::default()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }

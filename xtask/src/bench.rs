@@ -115,7 +115,7 @@ impl Bench {
             "policy",
             "sign",
             &policy.display().to_string(),
-            "--output",
+            "--out",
             &bundle.display().to_string(),
             "--policy-version",
             &version.to_string(),

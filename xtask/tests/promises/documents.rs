@@ -1,0 +1,85 @@
+//! Every command line of the runbooks and guides is run, in order, on a machine of its own.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use super::document::{Machine, steps};
+use super::program;
+
+const DOCUMENTS: &[&str] = &[
+    "docs/guides/audit-log.md",
+    "docs/guides/migrate-from-format-1.md",
+    "docs/guides/sign-with-kms-or-hsm.md",
+    "docs/runbooks/policy-signing-keys.md",
+];
+
+#[test]
+fn every_document_with_commands_is_on_the_list() {
+    let mut found = BTreeSet::new();
+    for folder in ["docs/runbooks", "docs/guides"] {
+        for entry in std::fs::read_dir(program::root().join(folder)).unwrap() {
+            found.insert(format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap()));
+        }
+    }
+    assert_eq!(found, DOCUMENTS.iter().map(|&name| name.to_owned()).collect());
+}
+
+#[test]
+fn the_signing_key_runbook_works_line_by_line() {
+    run("docs/runbooks/policy-signing-keys.md");
+}
+
+#[test]
+fn the_kms_and_hsm_guide_works_line_by_line() {
+    run("docs/guides/sign-with-kms-or-hsm.md");
+}
+
+#[test]
+fn the_audit_log_guide_works_line_by_line() {
+    run("docs/guides/audit-log.md");
+}
+
+#[test]
+fn the_format_1_guide_works_line_by_line() {
+    run("docs/guides/migrate-from-format-1.md");
+}
+
+/// `aegisbpf WORD WORD` in running text must be a command too.
+#[test]
+fn every_command_named_in_a_text_exists() {
+    let mut texts: Vec<String> = DOCUMENTS.iter().map(|&name| name.to_owned()).collect();
+    texts.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/formats.md", "docs/policy-language.md"].map(str::to_owned));
+    let mut commands = BTreeSet::new();
+    for name in texts {
+        let text = std::fs::read_to_string(program::root().join(&name)).unwrap();
+        for code in text.split('`').skip(1).step_by(2) {
+            let code = code.strip_prefix("sudo ").unwrap_or(code);
+            if let Some(rest) = code.strip_prefix("aegisbpf ") {
+                let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !word.starts_with('-');
+                let words: Vec<String> = rest.split_whitespace().take(2).take_while(is_word).map(str::to_owned).collect();
+                commands.insert((name.clone(), words));
+            }
+        }
+    }
+    assert!(commands.len() > 10, "{commands:?}");
+    for (name, mut words) in commands {
+        words.push("--help".to_owned());
+        let output = Command::new(program::aegisbpf()).args(&words).output().unwrap();
+        assert!(output.status.success(), "{name}: aegisbpf {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+fn run(name: &str) {
+    let text = std::fs::read_to_string(program::root().join(name)).unwrap();
+    let steps = steps(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(!steps.is_empty(), "{name} has no command");
+    let machine = Machine::new();
+    for step in &steps {
+        if step.needs.as_deref().is_some_and(|needs| !program::has(needs, &format!("{name}, line {}", step.line))) {
+            continue;
+        }
+        if let Err(error) = machine.run(step) {
+            panic!("{name}, {error}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The `aegisbpf` program under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// Where tests make their directories: beside the build, never in a directory that others can write to.
+pub(crate) fn scratch() -> tempfile::TempDir {
+    tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The program as it is in the sources now: built if it is not.
+pub(crate) fn aegisbpf() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let output = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "aegisbpf", "--message-format=json"])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let (_, rest) = messages.rsplit_once("\"executable\":\"").expect("cargo names the program");
+        PathBuf::from(rest.split_once('"').unwrap().0)
+    })
+}
+
+/// True if the program is there. A test that does without says so, and where the suite counts it.
+pub(crate) fn has(program: &str, test: &str) -> bool {
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|directory| directory.join(program).is_file());
+    if !found {
+        skip(&format!("{test}: {program} is not installed"));
+    }
+    found
+}
+
+/// Says aloud that something was skipped.
+pub(crate) fn skip(sentence: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "skipped: {sentence}");
+    if let Some(file) = std::env::var_os("AEGIS_TEST_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        // One write, so that lines of tests that run at once do not mix.
+        file.write_all(format!("{sentence}\n").as_bytes()).unwrap();
+    }
+}
