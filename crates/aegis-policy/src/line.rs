@@ -1,0 +1,118 @@
+//! Cuts a policy into lines that say something.
+
+use memchr::{memchr, memchr2};
+
+/// A line, trimmed, that is neither blank nor ordinary comment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Line<'a> {
+    /// Counted from 1.
+    pub(crate) number: u32,
+    /// Offset in the source of the first byte of `text`.
+    pub(crate) start: usize,
+    /// White space before `text`, in bytes.
+    pub(crate) indent: usize,
+    /// The line without white space around it and without its LF. Not empty unless `raw` alone is of interest.
+    pub(crate) text: &'a [u8],
+    /// The whole line without its LF.
+    pub(crate) raw: &'a [u8],
+    /// Where in `text` a `#` follows white space, if it does.
+    pub(crate) comment_at: Option<usize>,
+}
+
+impl Line<'_> {
+    pub(crate) fn is_comment(&self) -> bool {
+        self.text.first() == Some(&b'#')
+    }
+}
+
+/// Walks the lines. Blank lines are passed over; comments are passed over unless asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Lines<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    number: u32,
+    every_line: bool,
+}
+
+impl<'a> Lines<'a> {
+    /// Entries, section headers and header lines only.
+    pub(crate) fn significant(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0, number: 0, every_line: false }
+    }
+
+    /// Every line that is not empty, also comments and white space alone, from an offset on line 1.
+    pub(crate) fn all(bytes: &'a [u8], from: usize) -> Self {
+        Self { bytes, position: from, number: 0, every_line: true }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Line<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Line<'a>> {
+        loop {
+            let rest = self.bytes.get(self.position..)?;
+            let first = *rest.first()?;
+            self.number = self.number.saturating_add(1);
+            if first == b'\n' {
+                self.position += 1;
+                continue;
+            }
+            // A comment can be long, and has no `#` to look for.
+            let hash = if first == b'#' { Some(0) } else { None };
+            let (len, hash) = match hash {
+                Some(at) => (memchr(b'\n', rest).unwrap_or(rest.len()), Some(at)),
+                None => match memchr2(b'\n', b'#', rest) {
+                    Some(at) if rest.get(at) == Some(&b'#') => {
+                        let tail = rest.get(at..).unwrap_or_default();
+                        (at + memchr(b'\n', tail).unwrap_or(tail.len()), Some(at))
+                    }
+                    Some(at) => (at, None),
+                    None => (rest.len(), None),
+                },
+            };
+            let start = self.position;
+            self.position += len + 1;
+            if first == b'#' && !self.every_line {
+                continue;
+            }
+            let raw = rest.get(..len).unwrap_or_default();
+            let indented = if is_space(first) { trim_start(raw) } else { raw };
+            let indent = raw.len() - indented.len();
+            let text = match indented.last() {
+                Some(last) if is_space(*last) => trim_end(indented),
+                Some(_) | None => indented,
+            };
+            if !self.every_line && text.first().is_none_or(|first| *first == b'#') {
+                continue;
+            }
+            let comment_at = hash.and_then(|at| comment_in(raw, at)).map(|at| at.saturating_sub(indent));
+            return Some(Line { number: self.number, start: start + indent, indent, text, raw, comment_at });
+        }
+    }
+}
+
+/// Where a `#` follows white space, at or after the first `#` of the line.
+#[cold]
+fn comment_in(raw: &[u8], first_hash: usize) -> Option<usize> {
+    let before = first_hash.checked_sub(1)?;
+    let tail = raw.get(before..)?;
+    let pair = tail.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#']))?;
+    Some(before + pair + 1)
+}
+
+const fn is_space(byte: u8) -> bool {
+    // CR is white space here so that the rest of a CR LF line is still read; it is refused all the same.
+    matches!(byte, b' ' | b'\t' | b'\r')
+}
+
+fn trim_end(text: &[u8]) -> &[u8] {
+    let kept = text.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
+    text.get(..kept).unwrap_or_default()
+}
+
+fn trim_start(text: &[u8]) -> &[u8] {
+    let from = text.iter().position(|byte| !is_space(*byte)).unwrap_or(text.len());
+    text.get(from..).unwrap_or_default()
+}

@@ -1,0 +1,68 @@
+//! Which bytes a policy may be made of.
+
+use crate::error::PolicyErrorKind;
+
+/// True if every byte is printable ASCII or LF, so that no line needs to be looked at closer.
+pub(super) fn all_plain(source: &[u8]) -> bool {
+    // Blocks of fixed size without a branch inside: the compiler makes vector instructions of this.
+    let (blocks, rest) = source.as_chunks::<64>();
+    for block in blocks {
+        if block.iter().fold(0, |bad, &byte| bad | not_plain(byte)) != 0 {
+            return false;
+        }
+    }
+    rest.iter().all(|&byte| not_plain(byte) == 0)
+}
+
+/// The first byte that may not stand outside a comment, and why.
+pub(super) fn in_entry(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
+    let at = raw.iter().position(|&byte| not_plain(byte) != 0 && byte != b'\t')?;
+    let byte = *raw.get(at)?;
+    Some((
+        at,
+        if byte < 0x80 {
+            PolicyErrorKind::ControlCharacter { byte }
+        } else {
+            PolicyErrorKind::NotAscii { byte }
+        },
+    ))
+}
+
+/// The first byte that may not stand in a comment, and why.
+pub(super) fn in_comment(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
+    // Only the first chunk matters: what follows it is the first byte that is not UTF-8.
+    let chunk = raw.utf8_chunks().next()?;
+    for (at, character) in chunk.valid().char_indices() {
+        if character != '\t' && character.is_control() && character.is_ascii() {
+            let byte = u8::try_from(character).unwrap_or_default();
+            return Some((at, PolicyErrorKind::ControlCharacter { byte }));
+        }
+        if is_invisible(character) {
+            return Some((at, PolicyErrorKind::InvisibleCharacter { code_point: character.into() }));
+        }
+    }
+    let byte = *chunk.invalid().first()?;
+    Some((chunk.valid().len(), PolicyErrorKind::NotUtf8 { byte }))
+}
+
+/// 0 for LF and printable ASCII, 1 for every other byte.
+const fn not_plain(byte: u8) -> u8 {
+    ((byte.wrapping_sub(0x20) > 0x5e) & (byte != b'\n')) as u8
+}
+
+/// Characters that show nothing, or show what is not there: C1 controls, line separators, the marks that
+/// turn the direction of writing (CVE-2021-42574), zero-width characters, tags.
+const fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{80}'..='\u{9f}'
+            | '\u{ad}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}

@@ -1,0 +1,128 @@
+//! A policy that was accepted.
+
+use std::fmt;
+
+use crate::entry::Entry;
+use crate::line::Lines;
+use crate::section::Section;
+
+/// A policy that [`parse`](crate::parse) accepted. Only it makes one.
+///
+/// It keeps no copy of its rules: they are read from the source each time they are walked, which costs
+/// less than storing them. A million rules take as much memory as none.
+#[derive(Debug, Clone)]
+pub struct Policy<'a> {
+    pub(crate) source: &'a str,
+    pub(crate) version: u8,
+    pub(crate) counts: [u32; Section::COUNT],
+    /// The line of the first header of each section; 0 for a section that is not there.
+    pub(crate) first_lines: [u32; Section::COUNT],
+}
+
+/// One entry of a list section, as it is spelled in the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule<'a> {
+    /// The section that it is in.
+    pub section: Section,
+    /// Its line, counted from 1.
+    pub line: u32,
+    /// The column where it begins, counted from 1 in bytes.
+    pub column: u32,
+    /// The entry without white space around it. Printable ASCII.
+    pub text: &'a str,
+}
+
+impl<'a> Policy<'a> {
+    /// The header's version, 1 to 6.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// The text that was parsed.
+    pub fn source(&self) -> &'a str {
+        self.source
+    }
+
+    /// How many entries there are in all list sections, duplicates included.
+    pub fn rule_count(&self) -> usize {
+        self.counts.iter().map(|count| *count as usize).sum()
+    }
+
+    /// How many entries `section` has. For a flag: 1 if it is set, else 0.
+    pub fn count(&self, section: Section) -> usize {
+        if section.is_flag() {
+            return usize::from(self.has(section));
+        }
+        self.counts.get(section.index()).map_or(0, |count| *count as usize)
+    }
+
+    /// True if the header of `section` is there, with or without entries.
+    pub fn has(&self, section: Section) -> bool {
+        self.first_line(section).is_some()
+    }
+
+    /// The line of the first header of `section`.
+    pub fn first_line(&self, section: Section) -> Option<u32> {
+        self.first_lines.get(section.index()).copied().filter(|line| *line > 0)
+    }
+
+    /// The sections that are there, flags included, each once.
+    pub fn sections(&self) -> impl Iterator<Item = Section> + '_ {
+        Section::ALL.into_iter().filter(|section| self.has(*section))
+    }
+
+    /// The entries in the order of the source. Flags have none.
+    pub fn rules(&self) -> Rules<'a> {
+        Rules { source: self.source, lines: Lines::significant(self.source.as_bytes()), section: None }
+    }
+}
+
+impl<'a> Rule<'a> {
+    /// The entry, read, in its canonical form.
+    pub fn entry(&self) -> Entry<'a> {
+        let entry = Entry::read(self.section, self.text);
+        // Rules come from a policy that was accepted by the same function.
+        entry.map(Entry::into_canonical).unwrap_or(Entry::Comm(self.text))
+    }
+
+    /// The entry as text in its canonical form.
+    pub fn canonical(&self) -> String {
+        self.entry().to_string()
+    }
+}
+
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.section, self.text)
+    }
+}
+
+/// The rules of a policy in the order of its source. See [`Policy::rules`].
+#[derive(Debug, Clone)]
+pub struct Rules<'a> {
+    source: &'a str,
+    lines: Lines<'a>,
+    section: Option<Section>,
+}
+
+impl<'a> Iterator for Rules<'a> {
+    type Item = Rule<'a>;
+
+    fn next(&mut self) -> Option<Rule<'a>> {
+        loop {
+            let line = self.lines.next()?;
+            let text = self.source.get(line.start..line.start + line.text.len())?;
+            if let Some(header) = text.strip_prefix('[')
+                && let Some(name) = header.strip_suffix(']')
+            {
+                self.section = Section::from_name(name);
+                continue;
+            }
+            // Before the first section there is the version.
+            if let Some(section) = self.section {
+                let column = u32::try_from(line.indent + 1).unwrap_or(u32::MAX);
+                return Some(Rule { section, line: line.number, column, text });
+            }
+        }
+    }
+}
