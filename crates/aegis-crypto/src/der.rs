@@ -77,3 +77,52 @@ pub(crate) fn algorithm_name(oid: &[u8]) -> String {
     };
     known.to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_lengths_in_their_shortest_form_only() {
+        let element = |head: &[u8], len: usize| [head, &vec![7; len]].concat();
+        for (head, len, expected) in [
+            (&[4, 0][..], 0, Ok(0)),
+            (&[4, 0x7f], 0x7f, Ok(0x7f)),
+            (&[4, 0x81, 0x80], 0x80, Ok(0x80)),
+            (&[4, 0x81, 0xff], 0xff, Ok(0xff)),
+            (&[4, 0x82, 1, 0], 0x100, Ok(0x100)),
+            (&[4, 0x81, 0x7f], 0x7f, Err(DerFault)),
+            (&[4, 0x82, 0, 0xff], 0xff, Err(DerFault)),
+            (&[4, 0x80], 0, Err(DerFault)),
+            (&[4, 0x83, 0, 1, 0], 0x100, Err(DerFault)),
+            (&[4, 0xff], 0, Err(DerFault)),
+            (&[4, 2], 1, Err(DerFault)),
+            (&[4, 0x81], 0, Err(DerFault)),
+            (&[4, 0x82, 1], 0, Err(DerFault)),
+            (&[4], 0, Err(DerFault)),
+            (&[], 0, Err(DerFault)),
+            (&[5, 0], 0, Err(DerFault)),
+        ] {
+            let bytes = element(head, len);
+            assert_eq!(Elements::new(&bytes).next(OCTET_STRING).map(<[u8]>::len), expected, "{head:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_read_takes_nothing() {
+        let mut elements = Elements::new(&[4, 1, 9]);
+        assert_eq!(elements.next(SEQUENCE), Err(DerFault));
+        assert_eq!(elements.next_if(SEQUENCE), Ok(None));
+        assert_eq!(elements.next(OCTET_STRING), Ok(&[9][..]));
+        assert_eq!(elements.next_if(OCTET_STRING), Ok(None));
+        assert_eq!(elements.end(), Ok(()));
+    }
+
+    #[test]
+    fn is_sequence_means_the_whole_of_the_bytes() {
+        assert!(is_sequence(&[0x30, 2, 5, 0]));
+        for bytes in [&[0x30, 2, 5, 0, 0][..], &[0x30, 2, 5], &[0x31, 0], &[]] {
+            assert!(!is_sequence(bytes), "{bytes:02x?}");
+        }
+    }
+}

@@ -51,6 +51,10 @@ impl<'a> Block<'a> {
 
     /// Decodes into `out`, which the caller chose for where the bytes may live, and gives their number.
     pub(crate) fn decode(&self, out: &mut [u8]) -> Result<usize, PemFault> {
+        // Base64 has no colon, so this is the whole story of a block that would fail below.
+        if self.has_headers() {
+            return Err(PemFault::Headers);
+        }
         let mut decoder = Decoder::new_detect_wrap(self.text).map_err(fault)?;
         let out = out.get_mut(..decoder.remaining_len()).ok_or(PemFault::Base64)?;
         let len = decoder.decode(out).map_err(fault)?.len();

@@ -106,3 +106,35 @@ const L: [u8; 32] = [
     0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0,
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The provider refuses S ≥ L as well, so only here can it be seen that we do.
+    #[test]
+    fn s_is_compared_with_l_from_its_last_byte() {
+        let changed = |at: usize, by: i8| {
+            let mut s = L;
+            s[at] = s[at].wrapping_add_signed(by);
+            s
+        };
+        for (s, below) in [
+            ([0; 32], true),
+            (changed(0, -1), true),
+            (L, false),
+            (changed(0, 1), false),
+            (changed(31, -1), true),
+            (changed(31, 1), false),
+            (changed(16, 1), false),
+            (changed(15, -1), true),
+            ([0xff; 32], false),
+        ] {
+            // R plays no part, however large it is.
+            for r in [[0; 32], [0xff; 32]] {
+                let signature = Signature::from_slice(&[r, s].concat()).unwrap();
+                assert_eq!(signature.s_is_below_l(), below, "{s:02x?}");
+            }
+        }
+    }
+}
