@@ -107,9 +107,7 @@ fn answers(bytes: &[u8]) {
             let comment = parsed.comment.unwrap_or_default();
             assert!(comment.len() <= 128 && comment.chars().all(|c| matches!(c, ' '..='~')));
         }
-        Err(error) => {
-            explained(&error.to_string(), error.help()),
-        }
+        Err(error) => explained(&error.to_string(), error.help()),
     }
     match SigningKey::from_pkcs8_pem(bytes) {
         Ok(key) => {
@@ -118,9 +116,7 @@ fn answers(bytes: &[u8]) {
             // No file is both a private key and a public one.
             assert!(matches!(parse_public_key_file(bytes), Err(PublicKeyFileError::PrivateKey { .. })));
         }
-        Err(error) => {
-            explained(&error.to_string(), error.help()),
-        }
+        Err(error) => explained(&error.to_string(), error.help()),
     }
 }
 
