@@ -1,0 +1,153 @@
+//! `audit show`, `query` and `export`. Whoever reads the log is in the log.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use aegis_audit::{Action, AuditLog, Entry, Event, Query, ReadError, export};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::audit::{ExportArguments, QueryArguments, Selection, ShowArguments};
+use crate::destination;
+use crate::escape::Escaped;
+use crate::failure::Failure;
+use crate::json;
+use crate::moment::Moment;
+use crate::session::Session;
+
+pub(super) fn show(arguments: &ShowArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+    let wanted = usize::try_from(arguments.lines).unwrap_or(usize::MAX);
+    let mut last = VecDeque::new();
+    for entry in read(log, &Query::default(), "show", session)? {
+        last.push_back(entry.map_err(|error| unreadable(log, &error))?);
+        if last.len() > wanted {
+            last.pop_front();
+        }
+    }
+    print(last.into_iter().map(Ok), log, session)
+}
+
+pub(super) fn query(arguments: &QueryArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+    let query = arguments.selection.to_query(session)?;
+    print(read(log, &query, "query", session)?, log, session)
+}
+
+pub(super) fn export(arguments: &ExportArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+    let query = arguments.selection.to_query(session)?;
+    let host = host_name();
+    let mut broken = None;
+    let mut entries = until_broken(read(log, &query, "export", session)?, &mut broken);
+    destination::stream(&arguments.out, 0o600, session, |out| {
+        entries.try_for_each(|entry| export::write(&entry, arguments.format.0, &host, out))
+    })?;
+    drop(entries);
+    finish(broken, log)
+}
+
+/// Logs that the log is read, and gives the entries asked for that were there before.
+fn read(
+    log: &AuditLog,
+    query: &Query,
+    how: &str,
+    session: &Session,
+) -> Result<impl Iterator<Item = Result<Entry, ReadError>>, Failure> {
+    let mut end = u64::MAX;
+    if log.exists() {
+        let caller = session.caller();
+        let object = log.dir().display().to_string();
+        let event = Event::new(caller.now, caller.actor, Action::AuditRead, object).detail("command", how);
+        match log.append(&event) {
+            Ok(appended) => end = appended.seq,
+            // A reader without write permission, or a full disk: the log can still be read.
+            Err(error) => session.output.warn(&format!("this reading is not in the log: {error}")),
+        }
+    }
+    let entries = log.query(query).map_err(|error| unreadable(log, &error))?;
+    Ok(entries.take_while(move |entry| !matches!(entry, Ok(entry) if entry.seq >= end)))
+}
+
+/// Prints entries as they come. At an entry that cannot be read it stops, and says so after what it printed.
+fn print(
+    entries: impl Iterator<Item = Result<Entry, ReadError>>,
+    log: &AuditLog,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    let mut broken = None;
+    let entries = until_broken(entries, &mut broken);
+    session.output.stream(|out| {
+        if session.output.is_json() {
+            json::write_pretty(out, &Listing { entries: Stream(RefCell::new(entries)) })
+        } else {
+            entries.map(|entry| print_entry(out, &entry)).collect()
+        }
+    })?;
+    finish(broken, log)
+}
+
+fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
+    let Entry { seq, time, actor, action, object, outcome, reason, detail: _, transaction: _ } = entry;
+    let user = actor.user.clone().unwrap_or_else(|| format!("uid {}", actor.uid));
+    write!(out, "{seq:>6}  {time:.0}  {outcome:8}  {action:21}  {}  by {}", Escaped(object), Escaped(user))?;
+    if let Some(reason) = reason {
+        write!(out, ": {}", Escaped(reason))?;
+    }
+    writeln!(out)
+}
+
+fn until_broken<'a>(
+    entries: impl Iterator<Item = Result<Entry, ReadError>> + 'a,
+    broken: &'a mut Option<ReadError>,
+) -> impl Iterator<Item = Entry> + 'a {
+    entries.map_while(move |entry| entry.map_err(|error| *broken = Some(error)).ok())
+}
+
+fn finish(broken: Option<ReadError>, log: &AuditLog) -> Result<ExitCode, Failure> {
+    broken.map_or(Ok(ExitCode::SUCCESS), |error| Err(unreadable(log, &error)))
+}
+
+fn unreadable(log: &AuditLog, error: &ReadError) -> Failure {
+    Failure::new(format!("cannot read the log {}", log.dir().display()), error, error.help())
+}
+
+/// What events of this host are labelled with; `-` (RFC 5424: not known) if it has no name.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "-".to_owned() } else { name.to_owned() }
+}
+
+/// `{"entries": […]}`, written while the log is read: the memory it takes does not grow with the log.
+#[derive(Serialize)]
+struct Listing<I: Iterator<Item = Entry>> {
+    entries: Stream<I>,
+}
+
+struct Stream<I>(RefCell<I>);
+
+impl<I: Iterator<Item = Entry>> Serialize for Stream<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&mut *self.0.borrow_mut())
+    }
+}
+
+impl Selection {
+    fn to_query(&self, session: &Session) -> Result<Query, Failure> {
+        let Self { since, until, action, outcome, key, object, limit } = self;
+        let now = session.caller().now;
+        Ok(Query {
+            since: since.map(|moment| resolve(moment, now)).transpose()?,
+            until: until.map(|moment| resolve(moment, now)).transpose()?,
+            action: *action,
+            outcome: *outcome,
+            object: object.clone(),
+            key: key.clone(),
+            limit: *limit,
+        })
+    }
+}
+
+fn resolve(moment: Moment, now: Timestamp) -> Result<Timestamp, Failure> {
+    moment.resolve(now).ok_or_else(|| Failure::because("cannot search the log", "the age lies before all time"))
+}

@@ -1,0 +1,112 @@
+//! `aegisbpf backup …`: one archive of what this host trusts and has accepted.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aegis_crypto::KeyIdPrefix;
+use aegis_trust::{RestoreTrust, backup_verify};
+use clap::{Args, Subcommand};
+
+use crate::command_line::Form;
+use crate::escape::Escaped;
+use crate::failure::Failure;
+use crate::session::Session;
+
+#[derive(Subcommand)]
+#[command(defer = true)]
+pub(crate) enum BackupCommand {
+    /// Write keys, revocations, counter, policy and log into one signed archive
+    #[command(after_help = "\
+Examples:
+  sudo aegisbpf backup create /root/aegis-2026-03-01.tar")]
+    Create(CreateArguments),
+    /// Check an archive: every file against its digest, and the signature
+    #[command(after_help = "\
+Examples:
+  aegisbpf backup verify /root/aegis-2026-03-01.tar")]
+    Verify(VerifyArguments),
+    /// Bring back what is missing or older here; never lowers the counter
+    #[command(after_help = "\
+What is newer on this host is kept, and named. An archive of another host needs the id of that
+host's key, which `backup verify` prints and its operator confirms.
+
+Examples:
+  sudo aegisbpf backup restore /root/aegis-2026-03-01.tar
+  sudo aegisbpf backup restore old-host.tar --host-key 77b1c09e2f4a5d63")]
+    Restore(RestoreArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct CreateArguments {
+    /// The archive to write
+    file: PathBuf,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct VerifyArguments {
+    /// The archive
+    file: PathBuf,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct RestoreArguments {
+    /// The archive
+    file: PathBuf,
+    /// Accept an archive signed by the host key with this id instead of this host's own
+    #[arg(long, value_name = "ID")]
+    host_key: Option<KeyIdPrefix>,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(crate) fn run(command: BackupCommand, session: &Session) -> Result<ExitCode, Failure> {
+    match command {
+        BackupCommand::Create(arguments) => create(&arguments, session),
+        BackupCommand::Verify(arguments) => verify(&arguments, session),
+        BackupCommand::Restore(arguments) => restore(arguments, session),
+    }
+}
+
+fn create(arguments: &CreateArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let file = &arguments.file;
+    let created = session.host()?.backup_create(&session.caller(), file).map_err(|error| {
+        Failure::new(format!("cannot back up to {}", file.display()), &error, error.help())
+    })?;
+    session.output.report(&created, |out| {
+        writeln!(out, "backed up {} files to {}", created.files.len(), Escaped(file.display()))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verify(arguments: &VerifyArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let file = &arguments.file;
+    let verified = backup_verify(file).map_err(|error| {
+        Failure::new(format!("cannot trust the archive {}", file.display()), &error, error.help())
+    })?;
+    session.output.report(&verified, |out| {
+        writeln!(out, "{} is whole: {} files", Escaped(file.display()), verified.files.len())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore(arguments: RestoreArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let file = arguments.file;
+    let trust = arguments.host_key.map_or(RestoreTrust::ThisHost, RestoreTrust::HostKey);
+    let restored = session.host()?.backup_restore(&session.caller(), &file, trust).map_err(|error| {
+        Failure::new(format!("cannot restore {}", file.display()), &error, error.help())
+    })?;
+    session.output.report(&restored, |out| {
+        for what in &restored.restored {
+            writeln!(out, "restored  {}", Escaped(what))?;
+        }
+        for kept in &restored.kept {
+            writeln!(out, "kept      {}: {}", Escaped(&kept.what), Escaped(&kept.why))?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

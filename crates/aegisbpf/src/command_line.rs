@@ -1,0 +1,90 @@
+//! The whole command line: global options, and one variant a command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+
+use crate::audit::AuditCommand;
+use crate::backup::BackupCommand;
+use crate::health::HealthArguments;
+use crate::keys::KeysCommand;
+use crate::manual::{CompletionsArguments, ManArguments};
+use crate::policy::PolicyCommand;
+
+/// Decide which signed policy this host will enforce, and prove what happened.
+#[derive(Parser)]
+#[command(name = "aegisbpf", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(after_help = "\
+Examples:
+  sudo aegisbpf keys add signer.pub
+  sudo aegisbpf policy apply policy.signed --require-signature
+  aegisbpf health --json
+
+Variables: AEGIS_CONFIG_DIR, AEGIS_KEYS_DIR, AEGIS_STATE_DIR, AEGIS_VERSION_COUNTER_PATH.
+Exit codes: 0 done; 1 refused or failed; 2 wrong usage. `health`: 0 ok, 1 degraded, 2 failed.")]
+pub(crate) struct CommandLine {
+    /// Put every path of this host below DIR, for rehearsals
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(crate) root: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub(crate) command: Subcommand,
+}
+
+// Deferred: the arguments of a command are built when it is named, which keeps the start cheap.
+#[derive(clap::Subcommand)]
+#[command(defer = true)]
+pub(crate) enum Subcommand {
+    /// Make, trust, list, remove and revoke policy-signing keys
+    #[command(subcommand, after_help = "\
+Examples:
+  aegisbpf keys generate --out ./signer
+  sudo aegisbpf keys add /path/to/new-key.pub
+  sudo aegisbpf keys revoke 3f9a6c01 --reason \"laptop stolen\"")]
+    Keys(KeysCommand),
+    /// Write, sign, verify and apply policy
+    #[command(subcommand, after_help = "\
+Examples:
+  aegisbpf policy lint policy.conf
+  aegisbpf policy sign policy.conf -o policy.signed --key signer.key
+  sudo aegisbpf policy apply policy.signed --require-signature")]
+    Policy(Box<PolicyCommand>),
+    /// Check keys, counter, policy, enforcement and log; exit 0 ok, 1 degraded, 2 failed
+    #[command(after_help = "\
+Examples:
+  sudo aegisbpf health --json
+  sudo aegisbpf health || echo \"this host needs a look\"")]
+    Health(HealthArguments),
+    /// Save keys, counter, policy and log in one archive, and bring them back
+    #[command(subcommand, after_help = "\
+Examples:
+  sudo aegisbpf backup create /root/aegis.tar
+  sudo aegisbpf backup restore /root/aegis.tar")]
+    Backup(BackupCommand),
+    /// Read, verify and export the tamper-evident log
+    #[command(subcommand, after_help = "\
+Examples:
+  sudo aegisbpf audit verify
+  sudo aegisbpf audit export --format ocsf -o events.jsonl")]
+    Audit(AuditCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  aegisbpf completions bash > /etc/bash_completion.d/aegisbpf
+  aegisbpf completions fish | source")]
+    Completions(CompletionsArguments),
+    /// Print the manual page, or write one a command
+    #[command(after_help = "\
+Examples:
+  aegisbpf man | man -l -
+  aegisbpf man -o /usr/local/share/man/man1")]
+    Man(ManArguments),
+}
+
+/// The form of a result. Commands that list or report have it.
+#[derive(Args)]
+pub(crate) struct Form {
+    /// Print the result as JSON; an error is one line of JSON on standard error
+    #[arg(long)]
+    json: bool,
+}

@@ -1,0 +1,80 @@
+//! Files that the command line asks to be written: `-o FILE`, `--report FILE`, `--out F`.
+//!
+//! A file is replaced whole or not at all, by renaming a finished one to its name. That would replace a device
+//! or a FIFO by a file just as well, so `-o /dev/null` is refused instead of breaking the system.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
+use std::path::{Path, PathBuf};
+
+use aegis_trust::durable::write_atomic;
+
+use crate::failure::Failure;
+use crate::input::is_stdin as is_stdout;
+use crate::session::Session;
+
+/// Writes `bytes` to `path`, or to standard output if it is `-`.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32, session: &Session) -> Result<(), Failure> {
+    if is_stdout(path) {
+        return session.output.bytes(bytes);
+    }
+    let target = resolve(path)?;
+    write_atomic(&target, bytes, mode).map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
+}
+
+/// Gives a file that was just written back to its owner.
+pub(crate) fn give_to(path: &Path, uid: u32, gid: u32) -> Result<(), Failure> {
+    let now = fs::metadata(path).map_err(|error| Failure::new(cannot_write(path), &error, None))?;
+    if (now.uid(), now.gid()) == (uid, gid) {
+        return Ok(());
+    }
+    chown(path, Some(uid), Some(gid)).map_err(|error| {
+        Failure::new(format!("cannot give {} back to its owner", path.display()), &error, None)
+    })
+}
+
+/// Lends a writer to `path`, or to standard output if it is `-`. For what is too long to be held in memory.
+pub(crate) fn stream(
+    path: &Path,
+    mode: u32,
+    session: &Session,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    if is_stdout(path) {
+        return session.output.stream(fill);
+    }
+    let target = resolve(path)?;
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temp = target.with_file_name(name);
+    let written = fill_synced(&temp, mode, fill).and_then(|()| fs::rename(&temp, &target));
+    if written.is_err() {
+        // What is left of it is of no use; the error that is reported is the first one.
+        let _ = fs::remove_file(&temp);
+    }
+    written.map_err(|error| Failure::new(cannot_write(path), &error, None))
+}
+
+fn fill_synced(temp: &Path, mode: u32, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let file = File::options().write(true).create_new(true).mode(mode).open(temp)?;
+    let mut out = BufWriter::new(file);
+    fill(&mut out)?;
+    out.into_inner()?.sync_all()
+}
+
+/// The file behind `path`: a link stays a link to it.
+fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+    match fs::canonicalize(path) {
+        Ok(target) if target.is_file() => Ok(target),
+        Ok(_) => Err(Failure::because(cannot_write(path), "it is there and is not a regular file")
+            .with_help("name a file, or `-` for standard output")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(Failure::new(cannot_write(path), &error, None)),
+    }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}

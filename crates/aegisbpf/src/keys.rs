@@ -1,0 +1,330 @@
+//! `aegisbpf keys …`: the keys this host trusts to sign policy.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use aegis_crypto::{KeyIdPrefix, PublicKey, Signature, parse_public_key_file};
+use aegis_trust::{Lockout, generate_key_pair};
+use clap::{Args, Subcommand};
+
+use crate::command_line::Form;
+use crate::destination;
+use crate::escape::Escaped;
+use crate::failure::Failure;
+use crate::input;
+use crate::output::table;
+use crate::session::Session;
+
+/// No public key file that we read is longer.
+const MAX_KEY_FILE_LEN: u64 = 8 * 1024;
+/// A hex signature and a line break.
+const MAX_PROOF_LEN: u64 = 256;
+
+#[derive(Subcommand)]
+#[command(defer = true)]
+pub(crate) enum KeysCommand {
+    /// Make a new Ed25519 key pair, on the machine that will sign
+    #[command(after_help = "\
+Writes NAME.key (PKCS#8 PEM, mode 0600) and NAME.pub (SPKI PEM); nothing is overwritten.
+
+Examples:
+  aegisbpf keys generate --out ./signer --name release-2026")]
+    Generate(GenerateArguments),
+    /// Trust a public key: SPKI PEM, 64 hex characters or an OpenSSH line
+    #[command(after_help = "\
+Examples:
+  sudo aegisbpf keys add /path/to/new-key.pub
+  sudo aegisbpf keys add new-key.pub --name release-2026 --proof new-key.proof")]
+    Add(AddArguments),
+    /// List the trusted and the revoked keys
+    #[command(after_help = "\
+Examples:
+  aegisbpf keys list
+  aegisbpf keys list --json | jq -r '.trusted[].id'")]
+    List(ListArguments),
+    /// Show one trusted key in every form
+    #[command(after_help = "\
+Examples:
+  aegisbpf keys show 3f9a6c01d2e4b587")]
+    Show(ShowArguments),
+    /// Stop trusting a key; it may be added again later
+    #[command(after_help = "\
+Examples:
+  sudo aegisbpf keys remove 3f9a6c01d2e4b587")]
+    Remove(RemoveArguments),
+    /// Refuse a key for ever, whether it is installed here or not
+    #[command(after_help = "\
+A key that is not installed here is named by its full id of 64 digits.
+
+Examples:
+  sudo aegisbpf keys revoke 3f9a6c01d2e4b587 --reason \"signing laptop stolen\"")]
+    Revoke(RevokeArguments),
+    /// Print what the holder of a key signs to prove that they hold it
+    #[command(after_help = "\
+Examples:
+  aegisbpf keys challenge new-key.pub > challenge
+  openssl pkeyutl -sign -rawin -in challenge -inkey new-key.key | xxd -p -c 64 > new-key.proof
+  sudo aegisbpf keys add new-key.pub --proof new-key.proof")]
+    Challenge(ChallengeArguments),
+    /// Rehearse rotation, revocation, emergency policy and rollback, apart from the real keys
+    #[command(after_help = "\
+Examples:
+  sudo aegisbpf keys drill
+  sudo aegisbpf keys drill --report drill-2026-q1.json")]
+    Drill(DrillArguments),
+}
+
+#[derive(Args)]
+pub(crate) struct GenerateArguments {
+    /// Write the pair into DIR, which is made if it does not exist
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Name both files NAME
+    #[arg(long, value_name = "NAME", default_value = "signer")]
+    name: String,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct AddArguments {
+    /// The public key file, `-` for standard input
+    file: PathBuf,
+    /// Install it as NAME.pub instead of the file's own name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The holder's signature of `keys challenge`: 128 hex characters, or a file that has them
+    #[arg(long, value_name = "SIGNATURE")]
+    proof: Option<String>,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct ListArguments {
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct ShowArguments {
+    /// The key's id: its 64 hex digits, or at least the first 8
+    id: KeyIdPrefix,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct RemoveArguments {
+    /// The key's id: its 64 hex digits, or at least the first 8
+    id: KeyIdPrefix,
+    /// Remove even the last usable key: afterwards no signed policy can be applied
+    #[arg(long)]
+    force_lockout: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct RevokeArguments {
+    /// The key's id: its 64 hex digits, or at least the first 8 of an installed key
+    id: KeyIdPrefix,
+    /// Why, for the log and for whoever tries to add it again
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Revoke even the last usable key: afterwards no signed policy can be applied
+    #[arg(long)]
+    force_lockout: bool,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct ChallengeArguments {
+    /// The public key file, `-` for standard input
+    file: PathBuf,
+}
+
+#[derive(Args)]
+pub(crate) struct DrillArguments {
+    /// Also write the signed evidence to FILE
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+pub(crate) fn run(command: KeysCommand, session: &Session) -> Result<ExitCode, Failure> {
+    match command {
+        KeysCommand::Generate(arguments) => generate(&arguments, session),
+        KeysCommand::Add(arguments) => add(&arguments, session),
+        KeysCommand::List(_) => list(session),
+        KeysCommand::Show(arguments) => show(&arguments, session),
+        KeysCommand::Remove(arguments) => remove(&arguments, session),
+        KeysCommand::Revoke(arguments) => revoke(&arguments, session),
+        KeysCommand::Challenge(arguments) => challenge(&arguments, session),
+        KeysCommand::Drill(arguments) => drill(&arguments, session),
+    }
+}
+
+/// Reads a public key file that the command line names, for commands that need the key itself.
+pub(crate) fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
+    let bytes = input::read(file, MAX_KEY_FILE_LEN)?;
+    let parsed = parse_public_key_file(&bytes).map_err(|error| {
+        Failure::new(format!("cannot use the public key {}", input::name(file)), &error, error.help())
+    })?;
+    Ok(parsed.key)
+}
+
+fn generate(arguments: &GenerateArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let made = generate_key_pair(&arguments.out, &arguments.name)
+        .map_err(|error| Failure::new("cannot make a key pair", &error, error.help()))?;
+    session.output.report(&made, |out| {
+        writeln!(out, "made key {}", made.id)?;
+        writeln!(out, "  private  {}  keep it on the signer", Escaped(made.private_path.display()))?;
+        writeln!(out, "  public   {}  add it on every host", Escaped(made.public_path.display()))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let source = input::name(&arguments.file);
+    let what = || format!("cannot add {source}");
+    let bytes = input::read(&arguments.file, MAX_KEY_FILE_LEN)?;
+    let proof = arguments.proof.as_deref().map(read_proof).transpose()?;
+    let host = session.host()?;
+    let added = host
+        .add_key(&session.caller(), &bytes, &source, arguments.name.as_deref(), proof.as_ref())
+        .map_err(|error| Failure::new(what(), &error, error.help()))?;
+    session.output.report(&added, |out| {
+        let verb = if added.already { "already trusted:" } else { "trusted:" };
+        writeln!(out, "{verb} key {} as {}", added.id, Escaped(added.path.display()))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The signature itself, or a file that holds it.
+fn read_proof(proof: &str) -> Result<Signature, Failure> {
+    if let Ok(signature) = Signature::from_hex(proof) {
+        return Ok(signature);
+    }
+    let what = || format!("cannot use the proof {proof}");
+    let bytes = input::read(Path::new(proof), MAX_PROOF_LEN)
+        .map_err(|failure| failure.with_help("give 128 hex characters, or a file that has them"))?;
+    let text = str::from_utf8(&bytes).map_err(|error| Failure::new(what(), &error, None))?;
+    Signature::from_hex(text.trim_ascii()).map_err(|error| Failure::new(what(), &error, error.help()))
+}
+
+fn list(session: &Session) -> Result<ExitCode, Failure> {
+    let listing = session
+        .host()?
+        .list_keys(session.caller().now)
+        .map_err(|error| Failure::new("cannot list the trusted keys", &error, error.help()))?;
+    session.output.report(&listing, |out| {
+        if listing.trusted.is_empty() {
+            writeln!(out, "no key is trusted in {}", Escaped(listing.keys_dir.display()))?;
+        } else {
+            let rows: Vec<[String; 5]> = listing
+                .trusted
+                .iter()
+                .map(|key| {
+                    let in_use = if key.signs_applied { "signs the applied policy" } else { "" };
+                    [
+                        key.fingerprint.clone(),
+                        key.name.clone(),
+                        key.added_at.strftime("%Y-%m-%d").to_string(),
+                        format!("{} days", key.age_days),
+                        in_use.to_owned(),
+                    ]
+                })
+                .collect();
+            table(out, ["KEY", "NAME", "ADDED", "AGE", "USE"], &rows)?;
+        }
+        if !listing.revoked.is_empty() {
+            let rows: Vec<[String; 3]> = listing
+                .revoked
+                .iter()
+                .map(|key| {
+                    let revoked_at = key.revoked_at.strftime("%Y-%m-%d").to_string();
+                    [key.id.fingerprint(), revoked_at, key.reason.clone()]
+                })
+                .collect();
+            writeln!(out)?;
+            table(out, ["REVOKED KEY", "ON", "REASON"], &rows)?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(arguments: &ShowArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let key = session.host()?.show_key(&arguments.id, session.caller().now).map_err(|error| {
+        Failure::new(format!("cannot show key {}", arguments.id.as_str()), &error, error.help())
+    })?;
+    session.output.report(&key, |out| {
+        writeln!(out, "key {}", key.id)?;
+        writeln!(out, "  name     {}", Escaped(&key.name))?;
+        writeln!(out, "  file     {}", Escaped(key.path.display()))?;
+        writeln!(out, "  added    {} ({} days ago)", key.added_at, key.age_days)?;
+        writeln!(out, "  in use   {}", if key.signs_applied { "signs the applied policy" } else { "no" })?;
+        writeln!(out, "  hex      {}", key.hex)?;
+        writeln!(out, "  openssh  {}", Escaped(&key.openssh))?;
+        out.write_all(key.pem.as_bytes())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn remove(arguments: &RemoveArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let lockout = lockout(arguments.force_lockout);
+    let removed = session.host()?.remove_key(&session.caller(), &arguments.id, lockout).map_err(|error| {
+        Failure::new(format!("cannot remove key {}", arguments.id.as_str()), &error, error.help())
+    })?;
+    session.output.report(&removed, |out| writeln!(out, "no longer trusted: key {}", removed.id))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn revoke(arguments: &RevokeArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let lockout = lockout(arguments.force_lockout);
+    let revoked = session
+        .host()?
+        .revoke_key(&session.caller(), &arguments.id, &arguments.reason, lockout)
+        .map_err(|error| {
+            Failure::new(format!("cannot revoke key {}", arguments.id.as_str()), &error, error.help())
+        })?;
+    session.output.report(&revoked, |out| writeln!(out, "revoked for ever: key {}", revoked.id))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lockout(force: bool) -> Lockout {
+    if force { Lockout::Force } else { Lockout::Refuse }
+}
+
+fn challenge(arguments: &ChallengeArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let key = read_public_key(&arguments.file)?;
+    let challenge = session.host()?.key_challenge(&key).map_err(|error| {
+        Failure::new(format!("cannot make a challenge for {}", input::name(&arguments.file)), &error, error.help())
+    })?;
+    session.output.bytes(challenge.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn drill(arguments: &DrillArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let report = session
+        .host()?
+        .drill(&session.caller(), &mut |line| session.output.progress(line))
+        .map_err(|error| Failure::new("cannot finish the drill", &error, error.help()))?;
+    if let Some(file) = &arguments.report {
+        destination::write(file, &report.evidence, 0o644, session)?;
+    }
+    session.output.report(&report, |out| {
+        for step in &report.steps {
+            let mark = if step.passed { "pass" } else { "FAIL" };
+            writeln!(out, "{mark}  {}: {}", Escaped(&step.name), Escaped(&step.observed))?;
+            if !step.passed {
+                writeln!(out, "      expected: {}", Escaped(&step.expected))?;
+            }
+        }
+        writeln!(out, "{}", if report.passed { "drill passed" } else { "drill FAILED" })
+    })?;
+    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

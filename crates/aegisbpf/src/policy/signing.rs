@@ -1,0 +1,192 @@
+//! `policy sign`, `cosign` and `reissue`: the signer's side.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aegis_trust::{Host, SignRequest, parse_expiry};
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::command_line::Form;
+use crate::destination;
+use crate::escape::Escaped;
+use crate::failure::Failure;
+use crate::input;
+use crate::session::Session;
+use crate::signer::SignerArguments;
+
+#[derive(Args)]
+pub(crate) struct SignArguments {
+    /// The policy, `-` for standard input
+    file: PathBuf,
+    /// The bundle to write, `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    out: PathBuf,
+    /// Sign as version N; auto: one more than this host's counter
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = parse_version)]
+    policy_version: Version,
+    #[command(flatten)]
+    expiry: Expiry,
+    /// Sign in epoch N; without it, this host's epoch if the version is auto, else 0
+    #[arg(long, value_name = "N")]
+    epoch: Option<u32>,
+    /// v1: the older format without separators, which hosts refuse unless told otherwise
+    #[arg(long, value_name = "FORMAT", default_value = "v2")]
+    format: FormatName,
+    #[command(flatten)]
+    signer: SignerArguments,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct CosignArguments {
+    /// The bundle, `-` for standard input
+    file: PathBuf,
+    /// The bundle to write instead of FILE, `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    signer: SignerArguments,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct ReissueArguments {
+    /// The bundle with the content wanted back, `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    from: PathBuf,
+    /// The new version, higher than any that hosts have accepted; auto: one more than this host's counter
+    #[arg(long, value_name = "N|auto", value_parser = parse_version)]
+    policy_version: Version,
+    /// The bundle to write, `-` for standard output
+    #[arg(short, long, value_name = "OUT")]
+    out: PathBuf,
+    #[command(flatten)]
+    expiry: Expiry,
+    /// Sign in epoch N; without it, this host's epoch if the version is auto, else 0
+    #[arg(long, value_name = "N")]
+    epoch: Option<u32>,
+    #[command(flatten)]
+    signer: SignerArguments,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Until when hosts accept the bundle as new.
+#[derive(Args)]
+struct Expiry {
+    /// After this, hosts refuse it as new: 90d, 12h, 2027-01-31, RFC 3339, or never
+    #[arg(long, value_name = "DURATION|TIME", default_value = "90d")]
+    expires: String,
+}
+
+/// `--policy-version`.
+#[derive(Clone, Copy)]
+enum Version {
+    Auto,
+    Number(u64),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FormatName {
+    V1,
+    V2,
+}
+
+fn parse_version(text: &str) -> Result<Version, String> {
+    if text == "auto" {
+        return Ok(Version::Auto);
+    }
+    match text.parse() {
+        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Version::Number(number)),
+        _ => Err(format!("expected auto, or a number from 1 to {}", u64::MAX)),
+    }
+}
+
+pub(super) fn sign(arguments: &SignArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let what = || format!("cannot sign {}", input::name(&arguments.file));
+    let host = session.host()?;
+    let policy = input::read_bundle(&arguments.file, &host)?;
+    let now = session.caller().now;
+    let expires_at = arguments.expiry.resolve(now)?;
+    let (policy_version, epoch) = arguments.policy_version.resolve(arguments.epoch, &host)?;
+    let signer = arguments.signer.open()?;
+    let request = SignRequest {
+        policy: &policy,
+        policy_version,
+        epoch,
+        issued_at: now,
+        expires_at,
+        limits: host.config().policy_limits(),
+    };
+    let signed = match arguments.format {
+        FormatName::V2 => aegis_trust::sign(&request, &*signer),
+        FormatName::V1 => aegis_trust::sign_v1(&request, &*signer),
+    };
+    let bundle = signed.map_err(|error| Failure::new(what(), &error, error.help()))?;
+    write_bundle(&arguments.out, bundle, session)
+}
+
+pub(super) fn cosign(arguments: &CosignArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let bundle = input::read_bundle(&arguments.file, &host)?;
+    let signer = arguments.signer.open()?;
+    let cosigned = aegis_trust::cosign(bundle, &*signer, session.caller().now).map_err(|error| {
+        Failure::new(format!("cannot cosign {}", input::name(&arguments.file)), &error, error.help())
+    })?;
+    write_bundle(arguments.out.as_ref().unwrap_or(&arguments.file), cosigned, session)
+}
+
+pub(super) fn reissue(arguments: &ReissueArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let old = input::read_bundle(&arguments.from, &host)?;
+    let now = session.caller().now;
+    let expires_at = arguments.expiry.resolve(now)?;
+    let (policy_version, epoch) = arguments.policy_version.resolve(arguments.epoch, &host)?;
+    let signer = arguments.signer.open()?;
+    let bundle = aegis_trust::reissue(old, policy_version, epoch, now, expires_at, &*signer).map_err(|error| {
+        Failure::new(format!("cannot reissue {}", input::name(&arguments.from)), &error, error.help())
+    })?;
+    write_bundle(&arguments.out, bundle, session)
+}
+
+impl Expiry {
+    fn resolve(&self, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+        parse_expiry(&self.expires, now)
+            .map_err(|error| Failure::new(format!("cannot use the expiry {}", self.expires), &error, error.help()))
+    }
+}
+
+impl Version {
+    /// The version and the epoch to sign.
+    fn resolve(self, epoch: Option<u32>, host: &Host) -> Result<(u64, u32), Failure> {
+        let failed = |error: &CounterError| {
+            Failure::new("cannot tell the next policy version", error, error.help())
+        };
+        match self {
+            Self::Number(version) => Ok((version, epoch.unwrap_or(0))),
+            Self::Auto => {
+                let version = host.next_version().map_err(|error| failed(&error))?;
+                let counter = host.counter().map_err(|error| failed(&error))?;
+                Ok((version, epoch.or(counter.map(|counter| counter.epoch)).unwrap_or(0)))
+            }
+        }
+    }
+}
+
+/// Writes a bundle, and says what it is unless it went to standard output itself.
+fn write_bundle(out: &Path, bundle: Vec<u8>, session: &Session) -> Result<ExitCode, Failure> {
+    destination::write(out, &bundle, 0o644, session)?;
+    if !input::is_stdin(out) {
+        let (summary, _) = policy_text(bundle).map_err(|error| {
+            Failure::new(format!("cannot read back {}", out.display()), &error, error.help())
+        })?;
+        session.output.report(&summary, |text| {
+            writeln!(text, "wrote {}", Escaped(out.display()))
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

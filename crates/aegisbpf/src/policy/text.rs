@@ -1,0 +1,262 @@
+//! `policy lint`, `show`, `diff` and `explain`: the text of a policy, whether a bundle carries it or not.
+//!
+//! Nothing is verified here: these commands say what a file says, not whether it may be believed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use aegis_policy::{DiffRule, LintReport, MatchedRule, Policy, Query, Verdict, VersionChange};
+use aegis_trust::Host;
+use aegis_trust::bundle::{BundleSummary, policy_text};
+use clap::Args;
+use serde::Serialize;
+
+use crate::command_line::Form;
+use crate::destination;
+use crate::escape::Escaped;
+use crate::failure::Failure;
+use crate::input;
+use crate::output::stderr_has_color;
+use crate::session::Session;
+
+#[derive(Args)]
+pub(crate) struct LintArguments {
+    /// The policy or bundle, `-` for standard input
+    file: PathBuf,
+    /// Sort it and remove duplicates; FILE is rewritten, standard input goes to standard output
+    #[arg(long)]
+    fix: bool,
+    /// Write the fixed policy to F instead, `-` for standard output
+    #[arg(long, value_name = "F", requires = "fix")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct ShowArguments {
+    /// The policy or bundle, `-` for standard input; without it, what is applied here
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct DiffArguments {
+    /// The policy or bundle before
+    #[arg(value_name = "A")]
+    before: PathBuf,
+    /// The policy or bundle after
+    #[arg(value_name = "B")]
+    after: PathBuf,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+pub(crate) struct ExplainArguments {
+    /// The policy or bundle, `-` for standard input
+    file: PathBuf,
+    /// An absolute path, an address, or an address with a port
+    query: Query,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// The text of a policy that was read, and what a bundle says of it.
+struct Text {
+    name: String,
+    bundle: Option<BundleSummary>,
+    policy: Vec<u8>,
+}
+
+impl Text {
+    fn read(path: &Path, host: &Host) -> Result<Self, Failure> {
+        let name = input::name(path);
+        let file = input::read_bundle(path, host)?;
+        let (bundle, policy) = policy_text(file)
+            .map_err(|error| Failure::new(format!("cannot read the bundle {name}"), &error, error.help()))?;
+        Ok(Self { name, bundle, policy })
+    }
+
+    fn parse(&self, host: &Host) -> Result<Policy<'_>, Failure> {
+        aegis_policy::parse(&self.policy, &host.config().policy_limits()).map_err(|errors| {
+            Failure::new(format!("cannot read the policy {}", self.name), &errors, None)
+                .with_report(errors.render(&self.name, &self.policy, stderr_has_color()))
+        })
+    }
+}
+
+pub(super) fn lint(arguments: &LintArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let text = Text::read(&arguments.file, &host)?;
+    if arguments.fix && text.bundle.is_some() {
+        return Err(Failure::because(
+            format!("cannot fix {}", text.name),
+            "it is a signed bundle, and a change would break its signature",
+        )
+        .with_help("fix the policy that it was made from, then sign that"));
+    }
+    let limits = host.config().policy_limits();
+    let report = aegis_policy::lint(&text.policy, &limits);
+    if report.errors.total > 0 {
+        return lint_refused(&text, &report, session);
+    }
+    if arguments.fix {
+        let fixed = aegis_policy::normalise(&text.parse(&host)?);
+        write_fixed(arguments, &fixed, session)?;
+    }
+    print_lint(arguments, &text, &report, session)
+}
+
+/// The report is the result; it goes to standard output in JSON and to standard error for a person.
+fn lint_refused(text: &Text, report: &LintReport, session: &Session) -> Result<ExitCode, Failure> {
+    if session.output.is_json() {
+        session.output.document(report)?;
+        return Ok(ExitCode::FAILURE);
+    }
+    Err(Failure::new(format!("{} is not a valid policy", text.name), &report.errors, None)
+        .with_report(report.render(&text.name, &text.policy, stderr_has_color())))
+}
+
+fn print_lint(
+    arguments: &LintArguments,
+    text: &Text,
+    report: &LintReport,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    let prints_policy = arguments.fix && input::is_stdin(arguments.out.as_ref().unwrap_or(&arguments.file));
+    if !session.output.is_json() || prints_policy {
+        session.output.diagnostics(&report.render(&text.name, &text.policy, stderr_has_color()));
+    }
+    if !prints_policy {
+        session.output.report(report, |out| match report.warning_total {
+            0 => writeln!(out, "{}: no errors, no warnings", Escaped(&text.name)),
+            1 => writeln!(out, "{}: no errors, 1 warning", Escaped(&text.name)),
+            many => writeln!(out, "{}: no errors, {many} warnings", Escaped(&text.name)),
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// In place, the file keeps its mode and owner.
+fn write_fixed(arguments: &LintArguments, fixed: &[u8], session: &Session) -> Result<(), Failure> {
+    let LintArguments { file, out, .. } = arguments;
+    match (out, fs::metadata(file)) {
+        (Some(out), _) => destination::write(out, fixed, 0o644, session),
+        (None, Ok(before)) if !input::is_stdin(file) => {
+            destination::write(file, fixed, before.mode() & 0o7777, session)?;
+            destination::give_to(file, before.uid(), before.gid())
+        }
+        (None, _) => destination::write(file, fixed, 0o644, session),
+    }
+}
+
+pub(super) fn show(arguments: &ShowArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let text = match &arguments.file {
+        Some(file) => Text::read(file, &host)?,
+        None => applied(&host)?,
+    };
+    let policy = text.parse(&host)?;
+    let sections: BTreeMap<&str, usize> =
+        policy.sections().map(|section| (section.name(), policy.count(section))).collect();
+    let shown = Shown {
+        source: &text.name,
+        bundle: text.bundle.as_ref(),
+        version: policy.version(),
+        rules: policy.rule_count(),
+        sections,
+        policy: policy.source(),
+    };
+    session.output.report(&shown, |out| {
+        if let Some(bundle) = &text.bundle {
+            print_bundle(out, bundle)?;
+        }
+        out.write_all(policy.source().as_bytes())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn applied(host: &Host) -> Result<Text, Failure> {
+    let what = "cannot show the applied policy";
+    let applied = host.applied_policy().map_err(|error| Failure::new(what, &error, error.help()))?;
+    let Some(applied) = applied else {
+        return Err(Failure::because(what, "no policy is applied on this host")
+            .with_help("apply one with `aegisbpf policy apply FILE`, or name a file"));
+    };
+    let name = applied.path.display().to_string();
+    let (bundle, policy) = policy_text(applied.bytes)
+        .map_err(|error| Failure::new(format!("cannot read the bundle {name}"), &error, error.help()))?;
+    Ok(Text { name, bundle, policy })
+}
+
+/// What a bundle says about its policy, as comments: the output is a policy all the same.
+fn print_bundle(out: &mut dyn Write, bundle: &BundleSummary) -> io::Result<()> {
+    let BundleSummary { format, policy_version, epoch, issued_at, expires_at, key_ids, .. } = bundle;
+    Ok(())
+}
+
+pub(super) fn diff(arguments: &DiffArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let before = Text::read(&arguments.before, &host)?;
+    let after = Text::read(&arguments.after, &host)?;
+    let diff = aegis_policy::diff(&before.parse(&host)?, &after.parse(&host)?);
+    session.output.report(&diff, |out| {
+        if diff.is_empty() {
+            return writeln!(out, "no difference");
+        }
+        if let Some(VersionChange { from, to }) = diff.version_change {
+            writeln!(out, "- version={from}\n+ version={to}")?;
+        }
+        for (mark, rules) in [('-', &diff.removed), ('+', &diff.added)] {
+            for DiffRule { section, entry, line: _ } in rules {
+                match entry {
+                    Some(entry) => writeln!(out, "{mark} [{section}] {}", Escaped(entry))?,
+                    None => writeln!(out, "{mark} [{section}]")?,
+                }
+            }
+        }
+        writeln!(out, "{} removed, {} added", diff.removed.len(), diff.added.len())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn explain(arguments: &ExplainArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let text = Text::read(&arguments.file, &host)?;
+    let explanation = aegis_policy::explain(&text.parse(&host)?, &arguments.query);
+    session.output.report(&explanation, |out| {
+        let verdict = match explanation.verdict {
+            Verdict::NoRule => "no rule applies, so it is allowed",
+            Verdict::Allow => "allowed",
+            Verdict::DenyUnlessVerified => "denied to all but verified programs",
+            Verdict::Deny => "denied",
+        };
+        writeln!(out, "{}: {verdict}", Escaped(&explanation.query))?;
+        for MatchedRule { section, entry, line, verdict: _, why } in &explanation.matches {
+            let entry = entry.as_deref().map(|entry| format!(" {entry}")).unwrap_or_default();
+            writeln!(out, "  line {line}: [{section}]{}: {}", Escaped(entry), Escaped(why))?;
+        }
+        for note in &explanation.notes {
+            writeln!(out, "  note: {}", Escaped(note))?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The policy that `policy show` prints, for programs.
+#[derive(Serialize)]
+struct Shown<'a> {
+    source: &'a str,
+    bundle: Option<&'a BundleSummary>,
+    version: u8,
+    rules: usize,
+    sections: BTreeMap<&'a str, usize>,
+    policy: &'a str,
+}

@@ -1,0 +1,40 @@
+//! What every command needs: the host's paths, the host, who asks and when.
+
+use std::path::PathBuf;
+
+use aegis_trust::{Caller, Host, HostPaths};
+
+use crate::failure::Failure;
+use crate::output::Output;
+
+/// The name under which this program appears in the log.
+const PROGRAM: &str = "aegisbpf";
+
+/// One run of the program. Nothing is opened before a command asks for it.
+pub(crate) struct Session {
+    root: Option<PathBuf>,
+    pub(crate) output: Output,
+}
+
+impl Session {
+    pub(crate) fn new(root: Option<PathBuf>, output: Output) -> Self {
+        Self { root, output }
+    }
+
+    /// Where this host's files are, from `--root` and the variables.
+    pub(crate) fn paths(&self) -> Result<HostPaths, Failure> {
+        HostPaths::from_environment(self.root.as_deref())
+            .map_err(|error| Failure::new("cannot tell where this host's files are", &error, error.help()))
+    }
+
+    /// This host: its paths and its configuration.
+    pub(crate) fn host(&self) -> Result<Host, Failure> {
+        Host::open(self.paths()?)
+            .map_err(|error| Failure::new("cannot read this host's configuration", &error, error.help()))
+    }
+
+    /// Who asks, and the time that every check of this run uses.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::current(PROGRAM)
+    }
+}
