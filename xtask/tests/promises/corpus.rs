@@ -1,0 +1,74 @@
+//! Replays every stored fuzz corpus, and every input that ever broke a target, through the same functions as the fuzzer.
+
+use std::path::{Path, PathBuf};
+
+use super::program;
+
+#[path = "../../../fuzz/entry/audit_log.rs"]
+mod audit_log;
+#[path = "../../../fuzz/entry/backup.rs"]
+mod backup;
+#[path = "../../../fuzz/entry/bundle.rs"]
+mod bundle;
+#[path = "../../../fuzz/entry/counter.rs"]
+mod counter;
+#[path = "../../../fuzz/entry/key_file.rs"]
+mod key_file;
+#[path = "../../../fuzz/entry/policy.rs"]
+mod policy;
+
+#[test]
+fn the_corpus_of_bundles_holds() {
+    replay("bundle", bundle::run);
+}
+
+#[test]
+fn the_corpus_of_key_files_holds() {
+    replay("key_file", key_file::run);
+}
+
+#[test]
+fn the_corpus_of_policies_holds() {
+    replay("policy", policy::run);
+}
+
+#[test]
+fn the_corpus_of_counters_holds() {
+    replay("counter", counter::run);
+}
+
+#[test]
+fn the_corpus_of_audit_logs_holds() {
+    replay("audit_log", audit_log::run);
+}
+
+#[test]
+fn the_corpus_of_backups_holds() {
+    replay("backup", backup::run);
+}
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let inputs = inputs(target);
+    assert!(inputs.len() >= 10, "{target} has {} inputs", inputs.len());
+    for input in inputs {
+        let bytes = std::fs::read(&input).unwrap();
+        // A panic names no file, so the file is said first; the test runner shows it only for a failure.
+        println!("{}", input.display());
+        run(&bytes);
+        // An input that was cut off or continued must be as harmless.
+        run(bytes.get(..bytes.len() / 2).unwrap());
+        run(&[bytes.as_slice(), b"\n"].concat());
+    }
+}
+
+/// The files of `fuzz/corpus/TARGET`, and of `fuzz/artifacts/TARGET` where a fuzzer left some.
+fn inputs(target: &str) -> Vec<PathBuf> {
+    let files = |directory: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    };
+    let fuzz = program::root().join("fuzz");
+    let mut all = files(&fuzz.join("corpus").join(target));
+    all.extend(files(&fuzz.join("artifacts").join(target)));
+    all.sort();
+    all
+}
