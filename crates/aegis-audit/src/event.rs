@@ -1,0 +1,324 @@
+//! What is logged: who did what to which object, when, and how it ended.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::process;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::bounds;
+use crate::stamp;
+
+/// One thing that happened, as its author reports it. [`AuditLog::append`](crate::AuditLog::append)
+/// gives it a sequence number and makes it an [`Entry`].
+///
+/// Whatever is put in is cut to what an entry may hold, never refused: an event that is too long must still be
+/// logged. The bounds are in [`Entry`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// When it happened; kept to the millisecond.
+    pub time: Timestamp,
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
+    /// What it was done to: a path, a key id, a bundle.
+    pub object: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in words; for a refusal, the rule that refused.
+    pub reason: Option<String>,
+    /// Further facts by name, such as `key_id`, `policy_version` or `refusal`.
+    pub detail: BTreeMap<String, Value>,
+    /// The transaction that this event belongs to, so that an interrupted one is logged exactly once.
+    pub transaction: Option<String>,
+}
+
+impl Event {
+    /// An accepted action; the other methods add the rest.
+    pub fn new(time: Timestamp, actor: Actor, action: Action, object: impl Into<String>) -> Self {
+        Self {
+            time: stamp::to_millisecond(time),
+            actor,
+            action,
+            object: object.into(),
+            outcome: Outcome::Accepted,
+            reason: None,
+            detail: BTreeMap::new(),
+            transaction: None,
+        }
+    }
+
+    /// Says how it ended.
+    #[must_use]
+    pub fn outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn reason(mut self, reason: impl Into<String>) -> Self {
+        self.reason = Some(reason.into());
+        self
+    }
+
+    /// Adds one fact.
+    #[must_use]
+    pub fn detail(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.detail.insert(name.into(), value.into());
+        self
+    }
+
+    /// Names the transaction.
+    #[must_use]
+    pub fn transaction(mut self, id: impl Into<String>) -> Self {
+        self.transaction = Some(id.into());
+        self
+    }
+}
+
+/// Who acted: the user id that the kernel knows, the name that the environment claims, and the program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// The real user id of the process.
+    pub uid: u32,
+    /// `SUDO_USER`, else `USER`: a claim of the environment, not a proof. Printable ASCII, at most 64 characters.
+    pub user: Option<String>,
+    /// The program. Printable ASCII, at most 64 characters.
+    pub program: String,
+    /// The process id.
+    pub pid: u32,
+}
+
+impl Actor {
+    /// The running process.
+    pub fn current(program: &str) -> Self {
+        let claimed = ["SUDO_USER", "USER"]
+            .into_iter()
+            .filter_map(env::var_os)
+            .map(|name| bounds::printable(&name.to_string_lossy()))
+            .find(|name| !name.is_empty());
+        Self {
+            uid: rustix::process::getuid().as_raw(),
+            user: claimed,
+            program: bounds::printable(program),
+            pid: process::id(),
+        }
+    }
+}
+
+/// What was done. Exhaustive on purpose: a new action breaks each exporter that must choose a class for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Action {
+    /// A policy was put in force, or refused.
+    #[serde(rename = "policy.apply")]
+    PolicyApply,
+    /// The previous verified bundle was re-activated.
+    #[serde(rename = "policy.rollback")]
+    PolicyRollback,
+    /// The version counter was repaired by hand.
+    #[serde(rename = "policy.counter_repair")]
+    CounterRepair,
+    /// A key became trusted.
+    #[serde(rename = "keys.add")]
+    KeyAdd,
+    /// A key is no longer trusted and may return.
+    #[serde(rename = "keys.remove")]
+    KeyRemove,
+    /// A key is refused for ever.
+    #[serde(rename = "keys.revoke")]
+    KeyRevoke,
+    /// Rotation, revocation and rollback refusal were rehearsed.
+    #[serde(rename = "keys.drill")]
+    KeyDrill,
+    /// A backup was written.
+    #[serde(rename = "backup.create")]
+    BackupCreate,
+    /// A backup was restored.
+    #[serde(rename = "backup.restore")]
+    BackupRestore,
+    /// The log itself was read or exported.
+    #[serde(rename = "audit.read")]
+    AuditRead,
+    /// The host key that signs this log's checkpoints was replaced.
+    #[serde(rename = "audit.hand_over")]
+    AuditHandOver,
+    /// What an interrupted command left behind was finished or undone.
+    #[serde(rename = "host.recovery")]
+    Recovery,
+}
+
+impl Action {
+    /// Every action, in the order of their declaration.
+    pub const ALL: [Self; 12] = [
+        Self::PolicyApply,
+        Self::PolicyRollback,
+        Self::CounterRepair,
+        Self::KeyAdd,
+        Self::KeyRemove,
+        Self::KeyRevoke,
+        Self::KeyDrill,
+        Self::BackupCreate,
+        Self::BackupRestore,
+        Self::AuditRead,
+        Self::AuditHandOver,
+        Self::Recovery,
+    ];
+
+    /// The name in the log, in queries and in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PolicyApply => "policy.apply",
+            Self::PolicyRollback => "policy.rollback",
+            Self::CounterRepair => "policy.counter_repair",
+            Self::KeyAdd => "keys.add",
+            Self::KeyRemove => "keys.remove",
+            Self::KeyRevoke => "keys.revoke",
+            Self::KeyDrill => "keys.drill",
+            Self::BackupCreate => "backup.create",
+            Self::BackupRestore => "backup.restore",
+            Self::AuditRead => "audit.read",
+            Self::AuditHandOver => "audit.hand_over",
+            Self::Recovery => "host.recovery",
+        }
+    }
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Action {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|action| action.as_str() == name).ok_or_else(|| UnknownName {
+            kind: "action",
+            name: bounds::printable(name),
+            known: Self::ALL.map(Self::as_str).join(", "),
+        })
+    }
+}
+
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    Accepted,
+    /// A rule said no; nothing changed.
+    Refused,
+    /// A device, a file or the system failed.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 3] = [Self::Accepted, Self::Refused, Self::Failed];
+
+    /// The name in the log, in queries and in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Outcome {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == name).ok_or_else(|| UnknownName {
+            kind: "outcome",
+            name: bounds::printable(name),
+            known: Self::ALL.map(Self::as_str).join(", "),
+        })
+    }
+}
+
+/// A name that no action, outcome or format has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no {kind} \"{name}\", only {known}")]
+pub struct UnknownName {
+    /// What was looked for: "action", "outcome", "format".
+    pub kind: &'static str,
+    /// The name that was given, in printable ASCII.
+    pub name: String,
+    /// The names there are.
+    pub known: String,
+}
+
+/// One line of the log.
+///
+/// | field | bound |
+/// |---|---|
+/// | `object`, `reason` | 4,096 bytes each, a longer text ends in `…[cut]` |
+/// | `transaction` | 128 bytes, cut like them |
+/// | `actor.user`, `actor.program` | 64 printable ASCII characters |
+/// | `detail` | 12 KiB as JSON, 8 levels; strings 1,024 bytes; what does not fit is counted in `detail_cut` |
+/// | the line | 65,536 bytes without its newline |
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its place in the log, from 0.
+    pub seq: u64,
+    /// When it happened, to the millisecond.
+    #[serde(with = "stamp")]
+    pub time: Timestamp,
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
+    /// What it was done to.
+    pub object: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in words.
+    pub reason: Option<String>,
+    /// Further facts by name.
+    pub detail: BTreeMap<String, Value>,
+    /// The transaction that it belongs to.
+    pub transaction: Option<String>,
+}
+
+impl Entry {
+    /// The event as entry `seq`, cut to the bounds above.
+    pub(crate) fn of(seq: u64, event: &Event) -> Self {
+        let Event { time, actor, action, object, outcome, reason, detail, transaction } = event;
+        Self {
+            seq,
+            time: stamp::to_millisecond(*time),
+            actor: Actor {
+                uid: actor.uid,
+                user: actor.user.as_deref().map(bounds::printable),
+                program: bounds::printable(&actor.program),
+                pid: actor.pid,
+            },
+            action: *action,
+            object: bounds::cut(object, bounds::TEXT_LEN),
+            outcome: *outcome,
+            reason: reason.as_deref().map(|text| bounds::cut(text, bounds::TEXT_LEN)),
+            detail: bounds::detail(detail),
+            transaction: transaction.as_deref().map(|id| bounds::cut(id, bounds::TRANSACTION_LEN)),
+        }
+    }
+
+    /// A text value of `detail`.
+    pub fn detail_str(&self, name: &str) -> Option<&str> {
+        self.detail.get(name).and_then(Value::as_str)
+    }
+}

@@ -1,0 +1,225 @@
+//! Open Cybersecurity Schema Framework, version 1.3.0.
+//!
+//! | action | class |
+//! |---|---|
+//! | a policy refused as a rollback or for its signature | 2004 Detection Finding |
+//! | `keys.add`, `keys.remove`, `keys.revoke`, `audit.hand_over` | 3004 Entity Management |
+//! | `policy.*`, `host.recovery` | 5019 Device Config State Change |
+//! | `keys.drill`, `backup.*`, `audit.read` | 6003 API Activity |
+//!
+//! What has no attribute in a class stands under `unmapped`.
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{Action, Entry, Outcome};
+
+use super::text::{is_detection, sentence};
+
+/// The version of the schema.
+const VERSION: &str = "1.3.0";
+
+/// A class, and which of its activities an entry is.
+struct Class {
+    category: (u64, &'static str),
+    uid: u64,
+    name: &'static str,
+    activity: (u64, &'static str),
+}
+
+const LOGGED: (u64, &str) = (1, "Log");
+
+fn class(entry: &Entry) -> Class {
+    if is_detection(entry) {
+        return Class {
+            category: (2, "Findings"),
+            uid: 2004,
+            name: "Detection Finding",
+            activity: (1, "Create"),
+        };
+    }
+    match entry.action {
+        Action::KeyAdd => entity((6, "Enroll")),
+        Action::KeyRemove => entity((7, "Unenroll")),
+        Action::KeyRevoke => entity((9, "Disable")),
+        Action::AuditHandOver => entity((3, "Update")),
+        Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => Class {
+            category: (5, "Discovery"),
+            uid: 5019,
+            name: "Device Config State Change",
+            activity: LOGGED,
+        },
+        Action::KeyDrill => api((99, "Drill")),
+        Action::BackupCreate => api((1, "Create")),
+        Action::BackupRestore => api((3, "Update")),
+        Action::AuditRead => api((2, "Read")),
+    }
+}
+
+fn entity(activity: (u64, &'static str)) -> Class {
+    let category = (3, "Identity & Access Management");
+    Class { category, uid: 3004, name: "Entity Management", activity }
+}
+
+fn api(activity: (u64, &'static str)) -> Class {
+    Class { category: (6, "Application Activity"), uid: 6003, name: "API Activity", activity }
+}
+
+pub(super) fn line(entry: &Entry, host: &str) -> Vec<u8> {
+    let class = class(entry);
+    let (severity_id, severity) = severity(entry);
+    let (status_id, status) = status(entry);
+    let mut event = json!({
+        "activity_id": class.activity.0,
+        "activity_name": class.activity.1,
+        "category_uid": class.category.0,
+        "category_name": class.category.1,
+        "class_uid": class.uid,
+        "class_name": class.name,
+        "type_uid": class.uid * 100 + class.activity.0,
+        "type_name": format!("{}: {}", class.name, class.activity.1),
+        "severity_id": severity_id,
+        "severity": severity,
+        "status_id": status_id,
+        "status": status,
+        "time": entry.time.as_millisecond(),
+        "message": sentence(entry),
+        "metadata": metadata(entry, class.uid),
+        "unmapped": {
+            "object": entry.object,
+            "outcome": entry.outcome.as_str(),
+            "detail": entry.detail,
+        },
+    });
+    if let Some(members) = event.as_object_mut() {
+        if let Some(reason) = &entry.reason {
+            members.insert("status_detail".to_owned(), json!(reason));
+        }
+        members.extend(of_class(entry, class.uid, host));
+    }
+    crate::line::json(&event)
+}
+
+/// The attributes that only some classes have.
+fn of_class(entry: &Entry, class_uid: u64, host: &str) -> Map<String, Value> {
+    let attributes = match class_uid {
+        2004 => json!({
+            "actor": actor(entry),
+            "device": device(host),
+            "finding_info": {
+                "title": finding_title(entry),
+                "uid": format!("{host}/{}", entry.seq),
+                "desc": sentence(entry),
+                "created_time": entry.time.as_millisecond(),
+            },
+            "resources": [{ "name": entry.object, "type": "policy" }],
+        }),
+        3004 => json!({ "actor": actor(entry), "device": device(host), "entity": key(entry) }),
+        5019 => json!({ "actor": actor(entry), "device": device(host) }),
+        _ => json!({
+            "actor": actor(entry),
+            "api": { "operation": entry.action.as_str(), "service": { "name": "aegisbpf" } },
+            "src_endpoint": endpoint(host),
+            "resources": [{ "name": entry.object }],
+        }),
+    };
+    match attributes {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+fn metadata(entry: &Entry, class_uid: u64) -> Value {
+    let mut metadata = json!({
+        "version": VERSION,
+        "product": { "name": "Aegis", "vendor_name": "Aegis", "version": env!("CARGO_PKG_VERSION") },
+        "log_name": "audit",
+        "log_provider": "aegisbpf",
+        "event_code": entry.action.as_str(),
+        "sequence": entry.seq,
+        "original_time": crate::stamp::print(entry.time),
+    });
+    if let Some(members) = metadata.as_object_mut() {
+        // In these classes actor and device come with the profile.
+        if matches!(class_uid, 2004 | 3004) {
+            members.insert("profiles".to_owned(), json!(["host"]));
+        }
+        if let Some(id) = &entry.transaction {
+            members.insert("correlation_uid".to_owned(), json!(id));
+        }
+    }
+    metadata
+}
+
+fn actor(entry: &Entry) -> Value {
+    let mut user = json!({ "uid": entry.actor.uid.to_string() });
+    if let (Some(members), Some(name)) = (user.as_object_mut(), &entry.actor.user) {
+        members.insert("name".to_owned(), json!(name));
+    }
+    json!({ "user": user, "process": { "name": entry.actor.program, "pid": entry.actor.pid } })
+}
+
+/// A server, 1, or anything else, 0: the program does not know.
+fn device(host: &str) -> Value {
+    let mut device = endpoint(host);
+    if let Some(members) = device.as_object_mut() {
+        members.insert("type_id".to_owned(), json!(0));
+    }
+    device
+}
+
+fn endpoint(host: &str) -> Value {
+    if host.is_empty() {
+        return json!({ "name": "unknown" });
+    }
+    if host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
+        return json!({ "name": host, "hostname": host });
+    }
+    json!({ "name": host })
+}
+
+/// The key that was added, removed, revoked or handed over to.
+fn key(entry: &Entry) -> Value {
+    let id = ["key_id", "new_key_id"].into_iter().find_map(|field| entry.detail_str(field));
+    let name = entry.detail_str("name").unwrap_or(&entry.object);
+    json!({ "name": name, "uid": id.unwrap_or(&entry.object), "type": "Ed25519 public key" })
+}
+
+fn finding_title(entry: &Entry) -> &'static str {
+    match entry.detail_str("refusal") {
+        Some("rollback") => "An older policy was offered",
+        _ => "A policy without a valid signature was offered",
+    }
+}
+
+fn severity(entry: &Entry) -> (u64, &'static str) {
+    match (entry.outcome, entry.action) {
+        _ if is_detection(entry) => (4, "High"),
+        (Outcome::Refused | Outcome::Failed, _) => (3, "Medium"),
+        (
+            Outcome::Accepted,
+            Action::PolicyRollback
+            | Action::CounterRepair
+            | Action::KeyRevoke
+            | Action::BackupRestore
+            | Action::AuditHandOver
+            | Action::Recovery,
+        ) => (2, "Low"),
+        (
+            Outcome::Accepted,
+            Action::PolicyApply
+            | Action::KeyAdd
+            | Action::KeyRemove
+            | Action::KeyDrill
+            | Action::BackupCreate
+            | Action::AuditRead,
+        ) => (1, "Informational"),
+    }
+}
+
+fn status(entry: &Entry) -> (u64, &'static str) {
+    match entry.outcome {
+        _ if is_detection(entry) => (1, "New"),
+        Outcome::Accepted => (1, "Success"),
+        Outcome::Refused | Outcome::Failed => (2, "Failure"),
+    }
+}
