@@ -7,8 +7,6 @@ use memchr::{memchr, memchr2};
 pub(crate) struct Line<'a> {
     /// Counted from 1.
     pub(crate) number: u32,
-    /// Offset in the source of the first byte of `text`.
-    pub(crate) start: usize,
     /// White space before `text`, in bytes.
     pub(crate) indent: usize,
     /// The line without white space around it and without its LF. Not empty unless `raw` alone is of interest.
@@ -46,6 +44,36 @@ impl<'a> Lines<'a> {
     }
 }
 
+impl<'a> Lines<'a> {
+    /// Where the next line begins.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Walks over lines as long as `accept` gives the length of one that ends in LF, at most `most` and none
+    /// beyond offset `until`. Returns how many.
+    #[inline]
+    pub(crate) fn take_entries(
+        &mut self,
+        until: usize,
+        most: usize,
+        accept: impl Fn(&[u8]) -> Option<usize>,
+    ) -> usize {
+        let mut rest = self.bytes.get(self.position..until).unwrap_or_default();
+        let mut taken = 0;
+        while taken < most
+            && let Some(len) = accept(rest)
+            && let Some(after) = rest.get(len + 1..)
+        {
+            rest = after;
+            taken += 1;
+        }
+        self.position = if taken > 0 { until - rest.len() } else { self.position };
+        self.number = self.number.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
+        taken
+    }
+}
+
 impl<'a> Iterator for Lines<'a> {
     type Item = Line<'a>;
 
@@ -72,7 +100,6 @@ impl<'a> Iterator for Lines<'a> {
                     None => (rest.len(), None),
                 },
             };
-            let start = self.position;
             self.position += len + 1;
             if first == b'#' && !self.every_line {
                 continue;
@@ -88,7 +115,7 @@ impl<'a> Iterator for Lines<'a> {
                 continue;
             }
             let comment_at = hash.and_then(|at| comment_in(raw, at)).map(|at| at.saturating_sub(indent));
-            return Some(Line { number: self.number, start: start + indent, indent, text, raw, comment_at });
+            return Some(Line { number: self.number, indent, text, raw, comment_at });
         }
     }
 }

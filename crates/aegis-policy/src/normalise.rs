@@ -28,8 +28,8 @@ pub fn normalise(policy: &Policy<'_>) -> Vec<u8> {
     let mut top = Vec::new();
     let mut pending = Vec::new();
     let mut section = None;
-    for line in Lines::all(policy.source().as_bytes(), 0) {
-        let text = policy.source().get(line.start..line.start + line.text.len()).unwrap_or_default();
+    for line in Lines::all(policy.source(), 0) {
+        let text = std::str::from_utf8(line.text).unwrap_or_default();
         if line.is_comment() {
             pending.push(text);
         } else if let Some(found) = header(text) {

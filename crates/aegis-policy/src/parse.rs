@@ -1,7 +1,8 @@
 //! Accepts a policy, or says everything that is wrong with it.
 //!
-//! One pass over the lines, and before it one over the bytes that tells whether any character needs a closer
-//! look. Nothing is stored for a rule, so time is linear and memory constant, whatever is read.
+//! One pass over the bytes tells which lines need their characters looked at; one over the lines accepts common
+//! entries in `fast` and reads all else closely. Nothing is stored for a rule, so time is linear and memory
+//! constant, whatever is read.
 
 use crate::entry::{Entry, Refusal};
 use crate::error::{Companion, MAX_REPORTED, PolicyError, PolicyErrorKind, PolicyErrors};
@@ -10,6 +11,7 @@ use crate::policy::Policy;
 use crate::section::Section;
 
 mod characters;
+mod fast;
 
 /// How large a policy may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,6 @@ pub fn parse<'a>(source: &'a [u8], limits: &Limits) -> Result<Policy<'a>, Policy
     }
     let mut parser = Parser {
         max_rules: limits.max_rules,
-        whole: characters::all_plain(source).then(|| std::str::from_utf8(source).unwrap_or_default()),
         faults: Faults::default(),
         version: None,
         place: Place::Header,
@@ -51,15 +52,21 @@ pub fn parse<'a>(source: &'a [u8], limits: &Limits) -> Result<Policy<'a>, Policy
         first_carriage_return: None,
         carriage_returns: 0,
     };
-    if parser.whole.is_some() {
-        for line in Lines::significant(source) {
-            parser.line(&line);
+    let mut lines = Lines::all(source, parser.byte_order_mark(source));
+    // Up to here nothing needs a closer look at its characters. Each byte is looked at once for it.
+    let mut plain_until = 0;
+    loop {
+        if lines.position() >= plain_until {
+            plain_until = characters::first_special(source, lines.position());
         }
-    } else {
-        for line in Lines::all(source, parser.byte_order_mark(source)) {
-            if parser.characters(&line) {
-                parser.line(&line);
-            }
+        if let Place::Section(section) = parser.place {
+            let most = parser.max_rules.saturating_sub(parser.rules);
+            let taken = fast::take_entries(section, &mut lines, plain_until, most);
+            parser.add_rules(section, taken);
+        }
+        let Some(line) = lines.next() else { break };
+        if lines.position() <= plain_until || parser.characters(&line) {
+            parser.line(&line);
         }
     }
     parser.whole_file();
@@ -75,10 +82,8 @@ enum Place {
     UnknownSection,
 }
 
-struct Parser<'a> {
+struct Parser {
     max_rules: usize,
-    /// The source as text, if every character of it is plain.
-    whole: Option<&'a str>,
     faults: Faults,
     version: Option<(u8, u32)>,
     place: Place,
@@ -89,14 +94,11 @@ struct Parser<'a> {
     carriage_returns: u32,
 }
 
-impl<'a> Parser<'a> {
+impl Parser {
     #[inline]
-    fn line(&mut self, line: &Line<'a>) {
-        let text = match self.whole {
-            Some(whole) => whole.get(line.start..line.start + line.text.len()),
-            None => std::str::from_utf8(line.text).ok(),
-        };
-        let Some(mut text) = text else { return };
+    fn line(&mut self, line: &Line<'_>) {
+        // Never fails: the characters of the line have been looked at.
+        let Ok(mut text) = std::str::from_utf8(line.text) else { return };
         if text.is_empty() || line.is_comment() {
             return;
         }
@@ -116,14 +118,11 @@ impl<'a> Parser<'a> {
     }
 
     #[inline]
-    fn entry(&mut self, line: &Line<'a>, section: Section, text: &'a str) {
+    fn entry(&mut self, line: &Line<'_>, section: Section, text: &str) {
         if section.is_flag() || text.starts_with("version=") {
             return self.misplaced(line, section, text);
         }
-        self.rules += 1;
-        if let Some(count) = self.counts.get_mut(section.index()) {
-            *count = count.saturating_add(1);
-        }
+        self.add_rules(section, 1);
         if self.rules > self.max_rules {
             return self.over_the_limit(line);
         }
@@ -132,8 +131,15 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn add_rules(&mut self, section: Section, more: usize) {
+        self.rules = self.rules.saturating_add(more);
+        if let Some(count) = self.counts.get_mut(section.index()) {
+            *count = count.saturating_add(clamp(more));
+        }
+    }
+
     #[cold]
-    fn refuse(&mut self, line: &Line<'a>, section: Section, text: &str, refusal: Refusal) {
+    fn refuse(&mut self, line: &Line<'_>, section: Section, text: &str, refusal: Refusal) {
         let Refusal { at, len, error } = refusal;
         self.report(line, at, len, || PolicyErrorKind::BadEntry {
             section,
@@ -143,7 +149,7 @@ impl<'a> Parser<'a> {
     }
 
     #[cold]
-    fn misplaced(&mut self, line: &Line<'a>, section: Section, text: &str) {
+    fn misplaced(&mut self, line: &Line<'_>, section: Section, text: &str) {
         if text.starts_with("version=") {
             self.faults.about_version = true;
             self.report(line, 0, text.len(), || PolicyErrorKind::VersionInSection { section });
@@ -154,7 +160,7 @@ impl<'a> Parser<'a> {
 
     /// Says once that there are too many rules.
     #[cold]
-    fn over_the_limit(&mut self, line: &Line<'a>) {
+    fn over_the_limit(&mut self, line: &Line<'_>) {
         if self.rules == self.max_rules.saturating_add(1) {
             let limit = self.max_rules;
             let column = self.column(line, 0);
@@ -162,7 +168,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn header(&mut self, line: &Line<'a>, text: &str) {
+    fn header(&mut self, line: &Line<'_>, text: &str) {
         let name = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let Some(name) = name.filter(|name| name.bytes().all(|byte| byte != b' ' && byte != b'\t')) else {
             self.place = Place::UnknownSection;
@@ -191,7 +197,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn version(&mut self, line: &Line<'a>, text: &str) {
+    fn version(&mut self, line: &Line<'_>, text: &str) {
         let Some(value) = text.strip_prefix("version=") else {
             return self.report(line, 0, text.len(), || PolicyErrorKind::NotAHeader);
         };
@@ -208,7 +214,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Looks at the characters of a line; false if the line is not worth reading further.
-    fn characters(&mut self, line: &Line<'a>) -> bool {
+    fn characters(&mut self, line: &Line<'_>) -> bool {
         let mut raw = line.raw;
         if let Some(shorter) = raw.strip_suffix(b"\r") {
             raw = shorter;
@@ -222,7 +228,7 @@ impl<'a> Parser<'a> {
     }
 
     /// Refuses a byte-order mark and says where the text after it begins.
-    fn byte_order_mark(&mut self, source: &'a [u8]) -> usize {
+    fn byte_order_mark(&mut self, source: &[u8]) -> usize {
         if source.starts_with(b"\xef\xbb\xbf") {
             self.faults.always(located(1, 1, 3, PolicyErrorKind::ByteOrderMark));
             return 3;
@@ -253,9 +259,9 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn finish(mut self, source: &'a [u8]) -> Result<Policy<'a>, PolicyErrors> {
+    fn finish(mut self, source: &[u8]) -> Result<Policy<'_>, PolicyErrors> {
         if self.faults.total == 0
-            && let (Some((version, _)), Ok(source)) = (self.version, std::str::from_utf8(source))
+            && let Some((version, _)) = self.version
         {
             let Self { counts, first_lines, .. } = self;
             return Ok(Policy { source, version, counts, first_lines });
@@ -265,11 +271,11 @@ impl<'a> Parser<'a> {
     }
 
     #[cold]
-    fn report(&mut self, line: &Line<'a>, at: usize, length: usize, kind: impl FnOnce() -> PolicyErrorKind) {
+    fn report(&mut self, line: &Line<'_>, at: usize, length: usize, kind: impl FnOnce() -> PolicyErrorKind) {
         self.faults.add(line.number, line.indent + at, length, kind);
     }
 
-    fn column(&self, line: &Line<'a>, at: usize) -> usize {
+    fn column(&self, line: &Line<'_>, at: usize) -> usize {
         line.indent + at + 1
     }
 

@@ -12,7 +12,7 @@ use crate::section::Section;
 /// less than storing them. A million rules take as much memory as none.
 #[derive(Debug, Clone)]
 pub struct Policy<'a> {
-    pub(crate) source: &'a str,
+    pub(crate) source: &'a [u8],
     pub(crate) version: u8,
     pub(crate) counts: [u32; Section::COUNT],
     /// The line of the first header of each section; 0 for a section that is not there.
@@ -38,8 +38,8 @@ impl<'a> Policy<'a> {
         self.version
     }
 
-    /// The text that was parsed.
-    pub fn source(&self) -> &'a str {
+    /// The bytes that were parsed: UTF-8, and ASCII outside comments.
+    pub fn source(&self) -> &'a [u8] {
         self.source
     }
 
@@ -73,7 +73,7 @@ impl<'a> Policy<'a> {
 
     /// The entries in the order of the source. Flags have none.
     pub fn rules(&self) -> Rules<'a> {
-        Rules { source: self.source, lines: Lines::significant(self.source.as_bytes()), section: None }
+        Rules { lines: Lines::significant(self.source), section: None }
     }
 }
 
@@ -100,7 +100,6 @@ impl fmt::Display for Rule<'_> {
 /// The rules of a policy in the order of its source. See [`Policy::rules`].
 #[derive(Debug, Clone)]
 pub struct Rules<'a> {
-    source: &'a str,
     lines: Lines<'a>,
     section: Option<Section>,
 }
@@ -111,7 +110,8 @@ impl<'a> Iterator for Rules<'a> {
     fn next(&mut self) -> Option<Rule<'a>> {
         loop {
             let line = self.lines.next()?;
-            let text = self.source.get(line.start..line.start + line.text.len())?;
+            // Never fails: the policy was accepted.
+            let text = std::str::from_utf8(line.text).ok()?;
             if let Some(header) = text.strip_prefix('[')
                 && let Some(name) = header.strip_suffix(']')
             {

@@ -72,11 +72,11 @@ pub(super) fn check(rules: &[ReadRule<'_>], found: &mut Found) {
     let mut unsorted = [false; Section::COUNT];
     for ReadRule { entry, rule } in rules {
         let index = rule.section.index();
-        if let (Some(last), Some(unsorted)) = (last.get_mut(index), unsorted.get_mut(index)) {
-            if last.replace(entry).is_some_and(|last| last > entry) && !*unsorted {
-                *unsorted = true;
-                found.about(rule, WarningKind::Unsorted { section: rule.section });
-            }
+        if let (Some(last), Some(unsorted)) = (last.get_mut(index), unsorted.get_mut(index))
+            && last.replace(entry).is_some_and(|last| last > entry)
+            && !std::mem::replace(unsorted, true)
+        {
+            found.about(rule, WarningKind::Unsorted { section: rule.section });
         }
         let canonical = entry.to_string();
         if canonical != rule.text {

@@ -35,7 +35,7 @@ fn near_limit(what: &'static str, used: usize, limit: usize, found: &mut Found) 
 
 fn lines(policy: &Policy<'_>, found: &mut Found) {
     let mut ascii = policy.source().is_ascii();
-    for line in Lines::all(policy.source().as_bytes(), 0) {
+    for line in Lines::all(policy.source(), 0) {
         let column = u32::try_from(line.indent + 1).unwrap_or(u32::MAX);
         if line.is_comment() {
             if !ascii && !line.text.is_ascii() {

@@ -2,16 +2,22 @@
 
 use crate::error::PolicyErrorKind;
 
-/// True if every byte is printable ASCII or LF, so that no line needs to be looked at closer.
-pub(super) fn all_plain(source: &[u8]) -> bool {
+/// The offset, from `from` on, of the first byte that needs a closer look: a `#`, or one that is neither
+/// printable ASCII nor LF. The length if there is none.
+pub(super) fn first_special(source: &[u8], from: usize) -> usize {
+    let rest = source.get(from..).unwrap_or_default();
     // Blocks of fixed size without a branch inside: the compiler makes vector instructions of this.
-    let (blocks, rest) = source.as_chunks::<64>();
-    for block in blocks {
-        if block.iter().fold(0, |bad, &byte| bad | not_plain(byte)) != 0 {
-            return false;
-        }
-    }
-    rest.iter().all(|&byte| not_plain(byte) == 0)
+    let (blocks, _) = rest.as_chunks::<64>();
+    let plain =
+        blocks.iter().take_while(|block| block.iter().fold(0, |found, &byte| found | special(byte)) == 0);
+    let from = from + plain.count() * 64;
+    let rest = source.get(from..).unwrap_or_default();
+    from + rest.iter().position(|&byte| special(byte) != 0).unwrap_or(rest.len())
+}
+
+/// 1 for a byte at which fast reading ends.
+const fn special(byte: u8) -> u8 {
+    not_plain(byte) | (byte == b'#') as u8
 }
 
 /// The first byte that may not stand outside a comment, and why.
