@@ -5,11 +5,12 @@ mod reading;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use aegis_audit::export::Format;
-use aegis_audit::{Action, AuditLog, Outcome};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, Subcommand, ValueEnum};
+use aegis_audit::{Action, AuditLog, Outcome, UnknownName};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 
 use crate::command_line::Form;
 use crate::failure::Failure;
@@ -80,24 +81,24 @@ pub(crate) struct VerifyArguments {
     form: Form,
 }
 
-/// Which entries.
+// Which entries.
 #[derive(Args)]
 pub(crate) struct Selection {
     /// Only entries of this time or later: RFC 3339, a UTC date, or an age such as 7d
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     since: Option<Moment>,
-    /// Only entries of this time or earlier
+    /// Only entries before this time
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     until: Option<Moment>,
-    /// Only this action
-    #[arg(long, value_name = "ACTION")]
-    #[arg(value_parser = PossibleValuesParser::new(Action::ALL.map(Action::as_str)).try_map(|name| name.parse::<Action>()))]
+    /// Only this action, such as policy.apply or keys.revoke
+    #[arg(long, value_name = "ACTION", hide_possible_values = true)]
+    #[arg(value_parser = one_of::<Action>(Action::ALL.map(Action::as_str)))]
     action: Option<Action>,
     /// Only this outcome
     #[arg(long, value_name = "OUTCOME")]
-    #[arg(value_parser = PossibleValuesParser::new(Outcome::ALL.map(Outcome::as_str)).try_map(|name| name.parse::<Outcome>()))]
+    #[arg(value_parser = one_of::<Outcome>(Outcome::ALL.map(Outcome::as_str)))]
     outcome: Option<Outcome>,
-    /// Only entries on the key whose id starts so
+    /// Only entries about the key whose id begins with ID
     #[arg(long, value_name = "ID")]
     key: Option<String>,
     /// Only entries whose object contains TEXT
@@ -119,8 +120,8 @@ pub(crate) struct QueryArguments {
 #[derive(Args)]
 pub(crate) struct ExportArguments {
     /// What the receiver reads
-    #[arg(long, value_name = "FORMAT")]
-    format: FormatName,
+    #[arg(long, value_name = "FORMAT", value_parser = one_of::<Format>(Format::ALL.map(Format::as_str)))]
+    format: Format,
     /// The file to write, `-` for standard output
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     out: PathBuf,
@@ -165,20 +166,10 @@ pub(crate) fn run(command: AuditCommand, session: &Session) -> Result<ExitCode, 
     }
 }
 
-#[derive(Clone, Copy)]
-struct FormatName(Format);
-
-impl ValueEnum for FormatName {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self(Format::Json), Self(Format::Ocsf), Self(Format::Cef), Self(Format::Rfc5424)]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self.0 {
-            Format::Json => PossibleValue::new("json").help("the entry as it stands in the log"),
-            Format::Ocsf => PossibleValue::new("ocsf").help("Open Cybersecurity Schema Framework, JSON"),
-            Format::Cef => PossibleValue::new("cef").help("Common Event Format"),
-            Format::Rfc5424 => PossibleValue::new("rfc5424").help("syslog with structured data"),
-        })
-    }
+/// Parses one of `names`; help and completions list them.
+fn one_of<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = UnknownName> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<T>())
 }

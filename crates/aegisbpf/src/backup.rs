@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aegis_crypto::KeyIdPrefix;
-use aegis_trust::{RestoreTrust, backup_verify};
+use aegis_trust::backup::{RestoreTrust, backup_verify};
 use clap::{Args, Subcommand};
 
 use crate::command_line::Form;
@@ -96,9 +96,10 @@ fn verify(arguments: &VerifyArguments, session: &Session) -> Result<ExitCode, Fa
 fn restore(arguments: RestoreArguments, session: &Session) -> Result<ExitCode, Failure> {
     let file = arguments.file;
     let trust = arguments.host_key.map_or(RestoreTrust::ThisHost, RestoreTrust::HostKey);
-    let restored = session.host()?.backup_restore(&session.caller(), &file, trust).map_err(|error| {
-        Failure::new(format!("cannot restore {}", file.display()), &error, error.help())
-    })?;
+    let restored = session
+        .host()?
+        .backup_restore(&session.caller(), &file, trust)
+        .map_err(|error| Failure::new(format!("cannot restore {}", file.display()), &error, error.help()))?;
     session.output.report(&restored, |out| {
         for what in &restored.restored {
             writeln!(out, "restored  {}", Escaped(what))?;

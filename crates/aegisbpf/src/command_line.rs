@@ -13,7 +13,7 @@ use crate::policy::PolicyCommand;
 
 /// Decide which signed policy this host will enforce, and prove what happened.
 #[derive(Parser)]
-#[command(name = "aegisbpf", version, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "aegisbpf", version, disable_help_subcommand = true)]
 #[command(after_help = "\
 Examples:
   sudo aegisbpf keys add signer.pub
@@ -36,18 +36,24 @@ pub(crate) struct CommandLine {
 #[command(defer = true)]
 pub(crate) enum Subcommand {
     /// Make, trust, list, remove and revoke policy-signing keys
-    #[command(subcommand, after_help = "\
+    #[command(
+        subcommand,
+        after_help = "\
 Examples:
   aegisbpf keys generate --out ./signer
   sudo aegisbpf keys add /path/to/new-key.pub
-  sudo aegisbpf keys revoke 3f9a6c01 --reason \"laptop stolen\"")]
+  sudo aegisbpf keys revoke 3f9a6c01 --reason \"laptop stolen\""
+    )]
     Keys(KeysCommand),
     /// Write, sign, verify and apply policy
-    #[command(subcommand, after_help = "\
+    #[command(
+        subcommand,
+        after_help = "\
 Examples:
   aegisbpf policy lint policy.conf
   aegisbpf policy sign policy.conf -o policy.signed --key signer.key
-  sudo aegisbpf policy apply policy.signed --require-signature")]
+  sudo aegisbpf policy apply policy.signed --require-signature"
+    )]
     Policy(Box<PolicyCommand>),
     /// Check keys, counter, policy, enforcement and log; exit 0 ok, 1 degraded, 2 failed
     #[command(after_help = "\
@@ -56,16 +62,22 @@ Examples:
   sudo aegisbpf health || echo \"this host needs a look\"")]
     Health(HealthArguments),
     /// Save keys, counter, policy and log in one archive, and bring them back
-    #[command(subcommand, after_help = "\
+    #[command(
+        subcommand,
+        after_help = "\
 Examples:
   sudo aegisbpf backup create /root/aegis.tar
-  sudo aegisbpf backup restore /root/aegis.tar")]
+  sudo aegisbpf backup restore /root/aegis.tar"
+    )]
     Backup(BackupCommand),
     /// Read, verify and export the tamper-evident log
-    #[command(subcommand, after_help = "\
+    #[command(
+        subcommand,
+        after_help = "\
 Examples:
   sudo aegisbpf audit verify
-  sudo aegisbpf audit export --format ocsf -o events.jsonl")]
+  sudo aegisbpf audit export --format ocsf -o events.jsonl"
+    )]
     Audit(AuditCommand),
     /// Print a completion script for a shell
     #[command(after_help = "\
@@ -81,7 +93,7 @@ Examples:
     Man(ManArguments),
 }
 
-/// The form of a result. Commands that list or report have it.
+// The form of a result; commands that list or report have it. (Doc comments would become their help.)
 #[derive(Args)]
 pub(crate) struct Form {
     /// Print the result as JSON; an error is one line of JSON on standard error

@@ -57,7 +57,11 @@ pub(crate) fn stream(
     written.map_err(|error| Failure::new(cannot_write(path), &error, None))
 }
 
-fn fill_synced(temp: &Path, mode: u32, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn fill_synced(
+    temp: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
     let file = File::options().write(true).create_new(true).mode(mode).open(temp)?;
     let mut out = BufWriter::new(file);
     fill(&mut out)?;

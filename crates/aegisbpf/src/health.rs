@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use aegis_trust::RecordingEnforcer;
+use aegis_trust::health::Status;
 use clap::Args;
 
 use crate::command_line::Form;
@@ -17,13 +17,11 @@ pub(crate) struct HealthArguments {
 }
 
 pub(crate) fn run(_: &HealthArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let host = session.host()?;
-    let enforcer = RecordingEnforcer::new(host.paths());
-    let health = host.health(session.caller().now, &enforcer);
+    let health = session.host()?.health(session.caller().now);
     session.output.report(&health, |out| {
-        writeln!(out, "{}", health.status)?;
+        writeln!(out, "{}", word(health.status))?;
         for check in &health.checks {
-            writeln!(out, "  {:8} {}: {}", check.status, Escaped(&check.name), Escaped(&check.message))?;
+            writeln!(out, "  {:8} {}: {}", word(check.status), check.name, Escaped(&check.message))?;
             if let Some(help) = &check.help {
                 writeln!(out, "           help: {}", Escaped(help))?;
             }
@@ -31,4 +29,12 @@ pub(crate) fn run(_: &HealthArguments, session: &Session) -> Result<ExitCode, Fa
         Ok(())
     })?;
     Ok(ExitCode::from(health.exit_code()))
+}
+
+fn word(status: Status) -> &'static str {
+    match status {
+        Status::Ok => "ok",
+        Status::Degraded => "degraded",
+        Status::Failed => "failed",
+    }
 }

@@ -24,13 +24,7 @@ impl Output {
         value: &T,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        self.stream(|out| {
-            if self.json {
-                json::write_pretty(out, value)
-            } else {
-                text(out)
-            }
-        })
+        self.stream(|out| if self.json { json::write_pretty(out, value) } else { text(out) })
     }
 
     /// Prints `value` as JSON, which is its only form.
@@ -92,10 +86,18 @@ pub(crate) fn table<const N: usize>(
     rows: &[[String; N]],
 ) -> io::Result<()> {
     let headings = headings.map(str::to_owned);
-    let rows: Vec<[String; N]> =
-        rows.iter().map(|row| std::array::from_fn(|at| row.get(at).map_or_else(String::new, |cell| Escaped(cell).to_string()))).collect();
+    let rows: Vec<[String; N]> = rows
+        .iter()
+        .map(|row| {
+            std::array::from_fn(|at| row.get(at).map_or_else(String::new, |cell| Escaped(cell).to_string()))
+        })
+        .collect();
     let width = |column: usize| {
-        rows.iter().chain([&headings]).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+        rows.iter()
+            .chain([&headings])
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
     };
     let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or(0));
     for row in [&headings].into_iter().chain(&rows) {

@@ -4,6 +4,7 @@ mod counter;
 mod force;
 mod signing;
 mod text;
+mod verifying;
 
 use std::process::ExitCode;
 
@@ -65,12 +66,12 @@ Examples:
 Examples:
   aegisbpf policy reissue --from v6.signed --policy-version 8 -o v8.signed --key signer.key")]
     Reissue(Box<signing::ReissueArguments>),
-    /// Verify a bundle as `apply` would; changes nothing
+    /// Verify the signatures, digest and expiry of a bundle; changes nothing
     #[command(after_help = "\
 Examples:
   aegisbpf policy verify policy.signed
   aegisbpf policy verify policy.signed --public-key signer.pub --json")]
-    Verify(force::VerifyArguments),
+    Verify(verifying::VerifyArguments),
     /// Put a policy in force
     #[command(after_help = "\
 Examples:
@@ -85,10 +86,13 @@ Examples:
   sudo aegisbpf policy rollback")]
     Rollback(force::RollbackArguments),
     /// Show or repair the anti-rollback counter
-    #[command(subcommand, after_help = "\
+    #[command(
+        subcommand,
+        after_help = "\
 Examples:
   aegisbpf policy counter show
-  sudo aegisbpf policy counter repair --reason \"disk replaced\"")]
+  sudo aegisbpf policy counter repair --reason \"disk replaced\""
+    )]
     Counter(counter::CounterCommand),
 }
 
@@ -101,7 +105,7 @@ pub(crate) fn run(command: PolicyCommand, session: &Session) -> Result<ExitCode,
         PolicyCommand::Sign(arguments) => signing::sign(&arguments, session),
         PolicyCommand::Cosign(arguments) => signing::cosign(&arguments, session),
         PolicyCommand::Reissue(arguments) => signing::reissue(&arguments, session),
-        PolicyCommand::Verify(arguments) => force::verify(&arguments, session),
+        PolicyCommand::Verify(arguments) => verifying::verify(&arguments, session),
         PolicyCommand::Apply(arguments) => force::apply(&arguments, session),
         PolicyCommand::Rollback(_) => force::rollback(session),
         PolicyCommand::Counter(command) => counter::run(command, session),

@@ -33,6 +33,13 @@ impl Session {
             .map_err(|error| Failure::new("cannot read this host's configuration", &error, error.help()))
     }
 
+    /// Says which refusals are missing from the log. They stand all the same.
+    pub(crate) fn warn_unlogged(&self, host: &Host) {
+        for error in host.take_unlogged() {
+            self.output.warn(&format!("this refusal is not in the log: {error}"));
+        }
+    }
+
     /// Who asks, and the time that every check of this run uses.
     pub(crate) fn caller(&self) -> Caller {
         Caller::current(PROGRAM)

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aegis_trust::{CommandSigner, PayloadSigner, PemSigner, Pin, Pkcs11Signer};
+use aegis_trust::sign::{PayloadSigner, PemSigner};
+use aegis_trust::signer_command::CommandSigner;
+use aegis_trust::signer_pkcs11::{Pin, Pkcs11Signer};
 use clap::{ArgGroup, Args};
 
 use crate::failure::Failure;
@@ -50,7 +52,8 @@ pub(crate) struct SignerArguments {
 impl SignerArguments {
     /// Opens the one signer that was named.
     pub(crate) fn open(&self) -> Result<Box<dyn PayloadSigner>, Failure> {
-        let Self { key, sign_command, public_key, sign_timeout, pkcs11_module, token, key_label, pin_file } = self;
+        let Self { key, sign_command, public_key, sign_timeout, pkcs11_module, token, key_label, pin_file } =
+            self;
         match (key, (sign_command, public_key), (pkcs11_module, token, key_label)) {
             (Some(file), ..) => open_pem(file),
             (None, (Some(command), Some(public_key)), _) => Ok(Box::new(CommandSigner {
@@ -69,10 +72,14 @@ impl SignerArguments {
 
 fn open_pem(file: &Path) -> Result<Box<dyn PayloadSigner>, Failure> {
     let name = input::name(file);
-    let pem = input::read_secret(file, MAX_PRIVATE_KEY_FILE_LEN)?;
-    let signer = PemSigner::from_pem(&pem, &name).map_err(|error| {
-        Failure::new(format!("cannot use the private key {name}"), &error, error.help())
-    })?;
+    let what = format!("cannot use the private key {name}");
+    let signer = if input::is_stdin(file) {
+        let pem = input::read_secret(file, MAX_PRIVATE_KEY_FILE_LEN, &what)?;
+        PemSigner::from_pem(&pem, &name)
+    } else {
+        PemSigner::from_file(file)
+    }
+    .map_err(|error| Failure::new(what, &error, error.help()))?;
     Ok(Box::new(signer))
 }
 

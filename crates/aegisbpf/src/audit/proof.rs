@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use aegis_audit::{Action, AuditLog, Event};
+use aegis_audit::{Action, AuditLog, Event, VerifyReport};
+use aegis_crypto::{Digest, KeyId};
+use serde::Serialize;
 
 use crate::audit::{CheckpointArguments, ProveArguments, VerifyArguments};
 use crate::destination;
@@ -13,11 +15,16 @@ use crate::session::Session;
 /// No signed note that we write is longer.
 const MAX_CHECKPOINT_LEN: u64 = 64 * 1024;
 
-pub(super) fn verify(arguments: &VerifyArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+pub(super) fn verify(
+    arguments: &VerifyArguments,
+    log: &AuditLog,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    let what = format!("cannot trust the log {}", log.dir().display());
     let kept = arguments
         .checkpoints
         .iter()
-        .map(|file| input::read(file, MAX_CHECKPOINT_LEN))
+        .map(|file| input::read(file, MAX_CHECKPOINT_LEN, &what))
         .collect::<Result<Vec<_>, _>>()?;
     let mut shown = 0;
     let mut progress = |done: u64, total: u64| {
@@ -27,13 +34,77 @@ pub(super) fn verify(arguments: &VerifyArguments, log: &AuditLog, session: &Sess
             session.output.progress(&format!("verified {percent} % of the log"));
         }
     };
-    let report = log.verify(&kept, &mut progress).map_err(|error| {
-        Failure::new(format!("cannot trust the log {}", log.dir().display()), &error, error.help())
-    })?;
-    session.output.report(&report, |out| {
-        writeln!(out, "the log is whole: {} entries, root {}", report.size, report.root)
+    let report =
+        log.verify(&kept, &mut progress).map_err(|error| Failure::new(what, &error, error.help()))?;
+    let verified = Verified::from(&report);
+    session.output.report(&verified, |out| {
+        writeln!(
+            out,
+            "the log is whole: {} entries, from {} to {}",
+            report.size,
+            verified.first(),
+            verified.last()
+        )?;
+        writeln!(out, "  root      {}", report.root)?;
+        writeln!(out, "  host key  {}", report.host_key)?;
+        for key in &report.earlier_keys {
+            writeln!(out, "  before    {key}")?;
+        }
+        if report.kept > 0 {
+            writeln!(out, "  it holds against {} kept checkpoints", report.kept)?;
+        }
+        if report.unsealed > 0 || report.torn_bytes > 0 {
+            writeln!(out, "  a command was interrupted; the next one finishes or undoes what it logged")?;
+        }
+        Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The report for programs.
+#[derive(Serialize)]
+struct Verified<'a> {
+    size: u64,
+    root: Digest,
+    bytes: u64,
+    first_time: Option<String>,
+    last_time: Option<String>,
+    origin: &'a str,
+    host_key: KeyId,
+    earlier_keys: &'a [KeyId],
+    kept_checkpoints: usize,
+    unsealed: u64,
+    torn_bytes: u64,
+}
+
+impl<'a> From<&'a VerifyReport> for Verified<'a> {
+    fn from(report: &'a VerifyReport) -> Self {
+        let VerifyReport { size, root, bytes, first_time, last_time, origin, host_key, .. } = report;
+        let VerifyReport { earlier_keys, kept, unsealed, torn_bytes, .. } = report;
+        Self {
+            size: *size,
+            root: *root,
+            bytes: *bytes,
+            first_time: first_time.map(|time| time.to_string()),
+            last_time: last_time.map(|time| time.to_string()),
+            origin,
+            host_key: *host_key,
+            earlier_keys,
+            kept_checkpoints: *kept,
+            unsealed: *unsealed,
+            torn_bytes: *torn_bytes,
+        }
+    }
+}
+
+impl Verified<'_> {
+    fn first(&self) -> &str {
+        self.first_time.as_deref().unwrap_or("-")
+    }
+
+    fn last(&self) -> &str {
+        self.last_time.as_deref().unwrap_or("-")
+    }
 }
 
 pub(super) fn checkpoint(
@@ -51,7 +122,11 @@ pub(super) fn checkpoint(
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn prove(arguments: &ProveArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+pub(super) fn prove(
+    arguments: &ProveArguments,
+    log: &AuditLog,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
     let ProveArguments { entry, since_size } = arguments;
     if let Some(seq) = entry {
         let proof = log.prove_inclusion(*seq).map_err(|error| {
@@ -61,7 +136,11 @@ pub(super) fn prove(arguments: &ProveArguments, log: &AuditLog, session: &Sessio
     }
     if let Some(size) = since_size {
         let proof = log.prove_consistency(*size).map_err(|error| {
-            Failure::new(format!("cannot prove that the first {size} entries are as they were"), &error, error.help())
+            Failure::new(
+                format!("cannot prove that the first {size} entries are as they were"),
+                &error,
+                error.help(),
+            )
         })?;
         session.output.document(&proof)?;
     }
@@ -75,6 +154,8 @@ pub(super) fn rotate_key(log: &AuditLog, session: &Session) -> Result<ExitCode, 
     let id = log
         .rotate_host_key(&event)
         .map_err(|error| Failure::new("cannot replace the key that signs the log", &error, error.help()))?;
-    session.output.report(&serde_json::json!({ "host_key": id }), |out| writeln!(out, "the log is signed by key {id} now"))?;
+    session.output.report(&serde_json::json!({ "host_key": id }), |out| {
+        writeln!(out, "the log is signed by key {id} now")
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -17,55 +17,75 @@ use crate::json;
 use crate::moment::Moment;
 use crate::session::Session;
 
-pub(super) fn show(arguments: &ShowArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+pub(super) fn show(
+    arguments: &ShowArguments,
+    log: &AuditLog,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
+    let end = log_reading(log, "show", session);
+    // The entry of this very reading is the last one, and is not shown.
     let wanted = usize::try_from(arguments.lines).unwrap_or(usize::MAX);
-    let mut last = VecDeque::new();
-    for entry in read(log, &Query::default(), "show", session)? {
-        last.push_back(entry.map_err(|error| unreadable(log, &error))?);
-        if last.len() > wanted {
-            last.pop_front();
-        }
+    let entries = log.last_entries(wanted.saturating_add(1)).map_err(|error| unreadable(log, &error))?;
+    let mut last: VecDeque<_> = before(end, entries).collect();
+    while last.len() > wanted {
+        last.pop_front();
     }
-    print(last.into_iter().map(Ok), log, session)
+    print(last.into_iter(), log, session)
 }
 
-pub(super) fn query(arguments: &QueryArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+pub(super) fn query(
+    arguments: &QueryArguments,
+    log: &AuditLog,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
     let query = arguments.selection.to_query(session)?;
-    print(read(log, &query, "query", session)?, log, session)
+    let end = log_reading(log, "query", session);
+    let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
+    print(before(end, entries), log, session)
 }
 
-pub(super) fn export(arguments: &ExportArguments, log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
+pub(super) fn export(
+    arguments: &ExportArguments,
+    log: &AuditLog,
+    session: &Session,
+) -> Result<ExitCode, Failure> {
     let query = arguments.selection.to_query(session)?;
     let host = host_name();
+    let end = log_reading(log, "export", session);
+    let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
     let mut broken = None;
-    let mut entries = until_broken(read(log, &query, "export", session)?, &mut broken);
+    let mut entries = until_broken(before(end, entries), &mut broken);
     destination::stream(&arguments.out, 0o600, session, |out| {
-        entries.try_for_each(|entry| export::write(&entry, arguments.format.0, &host, out))
+        entries.try_for_each(|entry| export::write(&entry, arguments.format, &host, out))
     })?;
     drop(entries);
     finish(broken, log)
 }
 
-/// Logs that the log is read, and gives the entries asked for that were there before.
-fn read(
-    log: &AuditLog,
-    query: &Query,
-    how: &str,
-    session: &Session,
-) -> Result<impl Iterator<Item = Result<Entry, ReadError>>, Failure> {
-    let mut end = u64::MAX;
-    if log.exists() {
-        let caller = session.caller();
-        let object = log.dir().display().to_string();
-        let event = Event::new(caller.now, caller.actor, Action::AuditRead, object).detail("command", how);
-        match log.append(&event) {
-            Ok(appended) => end = appended.seq,
-            // A reader without write permission, or a full disk: the log can still be read.
-            Err(error) => session.output.warn(&format!("this reading is not in the log: {error}")),
+/// Logs that the log is read, before anything of it is given away. Returns the number of that entry.
+fn log_reading(log: &AuditLog, how: &str, session: &Session) -> u64 {
+    if !log.exists() {
+        return u64::MAX;
+    }
+    let caller = session.caller();
+    let object = log.dir().display().to_string();
+    let event = Event::new(caller.now, caller.actor, Action::AuditRead, object).detail("command", how);
+    match log.append(&event) {
+        Ok(appended) => appended.seq,
+        // A reader without write permission, a full disk, a damaged log: what is there can still be read.
+        Err(error) => {
+            session.output.warn(&format!("this reading is not in the log: {error}"));
+            u64::MAX
         }
     }
-    let entries = log.query(query).map_err(|error| unreadable(log, &error))?;
-    Ok(entries.take_while(move |entry| !matches!(entry, Ok(entry) if entry.seq >= end)))
+}
+
+/// The entries that were there when the reading began.
+fn before(
+    end: u64,
+    entries: impl Iterator<Item = Result<Entry, ReadError>>,
+) -> impl Iterator<Item = Result<Entry, ReadError>> {
+    entries.take_while(move |entry| entry.as_ref().map_or(true, |entry| entry.seq < end))
 }
 
 /// Prints entries as they come. At an entry that cannot be read it stops, and says so after what it printed.
@@ -75,12 +95,12 @@ fn print(
     session: &Session,
 ) -> Result<ExitCode, Failure> {
     let mut broken = None;
-    let entries = until_broken(entries, &mut broken);
+    let mut entries = until_broken(entries, &mut broken);
     session.output.stream(|out| {
         if session.output.is_json() {
             json::write_pretty(out, &Listing { entries: Stream(RefCell::new(entries)) })
         } else {
-            entries.map(|entry| print_entry(out, &entry)).collect()
+            entries.try_for_each(|entry| print_entry(out, &entry))
         }
     })?;
     finish(broken, log)
@@ -120,6 +140,7 @@ fn host_name() -> String {
 
 /// `{"entries": […]}`, written while the log is read: the memory it takes does not grow with the log.
 #[derive(Serialize)]
+#[serde(bound = "")]
 struct Listing<I: Iterator<Item = Entry>> {
     entries: Stream<I>,
 }
@@ -149,5 +170,7 @@ impl Selection {
 }
 
 fn resolve(moment: Moment, now: Timestamp) -> Result<Timestamp, Failure> {
-    moment.resolve(now).ok_or_else(|| Failure::because("cannot search the log", "the age lies before all time"))
+    moment
+        .resolve(now)
+        .ok_or_else(|| Failure::because("cannot search the log", "the age lies before all time"))
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::command_line::Form;
+use crate::escape::Escaped;
 use crate::failure::Failure;
 use crate::session::Session;
 
@@ -66,13 +67,23 @@ fn show(session: &Session) -> Result<ExitCode, Failure> {
 }
 
 fn repair(arguments: &RepairArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let repaired = session
-        .host()?
-        .repair_counter(&session.caller(), arguments.at_least, &arguments.reason)
-        .map_err(|error| Failure::new("cannot repair the version counter", &error, error.help()))?;
+    let host = session.host()?;
+    let repaired = host.repair_counter(&session.caller(), arguments.at_least, &arguments.reason);
+    session.warn_unlogged(&host);
+    let repaired =
+        repaired.map_err(|error| Failure::new("cannot repair the version counter", &error, error.help()))?;
     session.output.report(&repaired, |out| {
         let counter = &repaired.counter;
-        writeln!(out, "the counter is at policy version {}, epoch {}", counter.policy_version, counter.epoch)
+        writeln!(
+            out,
+            "the counter is at policy version {}, epoch {}",
+            counter.policy_version, counter.epoch
+        )?;
+        for evidence in &repaired.evidence {
+            let version = evidence.counter.policy_version;
+            writeln!(out, "  version {version} in {}", Escaped(&evidence.found_in))?;
+        }
+        Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,31 +1,18 @@
-//! `policy verify`, `apply` and `rollback`: what this host believes and puts in force.
+//! `policy apply` and `policy rollback`: what this host puts in force.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aegis_trust::{ApplyOptions, Mode, RecordingEnforcer, SignatureRule, V1};
+use aegis_trust::apply::{Applied, ApplyOptions, ApplyResult, Mode, Offer, SignatureRule};
+use aegis_trust::verify::V1;
 use clap::Args;
 
 use crate::command_line::Form;
 use crate::escape::Escaped;
 use crate::failure::Failure;
 use crate::input;
-use crate::keys::read_public_key;
 use crate::session::Session;
-
-#[derive(Args)]
-pub(crate) struct VerifyArguments {
-    /// The bundle, `-` for standard input
-    file: PathBuf,
-    /// Trust this key alone instead of this host's keys and counter
-    #[arg(long, value_name = "PUB")]
-    public_key: Option<PathBuf>,
-    /// Read the older format too, on a host that has never accepted a version 2 bundle
-    #[arg(long)]
-    allow_v1: bool,
-    #[command(flatten)]
-    form: Form,
-}
 
 #[derive(Args)]
 pub(crate) struct ApplyArguments {
@@ -53,62 +40,80 @@ pub(crate) struct RollbackArguments {
     form: Form,
 }
 
-pub(super) fn verify(arguments: &VerifyArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let name = input::name(&arguments.file);
-    let host = session.host()?;
-    let bundle = input::read_bundle(&arguments.file, &host)?;
-    let now = session.caller().now;
-    let v1 = v1(arguments.allow_v1);
-    let verified = match &arguments.public_key {
-        Some(file) => host.verify_with(&[read_public_key(file)?], bundle, v1, now),
-        None => host.verify(bundle, v1, now),
-    }
-    .map_err(|error| Failure::new(format!("cannot trust {name}"), &error, error.help()))?;
-    let report = host.verify_report(&verified);
-    session.output.report(&report, |out| {
-        writeln!(out, "{} is authentic: policy version {}", Escaped(&name), report.policy_version)
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
 pub(super) fn apply(arguments: &ApplyArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let name = input::name(&arguments.file);
+    let ApplyArguments { file, require_signature, allow_unsigned, allow_v1, dry_run, form: _ } = arguments;
+    let name = input::name(file);
+    let what = format!("cannot apply {name}");
     let host = session.host()?;
-    let file = input::read_bundle(&arguments.file, &host)?;
+    let offer = if input::is_stdin(file) {
+        let bytes = input::read_stdin(host.max_file_len())
+            .map_err(|error| Failure::new(&what, &error, error.help()))?;
+        Offer::Bytes { name: &name, bytes }
+    } else {
+        Offer::File(file)
+    };
     let options = ApplyOptions {
-        signature: match (arguments.require_signature, arguments.allow_unsigned) {
+        signature: match (require_signature, allow_unsigned) {
             (true, _) => SignatureRule::Required,
             (false, true) => SignatureRule::AllowUnsigned,
             (false, false) => SignatureRule::Configured,
         },
-        v1: v1(arguments.allow_v1),
-        mode: if arguments.dry_run { Mode::DryRun } else { Mode::Apply },
+        v1: if *allow_v1 { V1::Allow } else { V1::Refuse },
+        mode: if *dry_run { Mode::DryRun } else { Mode::Apply },
     };
-    let mut enforcer = RecordingEnforcer::new(host.paths());
-    let applied = host
-        .apply(&session.caller(), &name, file, &options, &mut enforcer)
-        .map_err(|error| Failure::new(format!("cannot apply {name}"), &error, error.help()))?;
-    for warning in &applied.warnings {
+    let applied = host.apply(&session.caller(), offer, &options);
+    session.warn_unlogged(&host);
+    let applied = applied.map_err(|error| Failure::new(what, &error, error.help()))?;
+    // In JSON they are part of the result.
+    for warning in applied.warnings.iter().filter(|_| !session.output.is_json()) {
         session.output.warn(warning);
     }
-    session.output.report(&applied, |out| {
-        writeln!(out, "{}: policy version", applied.result)
-    })?;
+    session.output.report(&applied, |out| print_applied(out, &name, &applied))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_applied(out: &mut dyn Write, name: &str, applied: &Applied) -> io::Result<()> {
+    let verb = match applied.result {
+        ApplyResult::Applied => "applied",
+        ApplyResult::Unchanged => "in force already, loaded again:",
+        ApplyResult::WouldApply => "would apply",
+        ApplyResult::WouldNotChange => "in force already:",
+    };
+    let name = Escaped(name);
+    match (applied.policy_version, applied.epoch) {
+        (Some(version), Some(epoch)) => {
+            writeln!(out, "{verb} {name}: policy version {version}, epoch {epoch}")?;
+        }
+        _ => writeln!(out, "{verb} {name}: unsigned")?,
+    }
+    writeln!(out, "  sha256     {}", applied.policy_sha256)?;
+    for signer in &applied.signers {
+        writeln!(out, "  signed by  {signer}")?;
+    }
+    if let Some(expires_at) = applied.expires_at {
+        writeln!(out, "  expires    {expires_at}")?;
+    }
+    writeln!(out, "  rules      {}", applied.rules)
 }
 
 pub(super) fn rollback(session: &Session) -> Result<ExitCode, Failure> {
     let host = session.host()?;
-    let mut enforcer = RecordingEnforcer::new(host.paths());
-    let rolled = host
-        .rollback(&session.caller(), &mut enforcer)
-        .map_err(|error| Failure::new("cannot roll back", &error, error.help()))?;
+    let rolled = host.rollback(&session.caller());
+    session.warn_unlogged(&host);
+    let rolled = rolled.map_err(|error| Failure::new("cannot roll back", &error, error.help()))?;
     session.output.report(&rolled, |out| {
-        writeln!(out, "in force again: policy version {}, instead of {}", rolled.to_version, rolled.from_version)
+        let instead = match rolled.from_version {
+            Some(version) => format!("policy version {version}"),
+            None => "an unsigned policy".to_owned(),
+        };
+        writeln!(out, "in force again: policy version {}, instead of {instead}", rolled.to_version)?;
+        for signer in &rolled.signers {
+            writeln!(out, "  signed by  {signer}")?;
+        }
+        match rolled.counter_version {
+            Some(version) => writeln!(out, "  counter    {version}, as before"),
+            None => Ok(()),
+        }
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn v1(allow: bool) -> V1 {
-    if allow { V1::Allow } else { V1::Refuse }
 }

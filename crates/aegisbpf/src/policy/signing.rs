@@ -1,9 +1,13 @@
 //! `policy sign`, `cosign` and `reissue`: the signer's side.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aegis_trust::{Host, SignRequest, parse_expiry};
+use aegis_trust::Host;
+use aegis_trust::bundle::SignedBundle;
+use aegis_trust::counter::CounterError;
+use aegis_trust::expiry::parse_expiry;
+use aegis_trust::sign::{BundleSummary, SignRequest};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -31,7 +35,7 @@ pub(crate) struct SignArguments {
     /// Sign in epoch N; without it, this host's epoch if the version is auto, else 0
     #[arg(long, value_name = "N")]
     epoch: Option<u32>,
-    /// v1: the older format without separators, which hosts refuse unless told otherwise
+    /// v1: the older format, which hosts refuse unless told otherwise
     #[arg(long, value_name = "FORMAT", default_value = "v2")]
     format: FormatName,
     #[command(flatten)]
@@ -75,10 +79,10 @@ pub(crate) struct ReissueArguments {
     form: Form,
 }
 
-/// Until when hosts accept the bundle as new.
+// Until when hosts accept the bundle as new.
 #[derive(Args)]
 struct Expiry {
-    /// After this, hosts refuse it as new: 90d, 12h, 2027-01-31, RFC 3339, or never
+    /// When it is no longer accepted as new: 90d, 12h, 2027-01-31, RFC 3339, never
     #[arg(long, value_name = "DURATION|TIME", default_value = "90d")]
     expires: String,
 }
@@ -101,15 +105,17 @@ fn parse_version(text: &str) -> Result<Version, String> {
         return Ok(Version::Auto);
     }
     match text.parse() {
-        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Version::Number(number)),
+        Ok(number) if number > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Ok(Version::Number(number))
+        }
         _ => Err(format!("expected auto, or a number from 1 to {}", u64::MAX)),
     }
 }
 
 pub(super) fn sign(arguments: &SignArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let what = || format!("cannot sign {}", input::name(&arguments.file));
+    let what = format!("cannot sign {}", input::name(&arguments.file));
     let host = session.host()?;
-    let policy = input::read_bundle(&arguments.file, &host)?;
+    let policy = input::read(&arguments.file, host.max_file_len(), &what)?;
     let now = session.caller().now;
     let expires_at = arguments.expiry.resolve(now)?;
     let (policy_version, epoch) = arguments.policy_version.resolve(arguments.epoch, &host)?;
@@ -123,49 +129,48 @@ pub(super) fn sign(arguments: &SignArguments, session: &Session) -> Result<ExitC
         limits: host.config().policy_limits(),
     };
     let signed = match arguments.format {
-        FormatName::V2 => aegis_trust::sign(&request, &*signer),
-        FormatName::V1 => aegis_trust::sign_v1(&request, &*signer),
+        FormatName::V2 => aegis_trust::sign::sign(&request, &*signer),
+        FormatName::V1 => aegis_trust::sign::sign_v1(&request, &*signer),
     };
-    let bundle = signed.map_err(|error| Failure::new(what(), &error, error.help()))?;
+    let bundle = signed.map_err(|error| Failure::new(what, &error, error.help()))?;
     write_bundle(&arguments.out, bundle, session)
 }
 
 pub(super) fn cosign(arguments: &CosignArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let host = session.host()?;
-    let bundle = input::read_bundle(&arguments.file, &host)?;
+    let what = format!("cannot cosign {}", input::name(&arguments.file));
+    let bundle = input::read(&arguments.file, session.host()?.max_file_len(), &what)?;
     let signer = arguments.signer.open()?;
-    let cosigned = aegis_trust::cosign(bundle, &*signer, session.caller().now).map_err(|error| {
-        Failure::new(format!("cannot cosign {}", input::name(&arguments.file)), &error, error.help())
-    })?;
+    let cosigned = aegis_trust::sign::cosign(bundle, &*signer, session.caller().now)
+        .map_err(|error| Failure::new(what, &error, error.help()))?;
     write_bundle(arguments.out.as_ref().unwrap_or(&arguments.file), cosigned, session)
 }
 
 pub(super) fn reissue(arguments: &ReissueArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let what = format!("cannot reissue {}", input::name(&arguments.from));
     let host = session.host()?;
-    let old = input::read_bundle(&arguments.from, &host)?;
+    let old = input::read(&arguments.from, host.max_file_len(), &what)?;
     let now = session.caller().now;
     let expires_at = arguments.expiry.resolve(now)?;
     let (policy_version, epoch) = arguments.policy_version.resolve(arguments.epoch, &host)?;
     let signer = arguments.signer.open()?;
-    let bundle = aegis_trust::reissue(old, policy_version, epoch, now, expires_at, &*signer).map_err(|error| {
-        Failure::new(format!("cannot reissue {}", input::name(&arguments.from)), &error, error.help())
-    })?;
+    let bundle = aegis_trust::sign::reissue(old, policy_version, epoch, now, expires_at, &*signer)
+        .map_err(|error| Failure::new(what, &error, error.help()))?;
     write_bundle(&arguments.out, bundle, session)
 }
 
 impl Expiry {
     fn resolve(&self, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
-        parse_expiry(&self.expires, now)
-            .map_err(|error| Failure::new(format!("cannot use the expiry {}", self.expires), &error, error.help()))
+        parse_expiry(&self.expires, now).map_err(|error| {
+            Failure::new(format!("cannot use the expiry {}", self.expires), &error, error.help())
+        })
     }
 }
 
 impl Version {
     /// The version and the epoch to sign.
     fn resolve(self, epoch: Option<u32>, host: &Host) -> Result<(u64, u32), Failure> {
-        let failed = |error: &CounterError| {
-            Failure::new("cannot tell the next policy version", error, error.help())
-        };
+        let failed =
+            |error: &CounterError| Failure::new("cannot tell the next policy version", error, error.help());
         match self {
             Self::Number(version) => Ok((version, epoch.unwrap_or(0))),
             Self::Auto => {
@@ -178,15 +183,32 @@ impl Version {
 }
 
 /// Writes a bundle, and says what it is unless it went to standard output itself.
-fn write_bundle(out: &Path, bundle: Vec<u8>, session: &Session) -> Result<ExitCode, Failure> {
-    destination::write(out, &bundle, 0o644, session)?;
-    if !input::is_stdin(out) {
-        let (summary, _) = policy_text(bundle).map_err(|error| {
-            Failure::new(format!("cannot read back {}", out.display()), &error, error.help())
-        })?;
-        session.output.report(&summary, |text| {
-            writeln!(text, "wrote {}", Escaped(out.display()))
-        })?;
+fn write_bundle(out: &Path, file: Vec<u8>, session: &Session) -> Result<ExitCode, Failure> {
+    destination::write(out, &file, 0o644, session)?;
+    if input::is_stdin(out) {
+        return Ok(ExitCode::SUCCESS);
     }
+    let bundle = SignedBundle::parse(file)
+        .map_err(|error| Failure::new(format!("cannot read back {}", out.display()), &error, error.help()))?;
+    let written = Written { path: out, bundle: BundleSummary::of(&bundle) };
+    session.output.report(&written, |text| {
+        let BundleSummary { policy_version, epoch, expires_at, claimed_signers, .. } = &written.bundle;
+        writeln!(text, "wrote {}: policy version {policy_version}, epoch {epoch}", Escaped(out.display()))?;
+        match expires_at {
+            Some(expires_at) => writeln!(text, "  expires    {expires_at}")?,
+            None => writeln!(text, "  expires    never")?,
+        }
+        for key_id in claimed_signers {
+            writeln!(text, "  signed by  {key_id}")?;
+        }
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The bundle that was written, for programs.
+#[derive(Serialize)]
+struct Written<'a> {
+    path: &'a Path,
+    bundle: BundleSummary,
 }

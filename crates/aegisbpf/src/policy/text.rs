@@ -2,6 +2,7 @@
 //!
 //! Nothing is verified here: these commands say what a file says, not whether it may be believed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -11,7 +12,8 @@ use std::process::ExitCode;
 
 use aegis_policy::{DiffRule, LintReport, MatchedRule, Policy, Query, Verdict, VersionChange};
 use aegis_trust::Host;
-use aegis_trust::bundle::{BundleSummary, policy_text};
+use aegis_trust::durable::read_state;
+use aegis_trust::sign::{BundleSummary, PolicyText, policy_text};
 use clap::Args;
 use serde::Serialize;
 
@@ -62,31 +64,35 @@ pub(crate) struct ExplainArguments {
     /// The policy or bundle, `-` for standard input
     file: PathBuf,
     /// An absolute path, an address, or an address with a port
+    #[arg(value_parser = Query::parse)]
     query: Query,
     #[command(flatten)]
     form: Form,
 }
 
-/// The text of a policy that was read, and what a bundle says of it.
+/// A policy that was read, from a bundle or on its own. Nothing is believed of either.
 struct Text {
     name: String,
-    bundle: Option<BundleSummary>,
-    policy: Vec<u8>,
+    content: PolicyText,
 }
 
 impl Text {
     fn read(path: &Path, host: &Host) -> Result<Self, Failure> {
         let name = input::name(path);
-        let file = input::read_bundle(path, host)?;
-        let (bundle, policy) = policy_text(file)
-            .map_err(|error| Failure::new(format!("cannot read the bundle {name}"), &error, error.help()))?;
-        Ok(Self { name, bundle, policy })
+        let file = input::read(path, host.max_file_len(), &format!("cannot read {name}"))?;
+        Self::new(name, file)
+    }
+
+    fn new(name: String, file: Vec<u8>) -> Result<Self, Failure> {
+        let content = policy_text(file)
+            .map_err(|error| Failure::new(format!("cannot read {name}"), &error, error.help()))?;
+        Ok(Self { name, content })
     }
 
     fn parse(&self, host: &Host) -> Result<Policy<'_>, Failure> {
-        aegis_policy::parse(&self.policy, &host.config().policy_limits()).map_err(|errors| {
-            Failure::new(format!("cannot read the policy {}", self.name), &errors, None)
-                .with_report(errors.render(&self.name, &self.policy, stderr_has_color()))
+        aegis_policy::parse(&self.content.policy, &host.config().policy_limits()).map_err(|errors| {
+            let report = errors.render(&self.name, &self.content.policy, stderr_has_color());
+            Failure::new(format!("cannot read {}", self.name), &errors, None).with_report(report)
         })
     }
 }
@@ -94,7 +100,7 @@ impl Text {
 pub(super) fn lint(arguments: &LintArguments, session: &Session) -> Result<ExitCode, Failure> {
     let host = session.host()?;
     let text = Text::read(&arguments.file, &host)?;
-    if arguments.fix && text.bundle.is_some() {
+    if arguments.fix && text.content.bundle.is_some() {
         return Err(Failure::because(
             format!("cannot fix {}", text.name),
             "it is a signed bundle, and a change would break its signature",
@@ -102,7 +108,7 @@ pub(super) fn lint(arguments: &LintArguments, session: &Session) -> Result<ExitC
         .with_help("fix the policy that it was made from, then sign that"));
     }
     let limits = host.config().policy_limits();
-    let report = aegis_policy::lint(&text.policy, &limits);
+    let report = aegis_policy::lint(&text.content.policy, &limits);
     if report.errors.total > 0 {
         return lint_refused(&text, &report, session);
     }
@@ -120,7 +126,7 @@ fn lint_refused(text: &Text, report: &LintReport, session: &Session) -> Result<E
         return Ok(ExitCode::FAILURE);
     }
     Err(Failure::new(format!("{} is not a valid policy", text.name), &report.errors, None)
-        .with_report(report.render(&text.name, &text.policy, stderr_has_color())))
+        .with_report(report.render(&text.name, &text.content.policy, stderr_has_color())))
 }
 
 fn print_lint(
@@ -131,7 +137,7 @@ fn print_lint(
 ) -> Result<ExitCode, Failure> {
     let prints_policy = arguments.fix && input::is_stdin(arguments.out.as_ref().unwrap_or(&arguments.file));
     if !session.output.is_json() || prints_policy {
-        session.output.diagnostics(&report.render(&text.name, &text.policy, stderr_has_color()));
+        session.output.diagnostics(&report.render(&text.name, &text.content.policy, stderr_has_color()));
     }
     if !prints_policy {
         session.output.report(report, |out| match report.warning_total {
@@ -167,38 +173,45 @@ pub(super) fn show(arguments: &ShowArguments, session: &Session) -> Result<ExitC
         policy.sections().map(|section| (section.name(), policy.count(section))).collect();
     let shown = Shown {
         source: &text.name,
-        bundle: text.bundle.as_ref(),
+        bundle: text.content.bundle.as_ref(),
         version: policy.version(),
         rules: policy.rule_count(),
         sections,
-        policy: policy.source(),
+        policy: String::from_utf8_lossy(policy.source()),
     };
     session.output.report(&shown, |out| {
-        if let Some(bundle) = &text.bundle {
+        if let Some(bundle) = &text.content.bundle {
             print_bundle(out, bundle)?;
         }
-        out.write_all(policy.source().as_bytes())
+        out.write_all(policy.source())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn applied(host: &Host) -> Result<Text, Failure> {
     let what = "cannot show the applied policy";
-    let applied = host.applied_policy().map_err(|error| Failure::new(what, &error, error.help()))?;
-    let Some(applied) = applied else {
-        return Err(Failure::because(what, "no policy is applied on this host")
-            .with_help("apply one with `aegisbpf policy apply FILE`, or name a file"));
-    };
-    let name = applied.path.display().to_string();
-    let (bundle, policy) = policy_text(applied.bytes)
-        .map_err(|error| Failure::new(format!("cannot read the bundle {name}"), &error, error.help()))?;
-    Ok(Text { name, bundle, policy })
+    let path = host.paths().applied();
+    let file =
+        read_state(&path, host.max_file_len()).map_err(|error| Failure::new(what, &error, error.help()))?;
+    match file {
+        Some(file) => Text::new(path.display().to_string(), file),
+        None => Err(Failure::because(what, "no policy is applied on this host")
+            .with_help("apply one with `aegisbpf policy apply FILE`, or name a file")),
+    }
 }
 
 /// What a bundle says about its policy, as comments: the output is a policy all the same.
 fn print_bundle(out: &mut dyn Write, bundle: &BundleSummary) -> io::Result<()> {
-    let BundleSummary { format, policy_version, epoch, issued_at, expires_at, key_ids, .. } = bundle;
-    Ok(())
+    let BundleSummary { policy_version, epoch, policy_sha256, issued_at, expires_at, .. } = bundle;
+    writeln!(out, "# policy version {policy_version}, epoch {epoch}, sha256 {policy_sha256}")?;
+    match expires_at {
+        Some(expires_at) => writeln!(out, "# issued {issued_at}, expires {expires_at}")?,
+        None => writeln!(out, "# issued {issued_at}, never expires")?,
+    }
+    for key_id in &bundle.claimed_signers {
+        writeln!(out, "# says that it is signed by {key_id}")?;
+    }
+    writeln!(out)
 }
 
 pub(super) fn diff(arguments: &DiffArguments, session: &Session) -> Result<ExitCode, Failure> {
@@ -258,5 +271,5 @@ struct Shown<'a> {
     version: u8,
     rules: usize,
     sections: BTreeMap<&'a str, usize>,
-    policy: &'a str,
+    policy: Cow<'a, str>,
 }

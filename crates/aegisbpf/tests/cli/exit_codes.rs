@@ -38,7 +38,8 @@ fn health_is_its_own_exit_code() {
     let dir = fixtures();
     let dir = dir.path();
     let status = |code| {
-        let json: serde_json::Value = serde_json::from_str(&expect(dir, code, &["health", "--json"])).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&expect(dir, code, &["health", "--json"])).unwrap();
         json["status"].as_str().unwrap().to_owned()
     };
     expect(dir, 0, &["keys", "add", "first.pub"]);
@@ -72,7 +73,9 @@ fn a_reader_who_leaves_early_is_no_failure() {
     let dir = fixtures();
     let rules: String = (1..50_000).map(|number| format!("/opt/{number}\n")).collect();
     std::fs::write(dir.path().join("long.conf"), format!("version=1\n[deny_path]\n{rules}")).unwrap();
-    for arguments in [&["policy", "show", "long.conf"][..], &["policy", "show", "long.conf", "--json"], &["man"]] {
+    for arguments in
+        [&["policy", "show", "long.conf"][..], &["policy", "show", "long.conf", "--json"], &["man"]]
+    {
         let mut child = Command::new(env!("CARGO_BIN_EXE_aegisbpf"))
             .args(arguments)
             .current_dir(dir.path())
@@ -168,7 +171,11 @@ fn a_written_file_never_replaces_what_is_not_a_file() {
     let dir = dir.path();
     std::fs::create_dir(dir.join("folder")).unwrap();
     for target in ["/dev/null", "folder", "folder/missing/x"] {
-        expect(dir, 1, &["policy", "sign", "policy.conf", "-o", target, "--policy-version", "1", "--key", "first.key"]);
+        expect(
+            dir,
+            1,
+            &["policy", "sign", "policy.conf", "-o", target, "--policy-version", "1", "--key", "first.key"],
+        );
         expect(dir, 1, &["policy", "lint", "policy.conf", "--fix", "--out", target]);
     }
     // A link stays one, and its file keeps its mode.
@@ -191,7 +198,9 @@ fn completions_and_manual_pages_are_made_for_every_command() {
     }
     std::fs::create_dir(dir.join("man")).unwrap();
     expect(dir, 0, &["man", "-o", "man"]);
-    for page in ["aegisbpf.1", "aegisbpf-keys-add.1", "aegisbpf-policy-counter-repair.1", "aegisbpf-audit-export.1"] {
+    for page in
+        ["aegisbpf.1", "aegisbpf-keys-add.1", "aegisbpf-policy-counter-repair.1", "aegisbpf-audit-export.1"]
+    {
         let page = std::fs::read_to_string(dir.join("man").join(page)).unwrap();
         assert!(page.contains(".SH NAME") && page.contains("Examples"), "{page}");
     }

@@ -10,7 +10,8 @@ fn commands(dir: &Path) -> Vec<Vec<String>> {
     let mut open = vec![Vec::new()];
     while let Some(words) = open.pop() {
         let help = help(dir, &words);
-        let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        let listed =
+            help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
         for line in listed {
             let name = line.split_whitespace().next().unwrap().to_owned();
             open.push([words.clone(), vec![name]].concat());
@@ -70,7 +71,8 @@ fn every_example_is_a_command_line_that_the_program_takes() {
     let dir = fixtures();
     for command in commands(dir.path()) {
         for example in examples(&help(dir.path(), &command)) {
-            let arguments: Vec<&str> = ["--root", "host"].into_iter().chain(example.iter().map(String::as_str)).collect();
+            let arguments: Vec<&str> =
+                ["--root", "host"].into_iter().chain(example.iter().map(String::as_str)).collect();
             let output = run(dir.path(), &arguments);
             let stderr = String::from_utf8(output.stderr).unwrap();
             // 2 is wrong usage; but health says "failed" so, and this host has neither key nor policy.

@@ -18,7 +18,10 @@ pub fn fixtures() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cmd/fixtures")).unwrap() {
         let file = file.unwrap();
-        std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        let copy = dir.path().join(file.file_name());
+        std::fs::copy(file.path(), &copy).unwrap();
+        // Private keys that others can read are refused, and git keeps no such modes.
+        std::fs::set_permissions(copy, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     dir
 }
@@ -50,7 +53,8 @@ pub fn run_with(dir: &Path, arguments: &[&str], stdin: &[u8]) -> Output {
 /// Runs `aegisbpf` below the root `host`, and expects that it ends with `code`.
 pub fn expect(dir: &Path, code: i32, arguments: &[&str]) -> String {
     let output = run(dir, &[&["--root", "host"], arguments].concat());
-    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{stdout}\n{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     if code != 0 {
