@@ -17,6 +17,8 @@ use crate::{
 };
 
 mod policy_text;
+#[cfg(test)]
+pub(crate) mod samples;
 mod signer;
 
 pub use policy_text::{BundleSummary, PolicyText, policy_text};

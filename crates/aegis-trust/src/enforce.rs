@@ -1,0 +1,153 @@
+//! Who loads the rules. Until a kernel backend exists, the only implementation records what would be loaded,
+//! and says plainly that nothing is enforced.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use aegis_crypto::Digest;
+use aegis_policy::Policy;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    HostPaths,
+    durable::{self, ReadError, WriteError},
+};
+
+const MAX_RECORD_LEN: u64 = 64 * 1024;
+
+/// Which policy it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyIdentity {
+    /// Its version; none for an unsigned policy.
+    pub policy_version: Option<u64>,
+    /// SHA-256 of its text.
+    pub policy_sha256: Digest,
+}
+
+/// What a backend holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enforcement {
+    /// The backend's name.
+    pub backend: String,
+    /// Whether anything is really denied.
+    pub enforced: bool,
+    /// The policy it holds.
+    pub policy: PolicyIdentity,
+    /// How many rules.
+    pub rules: u64,
+    /// How many in each section.
+    pub sections: BTreeMap<String, u64>,
+}
+
+/// Why a backend did not take a policy. The one before stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum EnforceError {
+    /// The backend looked at the policy and refused it.
+    #[error("the {backend} backend refused the policy: {detail}")]
+    Rejected {
+        /// Its name.
+        backend: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// What it did could not be recorded.
+    #[error("what is enforced cannot be recorded")]
+    Write {
+        /// Why.
+        source: WriteError,
+    },
+    /// What it holds cannot be told.
+    #[error("what is enforced cannot be read")]
+    Read {
+        /// Why.
+        source: ReadError,
+    },
+    /// The record is not one.
+    #[error("the record of what is enforced, {}, is malformed", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl EnforceError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Rejected { .. } => Some("the policy before it is still in force; correct the policy and sign it again".to_owned()),
+            Self::Write { source } => source.help(),
+            Self::Read { source } => source.help(),
+            Self::Record { .. } => Some("run `aegisbpf policy apply` with the policy in force; it writes the record anew".to_owned()),
+        }
+    }
+}
+
+/// Loads a policy as a whole, or changes nothing.
+pub trait Enforcer {
+    /// The name in reports.
+    fn name(&self) -> &'static str;
+
+    /// Puts `policy` in force in place of the one before. Asked again for the same policy, it does no harm.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError`]; what was in force stays so.
+    fn enforce(&self, policy: &Policy<'_>, identity: &PolicyIdentity) -> Result<Enforcement, EnforceError>;
+
+    /// What is in force now, or `None` if nothing was ever loaded.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError`] if it cannot be told.
+    fn state(&self) -> Result<Option<Enforcement>, EnforceError>;
+}
+
+/// Records what would be loaded. It denies nothing, and its reports say so.
+#[derive(Debug, Clone)]
+pub struct RecordingEnforcer {
+    record: PathBuf,
+}
+
+impl RecordingEnforcer {
+    /// A recorder for the host at `paths`.
+    pub fn new(paths: &HostPaths) -> Self {
+        Self { record: paths.enforcement() }
+    }
+}
+
+impl Enforcer for RecordingEnforcer {
+    fn name(&self) -> &'static str {
+        "record-only"
+    }
+
+    fn enforce(&self, policy: &Policy<'_>, identity: &PolicyIdentity) -> Result<Enforcement, EnforceError> {
+        let enforcement = Enforcement {
+            backend: self.name().to_owned(),
+            enforced: false,
+            policy: *identity,
+            rules: policy.rule_count() as u64,
+            sections: section_counts(policy),
+        };
+        let mut json = serde_json::to_vec(&enforcement).expect("counts and names always serialise");
+        json.push(b'\n');
+        durable::write_atomic(&self.record, &json, 0o644).map_err(|source| EnforceError::Write { source })?;
+        Ok(enforcement)
+    }
+
+    fn state(&self) -> Result<Option<Enforcement>, EnforceError> {
+        let bytes = durable::read_state(&self.record, MAX_RECORD_LEN).map_err(|source| EnforceError::Read { source })?;
+        bytes
+            .map(|bytes| {
+                serde_json::from_slice(&bytes).map_err(|source| EnforceError::Record { path: self.record.clone(), source })
+            })
+            .transpose()
+    }
+}
+
+/// How many rules each section that is there has; a flag counts as one.
+pub fn section_counts(policy: &Policy<'_>) -> BTreeMap<String, u64> {
+    let count = |section| if policy.has(section) { (policy.count(section) as u64).max(1) } else { 0 };
+    policy.sections().map(|section| (section.name().to_owned(), count(section))).collect()
+}

@@ -1,0 +1,601 @@
+//! Changes to what a host trusts: add, remove, revoke; and how a key proves that its private half is held.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use aegis_audit::{Action, Event, Outcome};
+use aegis_crypto::{KeyId, KeyIdPrefix, NotAuthentic, PublicKey, PublicKeyFileError, PublicKeyFormat, Signature, parse_public_key_file};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    bundle::SignedBundle,
+    durable::{self, WriteError},
+    host::{Caller, ChangeError, Host},
+    journal::{Change, Journal},
+    key_dir::{FindKeyError, KeysError, MAX_KEYS, TrustedKey, TrustedKeys},
+    manifest::truncate_to_seconds,
+    recover::RecoverError,
+    revoked::{MAX_REASON_LEN, RevokedKey, RevokedKeys, is_reason},
+};
+
+/// Keys older than this should be rotated.
+pub const ROTATE_AFTER_DAYS: i64 = 90;
+/// The most characters a key's name may have.
+pub const MAX_NAME_LEN: usize = 64;
+
+/// Whether the last usable key may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lockout {
+    /// No: this host could accept no policy any more.
+    Refuse,
+    /// Yes.
+    Force,
+}
+
+/// One trusted key, as it is listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListedKey {
+    /// SHA-256 of the key.
+    pub id: KeyId,
+    /// Its short form for a screen.
+    pub fingerprint: String,
+    /// The file's name without `.pub`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// When the file was last written.
+    pub added_at: Timestamp,
+    /// Whole days since then.
+    pub age_days: i64,
+    /// Whether it is in the list of revoked keys too, which wins.
+    pub revoked: bool,
+    /// Whether it signed the policy in force.
+    pub signs_applied: bool,
+}
+
+/// All keys of a host.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyListing {
+    /// Where they are.
+    pub keys_dir: PathBuf,
+    /// Those in the directory, by name.
+    pub trusted: Vec<ListedKey>,
+    /// Those that are refused for ever.
+    pub revoked: Vec<RevokedKey>,
+}
+
+/// One key in every form that other programs read.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyDetails {
+    /// The key as it is listed.
+    #[serde(flatten)]
+    pub listed: ListedKey,
+    /// 64 hex digits.
+    pub hex: String,
+    /// An OpenSSH line.
+    pub openssh: String,
+    /// An SPKI PEM.
+    pub pem: String,
+}
+
+/// A key that is trusted now.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyAdded {
+    /// SHA-256 of the key.
+    pub id: KeyId,
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// What kind of file it came in.
+    pub format: &'static str,
+    /// Whether it was trusted before, so that nothing changed.
+    pub already: bool,
+}
+
+/// A key that is no longer trusted, and may return.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyRemoved {
+    /// SHA-256 of the key.
+    pub id: KeyId,
+    /// The names of its files.
+    pub names: Vec<String>,
+    /// How many keys can still sign for this host.
+    pub usable_left: usize,
+}
+
+/// A key that is refused for ever.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyRevoked {
+    /// SHA-256 of the key.
+    pub id: KeyId,
+    /// Why.
+    pub reason: String,
+    /// The names of its files, which were removed.
+    pub names: Vec<String>,
+    /// How many keys can still sign for this host.
+    pub usable_left: usize,
+    /// Whether it was revoked before, so that its first reason stands.
+    pub already: bool,
+    /// Whether the policy in force carries its signature.
+    pub signed_applied: bool,
+}
+
+/// Why the trusted keys were not changed, or not told.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyChangeError {
+    /// The keys that are there cannot be told.
+    #[error(transparent)]
+    Keys(KeysError),
+    /// What was offered is not a public key that can be trusted.
+    #[error("it is not a public key that can be trusted")]
+    NotAKey {
+        /// Why.
+        source: PublicKeyFileError,
+    },
+    /// The id was revoked.
+    #[error("key {id} was revoked at {revoked_at} ({reason}), and a revoked key never returns")]
+    Revoked {
+        /// The key.
+        id: KeyId,
+        /// When.
+        revoked_at: Timestamp,
+        /// Why.
+        reason: String,
+    },
+    /// The configuration demands a proof, and none came.
+    #[error("this host adds a key only with a proof that its private half is held")]
+    ProofMissing {
+        /// The key.
+        id: KeyId,
+    },
+    /// The proof is not by this key, or not over this host's challenge.
+    #[error("the proof is not a signature by key {id} over this host's challenge")]
+    ProofWrong {
+        /// The key.
+        id: KeyId,
+        /// The verdict.
+        source: NotAuthentic,
+    },
+    /// Not a name for a file.
+    #[error("{name:?} cannot be a key's name: use 1 to {MAX_NAME_LEN} of A-Z a-z 0-9 . _ -, not beginning with a dot")]
+    Name {
+        /// What was asked for.
+        name: String,
+    },
+    /// Another key has it.
+    #[error("the name {name:?} is taken by key {id}")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        id: KeyId,
+    },
+    /// There is no room.
+    #[error("{MAX_KEYS} keys are installed, and there can be no more")]
+    Full,
+    /// No one key is meant.
+    #[error(transparent)]
+    Find(FindKeyError),
+    /// Nobody could sign for this host any more.
+    #[error("without key {id}, {left} usable keys would be left, and this host requires {required}: it could accept no policy")]
+    Lockout {
+        /// The key.
+        id: KeyId,
+        /// How many would be left.
+        left: usize,
+        /// How many must sign.
+        required: u32,
+    },
+    /// The reason cannot go into the list.
+    #[error("the reason must be 1 to {MAX_REASON_LEN} printable ASCII characters")]
+    Reason,
+    /// A challenge names the host by its audit key, and there is none.
+    #[error("this host has no audit key, which the challenge names")]
+    HostKey {
+        /// Why.
+        source: Box<aegis_audit::HostKeyError>,
+    },
+    /// The key file cannot be written. Nothing was changed.
+    #[error("the key cannot be written")]
+    Write {
+        /// Why.
+        source: WriteError,
+    },
+    /// What is common to every change.
+    #[error(transparent)]
+    Change(ChangeError),
+}
+
+impl KeyChangeError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Keys(source) => source.help(),
+            Self::NotAKey { source } => source.help(),
+            Self::Revoked { .. } => Some("make a new key with `aegisbpf keys generate`".to_owned()),
+            Self::ProofMissing { .. } | Self::ProofWrong { .. } => Some(
+                "have the holder sign the exact output of `aegisbpf keys challenge FILE`, and give the signature with --proof"
+                    .to_owned(),
+            ),
+            Self::Name { .. } => None,
+            Self::NameTaken { .. } => Some("choose another with --name".to_owned()),
+            Self::Full => Some("remove the keys that are no longer in use with `aegisbpf keys remove ID`".to_owned()),
+            Self::Find(source) => source.help(),
+            Self::Lockout { .. } => Some(
+                "install the next key first with `aegisbpf keys add FILE`; to lock the host on purpose, give --force-lockout"
+                    .to_owned(),
+            ),
+            Self::Reason => Some("say in a few words why, for the log".to_owned()),
+            Self::HostKey { source } => source.help(),
+            Self::Write { source } => source.help(),
+            Self::Change(source) => source.help(),
+        }
+    }
+}
+
+impl Host {
+    /// Lists what is trusted and what is revoked.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysError`].
+    pub fn list_keys(&self, now: Timestamp) -> Result<KeyListing, KeysError> {
+        let (keys, revoked) = (self.trusted_keys()?, self.revoked_keys()?);
+        let signers = self.signers_in_force();
+        Ok(KeyListing {
+            keys_dir: self.paths().keys_dir.clone(),
+            trusted: keys.iter().map(|key| listed(key, &revoked, &signers, now)).collect(),
+            revoked: revoked.iter().cloned().collect(),
+        })
+    }
+
+    /// One trusted key in every form.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyChangeError::Keys`], [`KeyChangeError::Find`].
+    pub fn show_key(&self, id: &KeyIdPrefix, now: Timestamp) -> Result<KeyDetails, KeyChangeError> {
+        let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+        let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
+        let key = keys.find(id).map_err(KeyChangeError::Find)?;
+        Ok(KeyDetails {
+            listed: listed(key, &revoked, &self.signers_in_force(), now),
+            hex: key.key.to_hex(),
+            openssh: key.key.to_openssh(&key.name),
+            pem: key.key.to_spki_pem(),
+        })
+    }
+
+    /// The exact text that proves possession of `key` to this host, when it is signed by it.
+    ///
+    /// It names the host by its audit key: a proof for one host is none for another, and its first line keeps it apart
+    /// from everything else that the key signs.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyChangeError::HostKey`] if the host's own key can be neither read nor made.
+    pub fn key_challenge(&self, key: &PublicKey) -> Result<String, KeyChangeError> {
+        let host = self.audit().host_key().map_err(|source| KeyChangeError::HostKey { source: Box::new(source) })?;
+        Ok(format!("AEGIS-KEY-PROOF-V1\nkey {}\nhost {}\n", key.key_id(), host.public_key().key_id()))
+    }
+
+    /// Trusts a key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyChangeError`]; nothing was changed.
+    pub fn add_key(
+        &self,
+        caller: &Caller,
+        file: &[u8],
+        source: &str,
+        name: Option<&str>,
+        proof: Option<&Signature>,
+    ) -> Result<KeyAdded, KeyChangeError> {
+        self.logged(caller, Action::KeyAdd, source, || {
+            let parsed = parse_public_key_file(file).map_err(|source| KeyChangeError::NotAKey { source })?;
+            let (key, id) = (parsed.key, parsed.key.key_id());
+            let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+            let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
+            if let Some(RevokedKey { id, revoked_at, reason }) = revoked.get(&id).cloned() {
+                return Err(KeyChangeError::Revoked { id, revoked_at, reason });
+            }
+            self.check_proof(&key, proof)?;
+            let format = format_name(parsed.format);
+            if let Some(known) = keys.files_of(&id).first() {
+                let event = Event::new(caller.now, caller.actor.clone(), Action::KeyAdd, source);
+                self.append(event.detail("key_id", id.to_string()).detail("already", true))?;
+                return Ok(KeyAdded { id, name: known.name.clone(), path: known.path.clone(), format, already: true });
+            }
+            let name = key_name(name, source, &id)?;
+            if let Some(other) = keys.iter().find(|other| other.name == name) {
+                return Err(KeyChangeError::NameTaken { name, id: other.id });
+            }
+            if keys.iter().count() >= MAX_KEYS {
+                return Err(KeyChangeError::Full);
+            }
+            let file_name = format!("{name}.pub");
+            let path = self.key_path(&file_name);
+            durable::make_dir(&self.paths().keys_dir, 0o755).map_err(|source| KeyChangeError::Write { source })?;
+            let journal = self.begin_journal(caller, Change::AddKey { id, file_name, source: source.to_owned() })?;
+            // Normalised: whatever form it came in, an SPKI PEM is what the next reader finds.
+            if let Err(source) = durable::write_new(&path, key.to_spki_pem().as_bytes(), 0o644) {
+                self.give_up();
+                return Err(KeyChangeError::Write { source });
+            }
+            self.finish_change(&journal, add_event(caller, &id, &name, source)).map_err(KeyChangeError::Change)?;
+            Ok(KeyAdded { id, name, path, format, already: false })
+        })
+    }
+
+    /// Trusts a key no longer. It may be added again.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyChangeError`]; nothing was changed.
+    pub fn remove_key(&self, caller: &Caller, id: &KeyIdPrefix, lockout: Lockout) -> Result<KeyRemoved, KeyChangeError> {
+        self.logged(caller, Action::KeyRemove, id.as_str(), || {
+            let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+            let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
+            let id = keys.find(id).map_err(KeyChangeError::Find)?.id;
+            let usable_left = self.check_lockout(&keys, &revoked, &id, lockout)?;
+            let file_names = file_names(&keys, &id);
+            let journal = self.begin_journal(caller, Change::RemoveKey { id, file_names: file_names.clone() })?;
+            self.remove_files(&file_names).map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
+            self.finish_change(&journal, remove_event(caller, &id, &file_names)).map_err(KeyChangeError::Change)?;
+            Ok(KeyRemoved { id, names: file_names, usable_left })
+        })
+    }
+
+    /// Refuses a key for ever. One that is not installed here can be revoked by its whole id.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyChangeError`]; nothing was changed.
+    pub fn revoke_key(
+        &self,
+        caller: &Caller,
+        id: &KeyIdPrefix,
+        reason: &str,
+        lockout: Lockout,
+    ) -> Result<KeyRevoked, KeyChangeError> {
+        self.logged(caller, Action::KeyRevoke, id.as_str(), || {
+            if !is_reason(reason) {
+                return Err(KeyChangeError::Reason);
+            }
+            let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+            let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
+            let id = match keys.find(id) {
+                Ok(key) => key.id,
+                Err(FindKeyError::None { prefix }) => {
+                    // A whole id needs no key: a stolen key can be refused before it ever arrives.
+                    prefix.parse().map_err(|_not_whole| KeyChangeError::Find(FindKeyError::None { prefix }))?
+                }
+                Err(error) => return Err(KeyChangeError::Find(error)),
+            };
+            let names = file_names(&keys, &id);
+            let earlier = revoked.get(&id).cloned();
+            let usable_left = match names.is_empty() || earlier.is_some() {
+                true => usable(&keys, &revoked, Some(&id)),
+                false => self.check_lockout(&keys, &revoked, &id, lockout)?,
+            };
+            let already = earlier.is_some();
+            let (revoked_at, reason) = match earlier {
+                Some(RevokedKey { revoked_at, reason, .. }) => (revoked_at, reason),
+                None => (truncate_to_seconds(caller.now), reason.to_owned()),
+            };
+            let change = Change::RevokeKey { id, revoked_at, reason: reason.clone(), file_names: names.clone() };
+            let journal = self.begin_journal(caller, change)?;
+            self.refuse_for_ever(revoked, &id, revoked_at, &reason, &names)
+                .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
+            self.finish_change(&journal, revoke_event(caller, &id, &reason, &names)).map_err(KeyChangeError::Change)?;
+            let signed_applied = self.signers_in_force().contains(&id);
+            Ok(KeyRevoked { id, reason, names, usable_left, already, signed_applied })
+        })
+    }
+
+    /// Runs a change under the lock, and logs why it was refused.
+    fn logged<T>(
+        &self,
+        caller: &Caller,
+        action: Action,
+        object: &str,
+        change: impl FnOnce() -> Result<T, KeyChangeError>,
+    ) -> Result<T, KeyChangeError> {
+        let _lock = self.begin_change(caller).map_err(KeyChangeError::Change)?;
+        let done = self.require_sound_log().map_err(KeyChangeError::Change).and_then(|()| change());
+        if let Err(error) = &done
+            && !matches!(error, KeyChangeError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. }))
+        {
+            let outcome = match error {
+                KeyChangeError::Write { .. } | KeyChangeError::Change(_) | KeyChangeError::HostKey { .. } => Outcome::Failed,
+                _ => Outcome::Refused,
+            };
+            let refusal = match error {
+                KeyChangeError::NotAKey { .. } => "malformed",
+                KeyChangeError::ProofMissing { .. } | KeyChangeError::ProofWrong { .. } => "bad_signature",
+                _ => "other",
+            };
+            let event = Event::new(caller.now, caller.actor.clone(), action, object)
+                .outcome(outcome)
+                .reason(crate::health::cause_chain(error))
+                .detail("refusal", refusal);
+            let event = match error {
+                KeyChangeError::Revoked { id, .. }
+                | KeyChangeError::ProofMissing { id }
+                | KeyChangeError::ProofWrong { id, .. }
+                | KeyChangeError::Lockout { id, .. } => event.detail("key_id", id.to_string()),
+                _ => event,
+            };
+            self.log_refusal(&event);
+        }
+        done
+    }
+
+    fn begin_journal(&self, caller: &Caller, change: Change) -> Result<Journal, KeyChangeError> {
+        let journal = Journal::new(caller.now, &caller.actor, change);
+        journal.write(self.paths()).map_err(|source| KeyChangeError::Change(ChangeError::Journal { source }))?;
+        Ok(journal)
+    }
+
+    fn append(&self, event: Event) -> Result<(), KeyChangeError> {
+        let logged = self.audit().append(&event).map(drop);
+        logged.map_err(|source| KeyChangeError::Change(ChangeError::NotLogged { source: Box::new(source) }))
+    }
+
+    fn check_proof(&self, key: &PublicKey, proof: Option<&Signature>) -> Result<(), KeyChangeError> {
+        let id = key.key_id();
+        match proof {
+            // A proof that is given is checked, also where none is demanded.
+            Some(proof) => {
+                let challenge = self.key_challenge(key)?;
+                key.verify(challenge.as_bytes(), proof).map_err(|source| KeyChangeError::ProofWrong { id, source })
+            }
+            None if self.config().require_key_proof => Err(KeyChangeError::ProofMissing { id }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_lockout(
+        &self,
+        keys: &TrustedKeys,
+        revoked: &RevokedKeys,
+        id: &KeyId,
+        lockout: Lockout,
+    ) -> Result<usize, KeyChangeError> {
+        let (before, left) = (usable(keys, revoked, None), usable(keys, revoked, Some(id)));
+        let required = self.config().required_signatures;
+        let enough = |count: usize| count >= usize::try_from(required).unwrap_or(usize::MAX);
+        // A host that is locked already is not locked by this.
+        if lockout == Lockout::Refuse && enough(before) && !enough(left) {
+            return Err(KeyChangeError::Lockout { id: *id, left, required });
+        }
+        Ok(left)
+    }
+
+    fn remove_files(&self, file_names: &[String]) -> Result<(), WriteError> {
+        file_names.iter().try_for_each(|name| durable::remove_synced(&self.key_path(name)))
+    }
+
+    /// The list first, then the files: a crash between the two leaves a key that is refused, never one that is trusted.
+    fn refuse_for_ever(
+        &self,
+        mut all: RevokedKeys,
+        id: &KeyId,
+        revoked_at: Timestamp,
+        reason: &str,
+        files: &[String],
+    ) -> Result<(), WriteError> {
+        let paths = self.paths();
+        all.insert(RevokedKey { id: *id, revoked_at, reason: reason.to_owned() });
+        let bytes = all.to_bytes();
+        durable::write_atomic(&paths.revoked_copy(), &bytes, 0o644)?;
+        durable::make_dir(&paths.keys_dir, 0o755)?;
+        durable::write_atomic(&paths.revoked(), &bytes, 0o644)?;
+        self.remove_files(files)
+    }
+
+    pub(crate) fn resume_add(&self, journal: &Journal, id: &KeyId, file_name: &str, source: &str) -> Result<Option<Event>, RecoverError> {
+        // The second name that a killed writer leaves.
+        durable::remove_synced(&self.key_path(&format!(".{file_name}.tmp"))).map_err(|source| RecoverError::Step { source })?;
+        let added = self.trusted_keys().is_ok_and(|keys| !keys.files_of(id).is_empty());
+        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
+        let name = file_name.strip_suffix(".pub").unwrap_or(file_name);
+        Ok(added.then(|| add_event(&caller, id, name, source)))
+    }
+
+    pub(crate) fn resume_remove(&self, journal: &Journal, id: &KeyId, file_names: &[String]) -> Result<Event, RecoverError> {
+        self.remove_files(file_names).map_err(|source| RecoverError::Step { source })?;
+        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
+        Ok(remove_event(&caller, id, file_names))
+    }
+
+    pub(crate) fn resume_revoke(
+        &self,
+        journal: &Journal,
+        id: &KeyId,
+        revoked_at: Timestamp,
+        reason: &str,
+        file_names: &[String],
+    ) -> Result<Event, RecoverError> {
+        let revoked = self.revoked_keys().map_err(|source| RecoverError::Keys { source })?;
+        self.refuse_for_ever(revoked, id, revoked_at, reason, file_names).map_err(|source| RecoverError::Step { source })?;
+        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
+        Ok(revoke_event(&caller, id, reason, file_names))
+    }
+
+    /// Whose signatures the policy in force claims to carry.
+    pub(crate) fn signers_in_force(&self) -> Vec<KeyId> {
+        let file = durable::read_state(&self.paths().applied(), self.max_file_len()).ok().flatten();
+        let bundle = file.and_then(|file| SignedBundle::parse(file).ok());
+        bundle.map(|bundle| bundle.signatures().iter().map(|signature| signature.key_id).collect()).unwrap_or_default()
+    }
+}
+
+/// How many different keys can sign for this host: trusted, not revoked, and not the one that is about to go.
+fn usable(keys: &TrustedKeys, revoked: &RevokedKeys, without: Option<&KeyId>) -> usize {
+    let ids: BTreeMap<KeyId, PublicKey> = keys.by_id();
+    ids.keys().filter(|id| revoked.get(id).is_none() && Some(*id) != without).count()
+}
+
+fn file_names(keys: &TrustedKeys, id: &KeyId) -> Vec<String> {
+    keys.files_of(id).into_iter().map(|file| format!("{}.pub", file.name)).collect()
+}
+
+fn listed(key: &TrustedKey, revoked: &RevokedKeys, signers: &[KeyId], now: Timestamp) -> ListedKey {
+    ListedKey {
+        id: key.id,
+        fingerprint: key.id.fingerprint(),
+        name: key.name.clone(),
+        path: key.path.clone(),
+        added_at: truncate_to_seconds(key.added_at),
+        age_days: now.duration_since(key.added_at).as_hours().max(0) / 24,
+        revoked: revoked.get(&key.id).is_some(),
+        signs_applied: signers.contains(&key.id),
+    }
+}
+
+/// The name that was asked for, or the file's, or the fingerprint.
+fn key_name(asked: Option<&str>, source: &str, id: &KeyId) -> Result<String, KeyChangeError> {
+    if let Some(name) = asked {
+        return match is_name(name) {
+            true => Ok(name.to_owned()),
+            false => Err(KeyChangeError::Name { name: name.chars().take(100).collect() }),
+        };
+    }
+    let stem = std::path::Path::new(source).file_stem().and_then(|stem| stem.to_str());
+    Ok(stem.filter(|stem| is_name(stem)).map_or_else(|| id.fingerprint(), str::to_owned))
+}
+
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=MAX_NAME_LEN).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
+}
+
+fn format_name(format: PublicKeyFormat) -> &'static str {
+    match format {
+        PublicKeyFormat::SpkiPem => "spki-pem",
+        PublicKeyFormat::Hex => "hex",
+        PublicKeyFormat::OpenSsh => "openssh",
+    }
+}
+
+fn add_event(caller: &Caller, id: &KeyId, name: &str, source: &str) -> Event {
+    Event::new(caller.now, caller.actor.clone(), Action::KeyAdd, source)
+        .detail("key_id", id.to_string())
+        .detail("name", name)
+}
+
+fn remove_event(caller: &Caller, id: &KeyId, file_names: &[String]) -> Event {
+    Event::new(caller.now, caller.actor.clone(), Action::KeyRemove, id.to_string())
+        .detail("key_id", id.to_string())
+        .detail("files", file_names.to_vec())
+}
+
+fn revoke_event(caller: &Caller, id: &KeyId, reason: &str, file_names: &[String]) -> Event {
+    Event::new(caller.now, caller.actor.clone(), Action::KeyRevoke, id.to_string())
+        .reason(reason)
+        .detail("key_id", id.to_string())
+        .detail("files", file_names.to_vec())
+}

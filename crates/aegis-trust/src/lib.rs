@@ -1,0 +1,45 @@
+//! What a host believes and why: trusted keys, signed policy bundles, the version counter, and the one
+//! transaction that puts a policy in force.
+//!
+//! | module | what it keeps |
+//! |---|---|
+//! | [`paths`], [`config`] | where things are, and what the host insists on |
+//! | [`key_dir`], [`revoked`], [`keys`] | the trusted keys, the ids refused for ever, and changes to both |
+//! | [`manifest`], [`bundle`], [`verify`](mod@verify) | the signed file, and the one function that believes it |
+//! | [`counter`], [`repair`] | the anti-rollback counter, and its honest repair |
+//! | [`apply`], [`rollback`], [`enforce`] | the transaction, the way back, and who loads the rules |
+//! | [`journal`], [`recover`], [`durable`], [`lock`] | what survives a kill at any instant |
+//! | [`sign`], [`signer_command`], [`signer_pkcs11`], [`keypair`], [`expiry`] | the signer's side |
+//! | [`health`], [`drill`], [`backup`] | proof that all of it works |
+//!
+//! Parsing, verifying and judging take bytes and a time and do no I/O; [`Host`] brings disk and clock to them.
+
+pub mod apply;
+pub mod backup;
+pub mod bundle;
+pub mod config;
+pub mod counter;
+pub mod drill;
+pub mod durable;
+pub mod enforce;
+pub mod expiry;
+pub mod health;
+pub mod host;
+pub mod journal;
+pub mod key_dir;
+pub mod keypair;
+pub mod keys;
+pub mod lock;
+pub mod manifest;
+pub mod paths;
+pub mod recover;
+pub mod repair;
+pub mod revoked;
+pub mod rollback;
+pub mod sign;
+pub mod signer_command;
+pub mod signer_pkcs11;
+pub mod verify;
+
+pub use host::{Caller, Host};
+pub use paths::HostPaths;

@@ -1,0 +1,91 @@
+//! One change at a time: an exclusive lock on the host's state, let go by the kernel when its holder dies.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{FlockOperation, OFlags};
+
+use crate::durable::{self, WriteError};
+
+/// How long a command waits for another one to finish.
+pub const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// Why the state could not be locked. Nothing was read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// The state directory cannot be made.
+    #[error("cannot make the state directory")]
+    Directory {
+        /// Why.
+        source: WriteError,
+    },
+    /// The lock file cannot be opened.
+    #[error("cannot open the lock {}", path.display())]
+    Open {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another command holds it.
+    #[error("another aegisbpf command has held {} for {} seconds", path.display(), LOCK_WAIT.as_secs())]
+    Busy {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+impl LockError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Directory { source } => source.help(),
+            Self::Open { .. } => Some("run it as root, or as the owner of the state directory".to_owned()),
+            Self::Busy { path } => Some(format!("see who holds it (`fuser -v {}`), and run this again", path.display())),
+        }
+    }
+}
+
+/// The lock itself; it ends when this is dropped.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Waits for the lock of `state_dir`, at most [`LOCK_WAIT`].
+    ///
+    /// # Errors
+    ///
+    /// [`LockError`].
+    pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
+        durable::make_dir(state_dir, 0o755).map_err(|source| LockError::Directory { source })?;
+        let path = state_dir.join("lock");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed())
+            .open(&path)
+            .map_err(|source| LockError::Open { path: path.clone(), source })?;
+        let start = Instant::now();
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if start.elapsed() < LOCK_WAIT => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => return Err(LockError::Busy { path }),
+                Err(errno) => return Err(LockError::Open { path, source: errno.into() }),
+            }
+        }
+    }
+}

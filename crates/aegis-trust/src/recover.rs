@@ -1,0 +1,234 @@
+//! Putting right what an interrupted command left: whatever was written into the journal is finished, or given up
+//! where it may no longer be done, and is logged once.
+
+use aegis_audit::{Action, Event, Outcome};
+use aegis_crypto::sha256;
+use jiff::Timestamp;
+
+use crate::{
+    apply::apply_event,
+    bundle::{BundleFormat, SignedBundle},
+    counter::Counter,
+    durable::{self, ReadError, WriteError},
+    enforce::{EnforceError, PolicyIdentity},
+    host::{Caller, Host},
+    journal::{Change, Journal, JournalError, StagedPolicy},
+    verify::{Expiry, V1},
+};
+
+/// How far back the log is searched for the entry of an interrupted change. Nothing is logged between the two but the
+/// refusals of commands that could not finish it.
+const LOOK_BACK: usize = 1000;
+
+/// Why an interrupted change could not be finished.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// A staged file cannot be read.
+    #[error("the staged policy cannot be read")]
+    Read {
+        /// Why.
+        source: ReadError,
+    },
+    /// The keys that are there cannot be told.
+    #[error(transparent)]
+    Keys {
+        /// Why.
+        source: crate::key_dir::KeysError,
+    },
+    /// A step failed.
+    #[error("a step failed")]
+    Step {
+        /// Why.
+        source: WriteError,
+    },
+    /// The enforcer refused.
+    #[error("the policy cannot be enforced")]
+    Enforce {
+        /// Why.
+        source: EnforceError,
+    },
+    /// The entry cannot be written.
+    #[error("the change cannot be written to the audit log")]
+    Log {
+        /// Why.
+        source: Box<aegis_audit::AppendError>,
+    },
+    /// The log cannot be read, so whether the entry is there cannot be told.
+    #[error("the audit log cannot be read")]
+    ReadLog {
+        /// Why.
+        source: Box<aegis_audit::ReadError>,
+    },
+    /// The files of a backup could not be put back.
+    #[error("the backup cannot be restored")]
+    Restore {
+        /// Why.
+        source: Box<crate::backup::BackupError>,
+    },
+}
+
+impl RecoverError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Journal(source) => source.help(),
+            Self::Read { source } => source.help(),
+            Self::Keys { source } => source.help(),
+            Self::Step { source } => source.help(),
+            Self::Enforce { source } => source.help(),
+            Self::Log { source } => source.help(),
+            Self::ReadLog { source } => source.help(),
+            Self::Restore { source } => source.help(),
+        }
+    }
+}
+
+impl Host {
+    /// Finishes an interrupted change, if there is one. Commands that change anything do this first.
+    ///
+    /// # Errors
+    ///
+    /// [`RecoverError`]; what was interrupted is still to be finished.
+    pub(crate) fn recover_locked(&self, caller: &Caller) -> Result<(), RecoverError> {
+        let Some(journal) = Journal::load(self.paths()).map_err(RecoverError::Journal)? else {
+            // Staged, but never written down: nothing was begun.
+            return durable::remove_synced(&self.paths().staged())
+                .and_then(|()| self.discard_restore())
+                .map_err(|source| RecoverError::Step { source });
+        };
+        let finished = match &journal.change {
+            Change::Apply(plan) | Change::Rollback(plan) => self.resume_policy(&journal, plan, caller.now)?,
+            Change::RepairCounter { counter, reason } => self.resume_repair(&journal, counter, reason)?,
+            Change::AddKey { id, file_name, source } => self.resume_add(&journal, id, file_name, source)?,
+            Change::RemoveKey { id, file_names } => Some(self.resume_remove(&journal, id, file_names)?),
+            Change::RevokeKey { id, revoked_at, reason, file_names } => {
+                Some(self.resume_revoke(&journal, id, *revoked_at, reason, file_names)?)
+            }
+            Change::Restore { source, archive_sha256 } => self
+                .resume_restore(&journal, source, archive_sha256)
+                .map_err(|source| RecoverError::Restore { source: Box::new(source) })?,
+        };
+        let event = match finished {
+            Some(event) => event.detail("recovered", true),
+            None => {
+                self.enforce_applied_again()?;
+                given_up(&journal, caller)
+            }
+        };
+        self.log_once(&journal, event)?;
+        durable::remove_synced(&self.paths().staged()).map_err(|source| RecoverError::Step { source })?;
+        Journal::clear(self.paths()).map_err(|source| RecoverError::Step { source })
+    }
+
+    fn log_once(&self, journal: &Journal, event: Event) -> Result<(), RecoverError> {
+        if self.audit().exists() {
+            let logged = self
+                .audit()
+                .has_transaction(&journal.transaction, LOOK_BACK)
+                .map_err(|source| RecoverError::ReadLog { source: Box::new(source) })?;
+            if logged {
+                return Ok(());
+            }
+        }
+        self.audit()
+            .append(&event.transaction(&journal.transaction))
+            .map(drop)
+            .map_err(|source| RecoverError::Log { source: Box::new(source) })
+    }
+
+    /// A change that was given up may have reached the enforcer; what is in force is what `policy.applied` says.
+    fn enforce_applied_again(&self) -> Result<(), RecoverError> {
+        let read = |source| RecoverError::Read { source };
+        let Some(file) = durable::read_state(&self.paths().applied(), self.max_file_len()).map_err(read)? else {
+            return Ok(());
+        };
+        let (policy_version, file, offset) = match SignedBundle::parse(file.clone()) {
+            Ok(bundle) => {
+                let version = bundle.manifest().policy_version;
+                let (file, range) = bundle.into_file();
+                (Some(version), file, range.start)
+            }
+            Err(_) => (None, file, 0),
+        };
+        let text = file.get(offset..).unwrap_or_default();
+        let Ok(policy) = self.parse_policy(text) else { return Ok(()) };
+        let identity = PolicyIdentity { policy_version, policy_sha256: sha256(text) };
+        self.enforcer().enforce(&policy, &identity).map(drop).map_err(|source| RecoverError::Enforce { source })
+    }
+
+    /// Finishes an interrupted policy change, or gives it up if it may not be.
+    fn resume_policy(&self, journal: &Journal, plan: &StagedPolicy, now: Timestamp) -> Result<Option<Event>, RecoverError> {
+        let limit = self.max_file_len();
+        let read = |source| RecoverError::Read { source };
+        let staged = durable::read_state(&self.paths().staged(), limit).map_err(read)?;
+        let file = match staged {
+            Some(file) => file,
+            // The rename was made; only what comes after it is left.
+            None => durable::read_state(&self.paths().applied(), limit).map_err(read)?.unwrap_or_default(),
+        };
+        if sha256(&file) != plan.file_sha256 || !self.may_resume(journal, plan, &file, now) {
+            return Ok(None);
+        }
+        let text = match plan.format {
+            None => file.as_slice(),
+            Some(_) => file.get(policy_offset(&file)..).unwrap_or_default(),
+        };
+        let Ok(policy) = self.parse_policy(text) else { return Ok(None) };
+        if let (Change::Apply(_), Some(policy_version)) = (&journal.change, plan.policy.policy_version) {
+            let counter = Counter { policy_version, policy_sha256: plan.policy.policy_sha256, epoch: plan.epoch };
+            self.advance_counter(&counter).map_err(|source| RecoverError::Step { source })?;
+        }
+        self.enforcer().enforce(&policy, &plan.policy).map_err(|source| RecoverError::Enforce { source })?;
+        let caller = Caller { now, actor: journal.actor.clone() };
+        let format = plan.format.map(BundleFormat::from);
+        match &journal.change {
+            Change::Rollback(_) => {
+                self.install_rollback().map_err(|source| RecoverError::Step { source })?;
+                Ok(Some(crate::rollback::rollback_event(&caller, plan)))
+            }
+            _ => {
+                self.install(format).map_err(|source| RecoverError::Step { source })?;
+                Ok(Some(apply_event(&caller, &plan.source, plan)))
+            }
+        }
+    }
+
+    /// Whether what was on its way may still go into force: its keys may have been revoked since.
+    fn may_resume(&self, journal: &Journal, plan: &StagedPolicy, file: &[u8], now: Timestamp) -> bool {
+        if plan.format.is_none() {
+            return true;
+        }
+        let Ok(bundle) = SignedBundle::parse(file.to_vec()) else { return false };
+        let Ok(bundle) = self.verify_bundle(bundle, V1::Allow, now, Expiry::Ignored) else { return false };
+        match &journal.change {
+            // It goes below the counter, on purpose.
+            Change::Rollback(_) => true,
+            _ => self.counter().is_ok_and(|counter| Counter::judge(counter.as_ref(), &bundle.counter()).is_ok()),
+        }
+    }
+}
+
+fn given_up(journal: &Journal, caller: &Caller) -> Event {
+    let (action, object) = match &journal.change {
+        Change::Apply(plan) => (Action::PolicyApply, plan.source.clone()),
+        Change::Rollback(plan) => (Action::PolicyRollback, plan.source.clone()),
+        Change::RepairCounter { .. } => (Action::CounterRepair, "version counter".to_owned()),
+        Change::AddKey { id, .. } => (Action::KeyAdd, id.to_string()),
+        Change::RemoveKey { id, .. } => (Action::KeyRemove, id.to_string()),
+        Change::RevokeKey { id, .. } => (Action::KeyRevoke, id.to_string()),
+        Change::Restore { source, .. } => (Action::BackupRestore, source.clone()),
+    };
+    Event::new(caller.now, journal.actor.clone(), action, object)
+        .outcome(Outcome::Failed)
+        .reason("it was interrupted before it took effect, and was given up")
+        .detail("recovered", true)
+}
+
+/// Where the policy begins in a bundle that was verified; its end if it is none.
+fn policy_offset(file: &[u8]) -> usize {
+    let separator = b"\n---\n";
+    file.windows(separator.len()).position(|window| window == separator).map_or(file.len(), |at| at + separator.len())
+}
