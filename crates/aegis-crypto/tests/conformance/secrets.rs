@@ -109,53 +109,56 @@ fn random_secrets_differ_and_a_failed_fill_is_its_error() {
     assert_eq!(Secret::<32>::try_fill(|_| Err("no")).err(), Some("no"));
 }
 
+const PATTERN: u8 = 0xc3;
+const LEN: usize = 4096;
+
 /// Reads this process's own memory through the kernel, which needs no unsafe code and minds no borrow.
-struct Memory(File);
+struct Memory {
+    file: File,
+    // Allocated before the secret is freed: a buffer made later could be given the very block to look at.
+    buffer: Box<[u8; LEN]>,
+}
 
 impl Memory {
     fn of_this_process() -> Self {
-        Self(File::open("/proc/self/mem").unwrap())
+        Self { file: File::open("/proc/self/mem").unwrap(), buffer: Box::new([0; LEN]) }
     }
 
-    /// How many of the bytes from here on have this value. Memory that was given back to the system has none.
-    fn count(&self, address: usize, len: usize, value: u8) -> usize {
-        let mut bytes = vec![0; len];
-        match self.0.read_exact_at(&mut bytes, u64::try_from(address).unwrap()) {
-            Ok(()) => bytes.iter().filter(|byte| **byte == value).count(),
+    /// How many of the bytes from here on are the pattern. Memory that was given back to the system has none.
+    fn count(&mut self, address: usize) -> usize {
+        match self.file.read_exact_at(self.buffer.as_mut_slice(), u64::try_from(address).unwrap()) {
+            Ok(()) => self.buffer.iter().filter(|byte| **byte == PATTERN).count(),
             Err(_) => 0,
         }
     }
 }
 
-const PATTERN: u8 = 0xc3;
-const LEN: usize = 4096;
-
 #[test]
 fn a_dropped_secret_is_gone_from_memory() {
-    let memory = Memory::of_this_process();
+    let mut memory = Memory::of_this_process();
     let secret = Secret::<LEN>::try_fill(|bytes| {
         bytes.fill(PATTERN);
         Ok::<(), ()>(())
     });
     let secret = secret.unwrap();
     let address = secret.expose().as_ptr().addr();
-    assert_eq!(memory.count(address, LEN, PATTERN), LEN, "the test looks at the right place");
+    assert_eq!(memory.count(address), LEN, "the test looks at the right place");
     drop(secret);
     // The allocator writes a few words into a free block, and may give it to another test; none writes this.
-    assert!(memory.count(address, LEN, PATTERN) < 64);
+    assert!(memory.count(address) < 64);
 }
 
 #[test]
 fn a_secret_whose_fill_failed_half_way_is_gone_from_memory() {
-    let memory = Memory::of_this_process();
+    let mut memory = Memory::of_this_process();
     let mut address = 0;
     let failed = Secret::<LEN>::try_fill(|bytes| {
         bytes.fill(PATTERN);
         address = bytes.as_ptr().addr();
-        Err(memory.count(address, LEN, PATTERN))
+        Err(memory.count(address))
     });
     assert_eq!(failed.err(), Some(LEN), "the test looks at the right place");
-    assert!(memory.count(address, LEN, PATTERN) < 64);
+    assert!(memory.count(address) < 64);
 }
 
 /// The whole life of a key, and then a search of everything that this process can write to.
@@ -191,11 +194,13 @@ fn decode(base64: &str) -> Vec<u8> {
     Base64::decode_vec(base64).unwrap()
 }
 
-/// Counts the bytes whose inverse is given in all memory that this process can write to.
+/// Counts the places where the second half of the seed whose inverse is given stands in any memory that this
+/// process can write to. Into the first half of a freed seed the allocator writes its own words.
 fn occurrences(inverted: &[u8; 32]) -> usize {
     let memory = File::open("/proc/self/mem").unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let mut page = zeroize::Zeroizing::new(vec![0_u8; 4096 + 31]);
+    let half = &inverted[16..];
     let mut found = 0;
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
@@ -208,9 +213,8 @@ fn occurrences(inverted: &[u8; 32]) -> usize {
             let overlaps_own = at < own + page.len() as u64 && own < at + len as u64;
             // Another test's memory may be unmapped meanwhile; what is gone holds no seed.
             if !overlaps_own && memory.read_exact_at(&mut page[..len], at).is_ok() {
-                let is_seed =
-                    |window: &&[u8]| window.iter().zip(inverted).all(|(byte, other)| *byte == !*other);
-                found += page[..len].windows(32).filter(is_seed).count();
+                let is_seed = |window: &&[u8]| window.iter().zip(half).all(|(byte, other)| *byte == !*other);
+                found += page[..len].windows(half.len()).filter(is_seed).count();
                 page.fill(0);
             }
             at += 4096;
