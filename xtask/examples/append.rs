@@ -3,6 +3,8 @@
 //! Prints three medians in nanoseconds: an append; one write and fsync of a line as long; and the two syncs that an
 //! append needs (the line; the checkpoint under a temporary name, then renamed), with the same sizes.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its result goes to the benchmark")]
+
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;

@@ -27,10 +27,8 @@ pub(crate) enum Built {
 
 /// Builds the targets and runs them, each for `seconds`.
 pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
-    if let Some(target) = only {
-        if !TARGETS.contains(&target) {
-            return Err(Failure::usage(format!("no fuzz target {target}; there are {}", TARGETS.join(", "))));
-        }
+    if let Some(target) = only.filter(|target| !TARGETS.contains(target)) {
+        return Err(Failure::usage(format!("no fuzz target {target}; there are {}", TARGETS.join(", "))));
     }
     match build()? {
         Built::Ready => {}

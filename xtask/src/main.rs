@@ -8,6 +8,8 @@
 //! | [`fuzz`] | each fuzz target for a bounded time |
 //! | [`bench`] | speed and memory as ratios to the unavoidable work |
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
+
 mod bench;
 mod checkout;
 mod failure;

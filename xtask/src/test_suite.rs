@@ -73,10 +73,8 @@ fn cargo_tests(tally: &mut Tally, python: Option<&Path>, skips: &Path) -> Outcom
     let mut command = checkout::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     command.env("AEGIS_TEST_SKIPS", skips);
-    if std::env::var_os("AEGIS_TEST_PYTHON").is_none() {
-        if let Some(python) = python {
-            command.env("AEGIS_TEST_PYTHON", python);
-        }
+    if let (None, Some(python)) = (std::env::var_os("AEGIS_TEST_PYTHON"), python) {
+        command.env("AEGIS_TEST_PYTHON", python);
     }
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(Failure::of("run cargo test"))?;
