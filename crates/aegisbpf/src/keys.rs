@@ -283,7 +283,7 @@ fn show(arguments: &ShowArguments, session: &Session) -> Result<ExitCode, Failur
         writeln!(out, "  added    {} ({} days ago)", day(listed.added_at), listed.age_days)?;
         writeln!(out, "  use      {}", use_of(listed))?;
         writeln!(out, "  hex      {hex}")?;
-        writeln!(out, "  openssh  {}", Escaped(openssh))?;
+        writeln!(out, "  openssh  {}", Escaped(openssh.trim_end()))?;
         out.write_all(pem.as_bytes())
     })?;
     Ok(ExitCode::SUCCESS)

@@ -28,16 +28,18 @@ mod policy;
 mod session;
 mod signer;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::command_line::{CommandLine, Subcommand};
+use crate::escape::Escaped;
 use crate::output::Output;
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let matches = CommandLine::command().get_matches();
+    let matches = parse(std::env::args_os().collect());
     let json = wants_json(&matches);
     let CommandLine { root, command } = match CommandLine::from_arg_matches(&matches) {
         Ok(parsed) => parsed,
@@ -60,6 +62,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Parses the command line; wrong usage ends the program with code 2.
+///
+/// The message of wrong usage quotes the arguments. They are escaped before, as a file name that a shell put
+/// there can hold anything.
+fn parse(arguments: Vec<OsString>) -> ArgMatches {
+    CommandLine::command().try_get_matches_from(&arguments).unwrap_or_else(|error| {
+        let escaped = arguments.iter().map(|argument| Escaped(argument.to_string_lossy()).to_string());
+        match CommandLine::command().try_get_matches_from(escaped) {
+            Err(same) if error.use_stderr() => same.exit(),
+            Ok(_) | Err(_) => error.exit(),
+        }
+    })
 }
 
 /// Whether the command that was named has `--json`, and it was given: an error then has that form too.

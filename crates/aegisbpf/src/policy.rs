@@ -42,7 +42,7 @@ Examples:
 Examples:
   aegisbpf policy explain policy.conf /usr/bin/nc
   aegisbpf policy explain policy.signed 203.0.113.7:443
-  aegisbpf policy explain policy.conf '[2001:db8::1]:22:tcp'")]
+  aegisbpf policy explain policy.conf '[2001:db8::1]:22/tcp'")]
     Explain(text::ExplainArguments),
     /// Sign a policy: make a bundle that hosts can verify
     #[command(after_help = "\

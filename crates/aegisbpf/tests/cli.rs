@@ -14,10 +14,10 @@ use aegis_trust::sign::{PemSigner, SignRequest};
 
 #[test]
 fn prints_what_the_snapshots_say() {
-    // A private key that others can read is refused, and git keeps no such modes.
-    for key in ["first.key", "second.key", "third.key"] {
-        let key = std::path::Path::new("tests/cmd/fixtures").join(key);
-        std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    // A secret that others can read is refused, and git keeps no such modes.
+    for secret in ["first.key", "second.key", "third.key", "pin"] {
+        let secret = std::path::Path::new("tests/cmd/fixtures").join(secret);
+        std::fs::set_permissions(secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     let cases = trycmd::TestCases::new();
     for variable in program::VARIABLES {

@@ -21,7 +21,7 @@ pub(crate) struct ApplyArguments {
     /// Refuse it unless a trusted key signed it
     #[arg(long)]
     require_signature: bool,
-    /// Accept a policy without signature even though keys are installed or configuration asks for one
+    /// Accept a policy without signature even though this host asks for one
     #[arg(long, conflicts_with = "require_signature")]
     allow_unsigned: bool,
     /// Read the older format too, on a host that has never accepted a version 2 bundle

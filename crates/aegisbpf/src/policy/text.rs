@@ -63,11 +63,19 @@ pub(crate) struct DiffArguments {
 pub(crate) struct ExplainArguments {
     /// The policy or bundle, `-` for standard input
     file: PathBuf,
-    /// An absolute path, an address, or an address with a port
-    #[arg(value_parser = Query::parse)]
+    /// A path, address[:port][/tcp|/udp], device:inode or sha256:HEX
+    #[arg(value_parser = parse_query)]
     query: Query,
     #[command(flatten)]
     form: Form,
+}
+
+/// The message of wrong usage has no help line, so the hint stands in it.
+fn parse_query(text: &str) -> Result<Query, String> {
+    Query::parse(text).map_err(|error| match error.help() {
+        Some(help) => format!("{error}; {help}"),
+        None => error.to_string(),
+    })
 }
 
 /// A policy that was read, from a bundle or on its own. Nothing is believed of either.
@@ -113,10 +121,25 @@ pub(super) fn lint(arguments: &LintArguments, session: &Session) -> Result<ExitC
         return lint_refused(&text, &report, session);
     }
     if arguments.fix {
-        let fixed = aegis_policy::normalise(&text.parse(&host)?);
-        write_fixed(arguments, &fixed, session)?;
+        return fix(arguments, &text, &host, session);
     }
-    print_lint(arguments, &text, &report, session)
+    print_lint(&text.name, &text.content.policy, &report, session)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn fix(arguments: &LintArguments, text: &Text, host: &Host, session: &Session) -> Result<ExitCode, Failure> {
+    let LintArguments { file, out, .. } = arguments;
+    let fixed = aegis_policy::normalise(&text.parse(host)?);
+    write_fixed(arguments, &fixed, session)?;
+    // What is left: only a person can decide about it.
+    let report = aegis_policy::lint(&fixed, &host.config().policy_limits());
+    let target = out.as_ref().unwrap_or(file);
+    if input::is_stdin(target) {
+        session.output.diagnostics(&report.render(&text.name, &fixed, stderr_has_color()));
+    } else {
+        print_lint(&input::name(target), &fixed, &report, session)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The report is the result; it goes to standard output in JSON and to standard error for a person.
@@ -129,24 +152,15 @@ fn lint_refused(text: &Text, report: &LintReport, session: &Session) -> Result<E
         .with_report(report.render(&text.name, &text.content.policy, stderr_has_color())))
 }
 
-fn print_lint(
-    arguments: &LintArguments,
-    text: &Text,
-    report: &LintReport,
-    session: &Session,
-) -> Result<ExitCode, Failure> {
-    let prints_policy = arguments.fix && input::is_stdin(arguments.out.as_ref().unwrap_or(&arguments.file));
-    if !session.output.is_json() || prints_policy {
-        session.output.diagnostics(&report.render(&text.name, &text.content.policy, stderr_has_color()));
+fn print_lint(name: &str, policy: &[u8], report: &LintReport, session: &Session) -> Result<(), Failure> {
+    if !session.output.is_json() {
+        session.output.diagnostics(&report.render(name, policy, stderr_has_color()));
     }
-    if !prints_policy {
-        session.output.report(report, |out| match report.warning_total {
-            0 => writeln!(out, "{}: no errors, no warnings", Escaped(&text.name)),
-            1 => writeln!(out, "{}: no errors, 1 warning", Escaped(&text.name)),
-            many => writeln!(out, "{}: no errors, {many} warnings", Escaped(&text.name)),
-        })?;
-    }
-    Ok(ExitCode::SUCCESS)
+    session.output.report(report, |out| match report.warning_total {
+        0 => writeln!(out, "{}: no errors, no warnings", Escaped(name)),
+        1 => writeln!(out, "{}: no errors, 1 warning", Escaped(name)),
+        many => writeln!(out, "{}: no errors, {many} warnings", Escaped(name)),
+    })
 }
 
 /// In place, the file keeps its mode and owner.

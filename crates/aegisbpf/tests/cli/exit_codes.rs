@@ -57,7 +57,7 @@ fn an_error_in_json_is_one_line_on_standard_error() {
         &["--root", "host", "policy", "apply", "missing.signed", "--json"][..],
         &["--root", "host", "keys", "add", "first.key", "--json"],
         &["--root", "host", "policy", "explain", "broken.conf", "/bin/sh", "--json"],
-        &["--root", "host", "audit", "verify", "--json"],
+        &["--root", "host", "keys", "show", "34750f98", "--json"],
     ] {
         let output = run(dir.path(), arguments);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{arguments:?}");
@@ -119,6 +119,10 @@ fn foreign_text_cannot_steer_the_terminal() {
         &["keys", "add", name],
         &["keys", "add", "first.pub", "--name", name],
         &["policy", "verify", name, "--json"],
+        &["policy", "explain", "policy.conf", name],
+        &["keys", "show", name],
+        &["keys", "list", name],
+        &["keys", name],
     ] {
         let output = run(dir.path(), &[&["--root", "host"], arguments].concat());
         let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
@@ -179,7 +183,7 @@ fn a_written_file_never_replaces_what_is_not_a_file() {
         expect(dir, 1, &["policy", "lint", "policy.conf", "--fix", "--out", target]);
     }
     // A link stays one, and its file keeps its mode.
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir.join("unsorted.conf"), PermissionsExt::from_mode(0o640)).unwrap();
     std::os::unix::fs::symlink("unsorted.conf", dir.join("link.conf")).unwrap();
     expect(dir, 0, &["policy", "lint", "link.conf", "--fix"]);

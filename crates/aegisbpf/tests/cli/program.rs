@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The variables that the program reads.
-pub const VARIABLES: [&str; 5] = [
+pub(crate) const VARIABLES: [&str; 5] = [
     "AEGIS_CONFIG_DIR",
     "AEGIS_KEYS_DIR",
     "AEGIS_STATE_DIR",
@@ -14,7 +14,7 @@ pub const VARIABLES: [&str; 5] = [
 ];
 
 /// A private copy of `cmd/fixtures`.
-pub fn fixtures() -> tempfile::TempDir {
+pub(crate) fn fixtures() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cmd/fixtures")).unwrap() {
         let file = file.unwrap();
@@ -27,12 +27,12 @@ pub fn fixtures() -> tempfile::TempDir {
 }
 
 /// Runs `aegisbpf` with `arguments` in `dir`, with nothing on its standard input.
-pub fn run(dir: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Output {
     run_with(dir, arguments, b"")
 }
 
 /// The same, with `stdin`.
-pub fn run_with(dir: &Path, arguments: &[&str], stdin: &[u8]) -> Output {
+pub(crate) fn run_with(dir: &Path, arguments: &[&str], stdin: &[u8]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegisbpf"));
     for variable in VARIABLES {
         command.env_remove(variable);
@@ -51,7 +51,7 @@ pub fn run_with(dir: &Path, arguments: &[&str], stdin: &[u8]) -> Output {
 }
 
 /// Runs `aegisbpf` below the root `host`, and expects that it ends with `code`.
-pub fn expect(dir: &Path, code: i32, arguments: &[&str]) -> String {
+pub(crate) fn expect(dir: &Path, code: i32, arguments: &[&str]) -> String {
     let output = run(dir, &[&["--root", "host"], arguments].concat());
     let (stdout, stderr) =
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
