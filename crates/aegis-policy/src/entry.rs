@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::cost;
 use crate::section::Section;
 
 pub use self::address::Network;
@@ -199,6 +200,7 @@ impl<'a> Entry<'a> {
     /// Reads an entry of `section`. Paths and hashes stay as they are spelled.
     #[inline]
     pub(crate) fn read(section: Section, text: &'a str) -> Result<Self, Refusal> {
+        cost::looked_at(text.len());
         match section {
             Section::DenyPath | Section::ProtectPath | Section::ScanPaths => {
                 path::path(text).map(|path| Self::Path(Cow::Borrowed(path)))

@@ -248,7 +248,9 @@ impl PolicyErrorKind {
 }
 
 fn entry_help(section: Section, error: EntryError, fits: Option<Section>) -> Option<String> {
-    if let Some(fits) = fits {
+    if let Some(fits) = fits
+        && error != EntryError::NotBracketed
+    {
         return Some(format!("this is an entry of [{fits}]"));
     }
     match error {

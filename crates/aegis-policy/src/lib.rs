@@ -61,6 +61,7 @@
 //!    is subject to `deny_port` for `bind` or `both` alone.
 //! 5. A `cgroup_deny_*` rule adds a denial for one group; it never lifts another.
 
+mod cost;
 mod diff;
 mod entry;
 mod error;

@@ -2,6 +2,8 @@
 
 use memchr::{memchr, memchr2};
 
+use crate::cost;
+
 /// A line, trimmed, that is neither blank nor ordinary comment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Line<'a> {
@@ -66,6 +68,7 @@ impl<'a> Lines<'a> {
             && let Some(after) = rest.get(len + 1..)
         {
             rest = after;
+            cost::looked_at(len + 1);
             taken += 1;
         }
         self.position = if taken > 0 { until - rest.len() } else { self.position };
@@ -84,6 +87,7 @@ impl<'a> Iterator for Lines<'a> {
             let first = *rest.first()?;
             self.number = self.number.saturating_add(1);
             if first == b'\n' {
+                cost::looked_at(1);
                 self.position += 1;
                 continue;
             }
@@ -101,6 +105,7 @@ impl<'a> Iterator for Lines<'a> {
                 },
             };
             self.position += len + 1;
+            cost::looked_at(len + 1);
             if first == b'#' && !self.every_line {
                 continue;
             }
@@ -125,6 +130,7 @@ impl<'a> Iterator for Lines<'a> {
 fn comment_in(raw: &[u8], first_hash: usize) -> Option<usize> {
     let before = first_hash.checked_sub(1)?;
     let tail = raw.get(before..)?;
+    cost::looked_at(tail.len());
     let pair = tail.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#']))?;
     Some(before + pair + 1)
 }
@@ -135,11 +141,13 @@ const fn is_space(byte: u8) -> bool {
 }
 
 fn trim_end(text: &[u8]) -> &[u8] {
+    cost::looked_at(text.len());
     let kept = text.iter().rposition(|byte| !is_space(*byte)).map_or(0, |last| last + 1);
     text.get(..kept).unwrap_or_default()
 }
 
 fn trim_start(text: &[u8]) -> &[u8] {
+    cost::looked_at(text.len());
     let from = text.iter().position(|byte| !is_space(*byte)).unwrap_or(text.len());
     text.get(from..).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! Which bytes a policy may be made of.
 
+use crate::cost;
 use crate::error::PolicyErrorKind;
 
 /// The offset, from `from` on, of the first byte that needs a closer look: a `#`, or one that is neither
@@ -10,9 +11,12 @@ pub(super) fn first_special(source: &[u8], from: usize) -> usize {
     let (blocks, _) = rest.as_chunks::<64>();
     let plain =
         blocks.iter().take_while(|block| block.iter().fold(0, |found, &byte| found | special(byte)) == 0);
-    let from = from + plain.count() * 64;
-    let rest = source.get(from..).unwrap_or_default();
-    from + rest.iter().position(|&byte| special(byte) != 0).unwrap_or(rest.len())
+    let plain = plain.count() * 64;
+    let rest = rest.get(plain..).unwrap_or_default();
+    let last = rest.iter().position(|&byte| special(byte) != 0).unwrap_or(rest.len());
+    // Of the block that ended it every byte was looked at.
+    cost::looked_at(plain + rest.len().min(64) + last);
+    from + plain + last
 }
 
 /// 1 for a byte at which fast reading ends.
@@ -22,6 +26,7 @@ const fn special(byte: u8) -> u8 {
 
 /// The first byte that may not stand outside a comment, and why.
 pub(super) fn in_entry(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
+    cost::looked_at(raw.len());
     let at = raw.iter().position(|&byte| not_plain(byte) != 0 && byte != b'\t')?;
     let byte = *raw.get(at)?;
     Some((
@@ -36,6 +41,7 @@ pub(super) fn in_entry(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
 
 /// The first byte that may not stand in a comment, and why.
 pub(super) fn in_comment(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
+    cost::looked_at(raw.len());
     // Only the first chunk matters: what follows it is the first byte that is not UTF-8.
     let chunk = raw.utf8_chunks().next()?;
     for (at, character) in chunk.valid().char_indices() {

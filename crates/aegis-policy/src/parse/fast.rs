@@ -265,3 +265,78 @@ fn after(rest: &[u8], at: usize, byte: u8) -> Option<usize> {
 fn end_of_line(rest: &[u8], at: usize) -> Option<usize> {
     (*rest.get(at)? == b'\n').then_some(at)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::entry::Entry;
+
+    /// True if the fast reader takes `entry` as a whole line.
+    fn takes(section: Section, entry: &str) -> bool {
+        // What follows is long enough to look into.
+        let source = format!("{entry}\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n");
+        let mut lines = Lines::all(source.as_bytes(), 0);
+        let taken = take_entries(section, &mut lines, source.len(), 1);
+        assert!(taken == 0 || lines.position() == entry.len() + 1, "{entry}");
+        taken == 1
+    }
+
+    #[test]
+    fn takes_what_policies_are_mostly_made_of() {
+        let hash = format!("sha256:{}", "0a".repeat(32));
+        let cases = [
+            (Section::DenyPath, "/etc/shadow"),
+            (Section::ProtectPath, "/opt/My Tools/x"),
+            (Section::ScanPaths, "/"),
+            (Section::DenyInode, "2049:123456789"),
+            (Section::DenyIp, "255.10.0.1"),
+            (Section::DenyIp, "2001:db8::1"),
+            (Section::DenyIp, "::"),
+            (Section::DenyIp, "1:2:3:4:5:6:7:8"),
+            (Section::DenyCidr, "10.0.0.0/8"),
+            (Section::DenyPort, "443"),
+            (Section::DenyPort, "65535:tcp"),
+            (Section::DenyPort, "22:any:bind"),
+            (Section::DenyIpPort, "10.0.0.1:443"),
+            (Section::DenyIpPort, "[2001:db8::1]:443:tcp"),
+            (Section::DenyBinaryHash, &hash),
+            (Section::AllowBinaryHash, &hash),
+            (Section::TrustedExecHash, &hash),
+            (Section::CgroupDenyInode, "cgid:7 1:2"),
+            (Section::CgroupDenyIp, "cgid:7 10.0.0.1"),
+            (Section::CgroupDenyPort, "cgid:7 443:udp:egress"),
+        ];
+        for (section, entry) in cases {
+            assert!(takes(section, entry), "[{section}] {entry}");
+        }
+    }
+
+    #[test]
+    fn stops_where_it_is_told() {
+        let mut lines = Lines::all(b"/a\n/b\n/c\n/d\n\n\n\n\n\n\n\n\n\n\n", 0);
+        assert_eq!(take_entries(Section::DenyPath, &mut lines, 22, 2), 2);
+        assert_eq!(take_entries(Section::DenyPath, &mut lines, 8, 9), 0);
+        assert_eq!(take_entries(Section::DenyPath, &mut lines, 22, 9), 2);
+        assert_eq!(lines.position(), 12);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn never_takes_what_a_closer_look_refuses(
+            section in select(Section::ALL.to_vec()),
+            entry in "[0-9:./]{1,16}|[0-9a-f:]{2,24}|[0-9]{1,3}([.][0-9]{1,3}){3}(/[0-9]{1,2}|:[0-9]{1,6}(:[a-z]{3})?)?\
+                |\\[[0-9a-f:]{2,12}\\]:[0-9]{1,5}(:tcp)?|cgid:[0-9]{1,20} [0-9.:]{1,12}|[0-9]{1,22}:[0-9]{1,22}\
+                |sha256:[0-9a-fA-Fg]{63,65}|/[ -\"$-~]{0,12}|[0-9]{1,6}(:(tcp|udp|any|x)?(:(egress|bind|both|x))?)?|[ -\"$-~]{1,20}",
+        ) {
+            if takes(section, &entry) {
+                prop_assert!(Entry::read(section, &entry).is_ok(), "[{section}] {entry:?}");
+                prop_assert_eq!(entry.trim(), entry.as_str());
+            }
+        }
+    }
+}
