@@ -101,7 +101,7 @@ impl Writer {
             folder.remove(&temporary_name(name))?;
         }
 
-        let public = host_key::load_public(&folder)?;
+        let public = host_key::read_public(&folder)?;
         let mut head = folder.read(CHECKPOINT, NOTE_LEN as u64)?.map(|(bytes, _)| bytes);
         let mut log = open_log(&folder, OFlags::RDWR)?;
         let begun = public.is_some() || head.is_some() || log_len(&folder, log.as_ref())? > 0;
@@ -137,7 +137,8 @@ impl Writer {
         if let Some(next) = next {
             writer.settle_hand_over(next)?;
         }
-        if public.as_ref() != Some(writer.key.public_key()) {
+        // Whoever changed it, the key that the checkpoint is signed with says what it must be.
+        if public.as_deref() != Some(writer.key.public_key().to_spki_pem().as_bytes()) {
             host_key::write_public(&writer.folder, writer.key.public_key())?;
         }
         Ok(writer)

@@ -296,8 +296,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The event as entry `seq`, cut to the bounds above.
-    pub(crate) fn of(seq: u64, event: &Event) -> Self {
+    /// The event as entry `seq`, cut to the bounds above. This is what [`AuditLog::append`](crate::AuditLog::append)
+    /// writes.
+    pub fn of(seq: u64, event: &Event) -> Self {
         let Event { time, actor, action, object, outcome, reason, detail, transaction } = event;
         Self {
             seq,

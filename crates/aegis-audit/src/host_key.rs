@@ -138,13 +138,15 @@ pub(crate) fn create(folder: &Folder, name: &str) -> Result<SigningKey, KeyFileE
     Ok(key)
 }
 
-/// Reads the public key; `None` if there is none.
-pub(crate) fn load_public(folder: &Folder) -> Result<Option<PublicKey>, KeyFileError> {
-    let Some((bytes, _)) = folder.read(PUBLIC_KEY, KEY_FILE_LEN)? else {
-        return Ok(None);
-    };
-    match parse_public_key_file(&bytes) {
-        Ok(parsed) => Ok(Some(parsed.key)),
+/// Reads the file of the public key; `None` if there is none.
+pub(crate) fn read_public(folder: &Folder) -> Result<Option<Vec<u8>>, StorageError> {
+    Ok(folder.read(PUBLIC_KEY, KEY_FILE_LEN)?.map(|(bytes, _)| bytes))
+}
+
+/// The key that the file holds.
+pub(crate) fn parse_public(folder: &Folder, bytes: &[u8]) -> Result<PublicKey, KeyFileError> {
+    match parse_public_key_file(bytes) {
+        Ok(parsed) => Ok(parsed.key),
         Err(source) => Err(KeyFileError::Public { path: folder.path_of(PUBLIC_KEY), source }),
     }
 }

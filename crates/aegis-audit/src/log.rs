@@ -193,7 +193,7 @@ impl AuditLog {
             reigns.push(&entry).map_err(|source| HostKeyError::HandOver { seq: entry.seq, source })?;
             last = Some(entry);
         }
-        let installed = snapshot.into_public_key()?;
+        let installed = snapshot.public_key()?;
         let current = verify::successor(last.as_ref(), &checkpoint, &installed).unwrap_or(installed);
         let seq = last.map_or(0, |entry| entry.seq);
         reigns.check_last(&current).map_err(|source| HostKeyError::HandOver { seq, source })?;

@@ -3,9 +3,9 @@
 //! | function | section of RFC 9162 |
 //! |---|---|
 //! | [`leaf_hash`], [`node_hash`], [`Frontier::root`] | 2.1.1, 2.1.2 |
-//! | [`inclusion_ranges`] | 2.1.3.1 |
+//! | `inclusion_ranges` | 2.1.3.1 |
 //! | [`verify_inclusion`] | 2.1.3.2 |
-//! | [`consistency_ranges`] | 2.1.4.1 |
+//! | `consistency_ranges` | 2.1.4.1 |
 //! | [`verify_consistency`] | 2.1.4.2 |
 
 use std::ops::Range;

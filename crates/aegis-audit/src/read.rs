@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use aegis_crypto::PublicKey;
 use rustix::fs::OFlags;
 
 use crate::append::{CHECKPOINT, LOCK, LOG, log_len, open_log, read_frontier};
@@ -11,7 +12,7 @@ use crate::bounds::LINE_LEN;
 use crate::damage::{self, Damage};
 use crate::event::Entry;
 use crate::folder::{Folder, LOCK_WAIT, Lock, StorageError};
-use crate::host_key::{KeyFileError, PUBLIC_KEY};
+use crate::host_key::{self, KeyFileError, PUBLIC_KEY};
 use crate::line::{EntryError, parse_entry};
 use crate::note::NOTE_LEN;
 use crate::walk::{Fault, Line, Lines, Mark};
@@ -103,7 +104,7 @@ pub(crate) struct Snapshot {
     pub(crate) folder: Folder,
     pub(crate) checkpoint: Option<Vec<u8>>,
     pub(crate) frontier: Option<Mark>,
-    pub(crate) public_key: Result<Option<aegis_crypto::PublicKey>, KeyFileError>,
+    public_key: Option<Vec<u8>>,
     pub(crate) log: Option<File>,
     pub(crate) len: u64,
 }
@@ -118,8 +119,8 @@ impl Snapshot {
         let lock = folder.lock(LOCK, Lock::Shared, LOCK_WAIT)?;
         let checkpoint = folder.read(CHECKPOINT, NOTE_LEN as u64)?.map(|(bytes, _)| bytes);
         let log = open_log(&folder, OFlags::RDONLY)?;
-        let public_key = crate::host_key::load_public(&folder);
-        if checkpoint.is_none() && log.is_none() && matches!(public_key, Ok(None)) {
+        let public_key = host_key::read_public(&folder)?;
+        if checkpoint.is_none() && log.is_none() && public_key.is_none() {
             return Ok(None);
         }
         let len = log_len(&folder, log.as_ref())?;
@@ -129,9 +130,11 @@ impl Snapshot {
     }
 
     /// The host's public key, which must be there.
-    pub(crate) fn into_public_key(self) -> Result<aegis_crypto::PublicKey, KeyFileError> {
-        let path = self.folder.path_of(PUBLIC_KEY);
-        self.public_key?.ok_or(KeyFileError::Missing { path })
+    pub(crate) fn public_key(&self) -> Result<PublicKey, KeyFileError> {
+        let Some(bytes) = &self.public_key else {
+            return Err(KeyFileError::Missing { path: self.folder.path_of(PUBLIC_KEY) });
+        };
+        host_key::parse_public(&self.folder, bytes)
     }
 }
 

@@ -199,19 +199,16 @@ pub(crate) fn quick_check(dir: &Path) -> Result<QuickCheck, VerifyError> {
             Fault::Damage(damage) => damaged(damage),
         },
     )?;
-    let installed = snapshot.into_public_key()?;
-    let mut key = installed;
-    if !checkpoint.is_signed_by(&key) {
-        key = successor(standing.last.as_ref(), &checkpoint, &installed).unwrap_or(installed);
-        if !checkpoint.is_signed_by(&key) {
-            return Err(damaged(Damage::CheckpointNotSigned { key: installed.key_id() }));
-        }
+    let installed = snapshot.public_key()?;
+    let next = successor(standing.last.as_ref(), &checkpoint, &installed);
+    if ![Some(installed), next].iter().flatten().any(|key| checkpoint.is_signed_by(key)) {
+        return Err(damaged(Damage::CheckpointNotSigned { key: installed.key_id() }));
     }
     Ok(QuickCheck {
         size: checkpoint.size(),
         root: checkpoint.root(),
         last_time: standing.last.map(|entry| entry.time),
-        host_key: key.key_id(),
+        host_key: next.unwrap_or(installed).key_id(),
         unsealed: standing.unsealed,
         torn_bytes: standing.torn.map_or(0, |torn| torn.len),
     })
@@ -238,20 +235,27 @@ pub(crate) fn verify(
         return Err(damaged(Damage::Shorter { entries: pass.frontier.size(), covered: checkpoint.size() }));
     }
     if pass.sealed_root != Some(checkpoint.root()) {
-        let agrees = |at: &&Kept| pass.root_at(at.checkpoint.size()) == Some(at.checkpoint.root());
-        let from = kept.iter().filter(agrees).map(|at| at.checkpoint.size()).max().unwrap_or(0);
-        return Err(damaged(Damage::Changed { from, to: checkpoint.size().saturating_sub(1) }));
+        let (mut from, mut to) = (0, checkpoint.size());
+        let same = |at: &&Checkpoint| at.origin() == checkpoint.origin() && at.size() <= checkpoint.size();
+        for at in kept.iter().map(|at| &at.checkpoint).filter(same) {
+            if pass.root_at(at.size()) == Some(at.root()) {
+                from = from.max(at.size());
+            } else {
+                to = to.min(at.size());
+            }
+        }
+        let (from, to) = if from < to { (from, to) } else { (0, checkpoint.size()) };
+        return Err(damaged(Damage::Changed { from, to: to.saturating_sub(1) }));
     }
 
     // Its keys.
-    let bytes = snapshot.len;
-    let installed = snapshot.into_public_key()?;
+    let installed = snapshot.public_key()?;
     let current = successor(pass.last.as_ref(), &checkpoint, &installed).unwrap_or(installed);
-    pass.reigns.check_last(&current).map_err(|source| VerifyError::KeyReplaced { source })?;
     let signer = pass.reigns.key_at(checkpoint.size(), &current);
     if !checkpoint.is_signed_by(&signer) {
         return Err(damaged(Damage::CheckpointNotSigned { key: signer.key_id() }));
     }
+    pass.reigns.check_last(&current).map_err(|source| VerifyError::KeyReplaced { source })?;
 
     for at in &kept {
         at.hold_against(&checkpoint, &pass, &current)
@@ -260,7 +264,7 @@ pub(crate) fn verify(
     Ok(VerifyReport {
         size: checkpoint.size(),
         root: checkpoint.root(),
-        bytes,
+        bytes: snapshot.len,
         first_time: pass.first_time,
         last_time: pass.last.as_ref().map(|entry| entry.time),
         origin: checkpoint.origin().to_owned(),

@@ -171,10 +171,17 @@ fn endpoint(host: &str) -> Value {
     if host.is_empty() {
         return json!({ "name": "unknown" });
     }
-    if host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-')) {
+    if host.split('.').all(is_label) {
         return json!({ "name": host, "hostname": host });
     }
     json!({ "name": host })
+}
+
+/// A label of a host name, as the schema's `hostname_t` has it.
+fn is_label(label: &str) -> bool {
+    label.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && label.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
 /// The key that was added, removed, revoked or handed over to.

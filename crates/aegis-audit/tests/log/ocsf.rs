@@ -1,0 +1,211 @@
+//! OCSF events against the published schema, version 1.3.0 (`tests/ocsf/`): required attributes, types,
+//! enumerations, constraints, profiles, and no attribute that a class does not have.
+
+use std::sync::LazyLock;
+
+use aegis_audit::export::Format;
+use aegis_audit::{Action, Event, Outcome};
+use serde_json::{Map, Value};
+
+use crate::export::{entry_of, line};
+use crate::sample::event;
+
+static SCHEMA: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../ocsf/schema-1.3.0.json")).unwrap());
+
+/// What is wrong with an event, by the schema.
+fn faults(event: &Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    let uid = &event["class_uid"];
+    let Some((name, class)) =
+        SCHEMA["classes"].as_object().unwrap().iter().find(|(_, class)| class["uid"] == *uid)
+    else {
+        return vec![format!("no class {uid}")];
+    };
+    let profiles: Vec<&str> =
+        event["metadata"]["profiles"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for profile in &profiles {
+        if !class["profiles"].as_array().unwrap().contains(&Value::from(*profile)) {
+            faults.push(format!("{name} has no profile {profile}"));
+        }
+    }
+    members(class, event, name, &profiles, &mut faults);
+    let type_uid = uid.as_u64().unwrap() * 100 + event["activity_id"].as_u64().unwrap_or(0);
+    if event["type_uid"] != type_uid {
+        faults.push(format!("type_uid is {}, not {type_uid}", event["type_uid"]));
+    }
+    faults
+}
+
+fn members(shape: &Value, value: &Value, at: &str, profiles: &[&str], faults: &mut Vec<String>) {
+    let Some(found) = value.as_object() else {
+        faults.push(format!("{at} is not an object"));
+        return;
+    };
+    let attributes = shape["attributes"].as_object().unwrap();
+    let applies =
+        |attribute: &Value| attribute["profile"].as_str().is_none_or(|name| profiles.contains(&name));
+    for (name, attribute) in attributes.iter().filter(|(_, attribute)| applies(attribute)) {
+        if attribute["requirement"] == "required" && !found.contains_key(name) {
+            faults.push(format!("{at}.{name} is required"));
+        }
+    }
+    for (kind, count) in [("at_least_one", 1..=usize::MAX), ("just_one", 1..=1)] {
+        if let Some(names) = shape["constraints"][kind].as_array() {
+            let there = names.iter().filter(|name| found.contains_key(name.as_str().unwrap())).count();
+            if !count.contains(&there) {
+                faults.push(format!("{at} has {there} of {kind} {names:?}"));
+            }
+        }
+    }
+    // The free-form object has no attributes of its own.
+    if attributes.is_empty() {
+        return;
+    }
+    for (name, value) in found {
+        let at = format!("{at}.{name}");
+        match attributes.get(name).filter(|attribute| applies(attribute)) {
+            None => faults.push(format!("{at} is not in the schema")),
+            Some(attribute) => attribute_value(attribute, value, &at, profiles, faults),
+        }
+    }
+}
+
+fn attribute_value(attribute: &Value, value: &Value, at: &str, profiles: &[&str], faults: &mut Vec<String>) {
+    if attribute["is_array"] == true {
+        match value.as_array() {
+            None => faults.push(format!("{at} is not an array")),
+            Some(items) => items.iter().for_each(|item| one_value(attribute, item, at, profiles, faults)),
+        }
+    } else {
+        one_value(attribute, value, at, profiles, faults);
+    }
+}
+
+fn one_value(attribute: &Value, value: &Value, at: &str, profiles: &[&str], faults: &mut Vec<String>) {
+    if let Some(known) = attribute["enum"].as_object()
+        && !known.contains_key(value.to_string().trim_matches('"'))
+    {
+        faults.push(format!("{at} is {value}, not one of {:?}", known.keys()));
+    }
+    let kind = attribute["type"].as_str().unwrap();
+    if kind == "object_t" {
+        let object = attribute["object_type"].as_str().unwrap();
+        match SCHEMA["objects"].get(object) {
+            Some(shape) => members(shape, value, at, profiles, faults),
+            None => faults.push(format!("{at}: object {object} is not in the reduced schema")),
+        }
+        return;
+    }
+    let own = &SCHEMA["types"][kind];
+    let fits = match own["type"].as_str().unwrap_or(kind) {
+        "string_t" => value.as_str().is_some_and(|text| text.len() <= 65_535),
+        "integer_t" | "long_t" => value.is_i64() || value.is_u64(),
+        "boolean_t" => value.is_boolean(),
+        "json_t" => true,
+        other => panic!("{at}: type {other}"),
+    };
+    if !fits {
+        faults.push(format!("{at} is {value}, not {kind}"));
+    }
+    if kind == "hostname_t" && !is_hostname(value.as_str().unwrap_or_default()) {
+        faults.push(format!("{at} is {value}, not a host name"));
+    }
+}
+
+/// The regular expression of `hostname_t`, spelled out.
+fn is_hostname(text: &str) -> bool {
+    text.split('.').all(|label| {
+        let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        end(label.chars().next())
+            && end(label.chars().last())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    })
+}
+
+fn ocsf(event: &Event) -> Value {
+    serde_json::from_str(&line(&entry_of(event), Format::Ocsf)).unwrap()
+}
+
+/// Every action, ended in every way, for every reason of refusal.
+fn all_events() -> Vec<Event> {
+    let mut events = Vec::new();
+    for action in Action::ALL {
+        for outcome in Outcome::ALL {
+            for refusal in [None, Some("rollback"), Some("bad_signature"), Some("expired"), Some("malformed")]
+            {
+                let mut event = Event { action, ..event(3) }.outcome(outcome).reason("because");
+                if let Some(refusal) = refusal {
+                    event = event.detail("refusal", refusal);
+                }
+                events.push(event.clone());
+                event.transaction = None;
+                event.reason = None;
+                event.actor.user = None;
+                event.detail.clear();
+                event.object = "|=\\]\"\n\u{1b}\0".repeat(1000);
+                events.push(event);
+            }
+        }
+    }
+    events
+}
+
+#[test]
+fn every_event_is_valid_by_the_published_schema() {
+    for event in all_events() {
+        let found = ocsf(&event);
+        assert_eq!(faults(&found), [] as [String; 0], "{found:#}");
+    }
+}
+
+#[test]
+fn hosts_of_any_name_are_valid() {
+    let entry = entry_of(&event(0));
+    for host in ["host", "a.example", "", "a..b", "-a", "a-", "a_b", "é", "|", &"h".repeat(300)] {
+        let mut out = Vec::new();
+        aegis_audit::export::write(&entry, Format::Ocsf, host, &mut out).unwrap();
+        let found: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(faults(&found), [] as [String; 0], "{host}");
+    }
+}
+
+#[test]
+fn events_are_in_the_classes_that_are_promised() {
+    let class = |action: Action, outcome: Outcome, refusal: &str| {
+        let event = Event { action, ..event(3) }.outcome(outcome).detail("refusal", refusal);
+        ocsf(&event)["class_uid"].as_u64().unwrap()
+    };
+    for action in [Action::KeyAdd, Action::KeyRemove, Action::KeyRevoke, Action::AuditHandOver] {
+        assert_eq!(class(action, Outcome::Accepted, ""), 3004);
+    }
+    for action in [Action::PolicyApply, Action::PolicyRollback, Action::CounterRepair] {
+        assert_eq!(class(action, Outcome::Accepted, ""), 5019);
+        assert_eq!(class(action, Outcome::Refused, "expired"), 5019);
+        assert_eq!(class(action, Outcome::Refused, "rollback"), 2004);
+        assert_eq!(class(action, Outcome::Refused, "bad_signature"), 2004);
+    }
+    assert_eq!(class(Action::AuditRead, Outcome::Accepted, ""), 6003);
+}
+
+#[test]
+fn the_check_finds_what_is_wrong_with_an_event() {
+    let good = ocsf(&event(3));
+    let broken = |change: &dyn Fn(&mut Map<String, Value>)| {
+        let mut event = good.clone();
+        change(event.as_object_mut().unwrap());
+        faults(&event)
+    };
+    assert_eq!(good["class_uid"], 3004);
+    assert!(!broken(&|event| drop(event.remove("entity"))).is_empty());
+    assert!(!broken(&|event| drop(event.remove("severity_id"))).is_empty());
+    assert!(!broken(&|event| drop(event.insert("activity_id".into(), 44.into()))).is_empty());
+    assert!(!broken(&|event| drop(event.insert("time".into(), "now".into()))).is_empty());
+    assert!(!broken(&|event| drop(event.insert("colour".into(), "red".into()))).is_empty());
+    assert!(!broken(&|event| drop(event.insert("entity".into(), Value::Object(Map::new())))).is_empty());
+    assert!(!broken(&|event| drop(event["metadata"].as_object_mut().unwrap().remove("profiles"))).is_empty());
+    assert!(
+        !broken(&|event| drop(event["metadata"]["product"].as_object_mut().unwrap().remove("vendor_name")))
+            .is_empty()
+    );
+}
