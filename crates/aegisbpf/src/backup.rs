@@ -1,10 +1,11 @@
 //! `aegisbpf backup …`: one archive of what this host trusts and has accepted.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegis_crypto::KeyIdPrefix;
-use aegis_trust::backup::{RestoreTrust, backup_verify};
+use aegis_trust::backup::{BackupCreated, BackupVerified, Kept, RestoreTrust, backup_verify_with_limit};
 use clap::{Args, Subcommand};
 
 use crate::command_line::Form;
@@ -73,39 +74,78 @@ pub(crate) fn run(command: BackupCommand, session: &Session) -> Result<ExitCode,
 
 fn create(arguments: &CreateArguments, session: &Session) -> Result<ExitCode, Failure> {
     let file = &arguments.file;
-    let created = session.host()?.backup_create(&session.caller(), file).map_err(|error| {
+    let host = session.host()?;
+    let created = host.backup_create(&session.caller(), file);
+    session.warn_unlogged(&host);
+    let created = created.map_err(|error| {
         Failure::new(format!("cannot back up to {}", file.display()), &error, error.help())
     })?;
+    let BackupCreated { path, archive_sha256, size, created_at: _, host_key, files } = &created;
     session.output.report(&created, |out| {
-        writeln!(out, "backed up {} files to {}", created.files.len(), Escaped(file.display()))
+        writeln!(out, "backed up {} files to {}, {size} bytes", files.len(), Escaped(path.display()))?;
+        writeln!(out, "  sha256    {archive_sha256}")?;
+        writeln!(out, "  host key  {host_key}")
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn verify(arguments: &VerifyArguments, session: &Session) -> Result<ExitCode, Failure> {
     let file = &arguments.file;
-    let verified = backup_verify(file).map_err(|error| {
+    let limit = session.host()?.config().max_policy_bytes;
+    let verified = backup_verify_with_limit(file, limit).map_err(|error| {
         Failure::new(format!("cannot trust the archive {}", file.display()), &error, error.help())
     })?;
-    session.output.report(&verified, |out| {
-        writeln!(out, "{} is whole: {} files", Escaped(file.display()), verified.files.len())
-    })?;
+    session.output.report(&verified, |out| print_verified(out, file, &verified))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_verified(out: &mut dyn Write, file: &Path, verified: &BackupVerified) -> io::Result<()> {
+    let BackupVerified {
+        archive_sha256,
+        created_at,
+        host_key,
+        files,
+        trusted_keys,
+        revoked_keys,
+        counter,
+        policy_version,
+    } = verified;
+    writeln!(out, "{} is whole: {} files, made {created_at}", Escaped(file.display()), files.len())?;
+    writeln!(out, "  sha256    {archive_sha256}")?;
+    writeln!(out, "  host key  {host_key}")?;
+    for key in trusted_keys {
+        writeln!(out, "  trusts    {key}")?;
+    }
+    writeln!(out, "  revoked   {revoked_keys} keys")?;
+    match counter {
+        Some(counter) => {
+            writeln!(out, "  counter   policy version {}, epoch {}", counter.policy_version, counter.epoch)?;
+        }
+        None => writeln!(out, "  counter   none")?,
+    }
+    match policy_version {
+        Some(version) => writeln!(out, "  policy    version {version}"),
+        None => writeln!(out, "  policy    none, or unsigned"),
+    }
 }
 
 fn restore(arguments: RestoreArguments, session: &Session) -> Result<ExitCode, Failure> {
     let file = arguments.file;
     let trust = arguments.host_key.map_or(RestoreTrust::ThisHost, RestoreTrust::HostKey);
-    let restored = session
-        .host()?
-        .backup_restore(&session.caller(), &file, trust)
+    let host = session.host()?;
+    let restored = host.backup_restore(&session.caller(), &file, trust);
+    session.warn_unlogged(&host);
+    let restored = restored
         .map_err(|error| Failure::new(format!("cannot restore {}", file.display()), &error, error.help()))?;
     session.output.report(&restored, |out| {
+        if restored.restored.is_empty() {
+            writeln!(out, "nothing had to be restored")?;
+        }
         for what in &restored.restored {
             writeln!(out, "restored  {}", Escaped(what))?;
         }
-        for kept in &restored.kept {
-            writeln!(out, "kept      {}: {}", Escaped(&kept.what), Escaped(&kept.why))?;
+        for Kept { what, why } in &restored.kept {
+            writeln!(out, "kept      {}: {}", Escaped(what), Escaped(why))?;
         }
         Ok(())
     })?;

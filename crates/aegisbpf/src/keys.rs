@@ -1,27 +1,24 @@
 //! `aegisbpf keys …`: the keys this host trusts to sign policy.
 
-use std::io::{self, Write};
+mod changing;
+mod showing;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aegis_crypto::{KeyIdPrefix, PublicKey, Signature, parse_public_key_file};
+use aegis_crypto::{KeyIdPrefix, PublicKey, parse_public_key_file};
 use aegis_trust::keypair::generate_key_pair;
-use aegis_trust::keys::{KeyDetails, KeyListing, KeyRemoved, KeyRevoked, ListedKey, Lockout};
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 
 use crate::command_line::Form;
 use crate::destination;
 use crate::escape::Escaped;
 use crate::failure::Failure;
 use crate::input;
-use crate::output::table;
 use crate::session::Session;
 
 /// No public key file that we read is longer.
 const MAX_KEY_FILE_LEN: u64 = 8 * 1024;
-/// A hex signature and a line break.
-const MAX_PROOF_LEN: u64 = 256;
 
 #[derive(Subcommand)]
 #[command(defer = true)]
@@ -160,11 +157,11 @@ pub(crate) struct DrillArguments {
 pub(crate) fn run(command: KeysCommand, session: &Session) -> Result<ExitCode, Failure> {
     match command {
         KeysCommand::Generate(arguments) => generate(&arguments, session),
-        KeysCommand::Add(arguments) => add(&arguments, session),
-        KeysCommand::List(_) => list(session),
-        KeysCommand::Show(arguments) => show(&arguments, session),
-        KeysCommand::Remove(arguments) => remove(&arguments, session),
-        KeysCommand::Revoke(arguments) => revoke(&arguments, session),
+        KeysCommand::Add(arguments) => changing::add(&arguments, session),
+        KeysCommand::List(_) => showing::list(session),
+        KeysCommand::Show(arguments) => showing::show(&arguments, session),
+        KeysCommand::Remove(arguments) => changing::remove(&arguments, session),
+        KeysCommand::Revoke(arguments) => changing::revoke(&arguments, session),
         KeysCommand::Challenge(arguments) => challenge(&arguments, session),
         KeysCommand::Drill(arguments) => drill(&arguments, session),
     }
@@ -187,145 +184,6 @@ fn generate(arguments: &GenerateArguments, session: &Session) -> Result<ExitCode
         writeln!(out, "  public   {}  add it on every host", Escaped(made.public_path.display()))
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let source = input::name(&arguments.file);
-    let what = format!("cannot add {source}");
-    let bytes = input::read(&arguments.file, MAX_KEY_FILE_LEN, &what)?;
-    let proof = arguments.proof.as_deref().map(read_proof).transpose()?;
-    let host = session.host()?;
-    let added = host.add_key(&session.caller(), &bytes, &source, arguments.name.as_deref(), proof.as_ref());
-    session.warn_unlogged(&host);
-    let added = added.map_err(|error| Failure::new(what, &error, error.help()))?;
-    session.output.report(&added, |out| {
-        let verb = if added.already { "already trusted:" } else { "trusted:" };
-        writeln!(out, "{verb} key {} as {}", added.id, Escaped(added.path.display()))
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The signature itself, or a file that holds it.
-fn read_proof(proof: &str) -> Result<Signature, Failure> {
-    if let Ok(signature) = Signature::from_hex(proof) {
-        return Ok(signature);
-    }
-    let what = format!("cannot use the proof {proof}");
-    let bytes = input::read(Path::new(proof), MAX_PROOF_LEN, &what)
-        .map_err(|failure| failure.with_help("give 128 hex characters, or a file that has them"))?;
-    let text = str::from_utf8(&bytes).map_err(|error| Failure::new(&what, &error, None))?;
-    Signature::from_hex(text.trim_ascii()).map_err(|error| Failure::new(what, &error, error.help()))
-}
-
-fn list(session: &Session) -> Result<ExitCode, Failure> {
-    let listing = session
-        .host()?
-        .list_keys(session.caller().now)
-        .map_err(|error| Failure::new("cannot list the trusted keys", &error, error.help()))?;
-    session.output.report(&listing, |out| print_listing(out, &listing))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn print_listing(out: &mut dyn Write, listing: &KeyListing) -> io::Result<()> {
-    if listing.trusted.is_empty() {
-        writeln!(out, "no key is trusted in {}", Escaped(listing.keys_dir.display()))?;
-    } else {
-        let rows: Vec<[String; 5]> = listing
-            .trusted
-            .iter()
-            .map(|key| {
-                let ListedKey { id: _, fingerprint, name, path: _, added_at, age_days, .. } = key;
-                [
-                    fingerprint.clone(),
-                    name.clone(),
-                    day(*added_at),
-                    format!("{age_days} days"),
-                    use_of(key).to_owned(),
-                ]
-            })
-            .collect();
-        table(out, ["KEY", "NAME", "ADDED", "AGE", "USE"], &rows)?;
-    }
-    if !listing.revoked.is_empty() {
-        let rows: Vec<[String; 3]> = listing
-            .revoked
-            .iter()
-            .map(|key| [key.id.fingerprint(), day(key.revoked_at), key.reason.clone()])
-            .collect();
-        writeln!(out)?;
-        table(out, ["REVOKED", "ON", "REASON"], &rows)?;
-    }
-    Ok(())
-}
-
-/// The UTC date.
-fn day(time: Timestamp) -> String {
-    time.to_string().chars().take_while(|character| *character != 'T').collect()
-}
-
-fn use_of(key: &ListedKey) -> &'static str {
-    match (key.revoked, key.signs_applied) {
-        (true, _) => "revoked, and refused",
-        (false, true) => "signs the applied policy",
-        (false, false) => "trusted",
-    }
-}
-
-fn show(arguments: &ShowArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let details = session.host()?.show_key(&arguments.id, session.caller().now).map_err(|error| {
-        Failure::new(format!("cannot show key {}", arguments.id.as_str()), &error, error.help())
-    })?;
-    let KeyDetails { listed, hex, openssh, pem } = &details;
-    session.output.report(&details, |out| {
-        writeln!(out, "key {}", listed.id)?;
-        writeln!(out, "  name     {}", Escaped(&listed.name))?;
-        writeln!(out, "  file     {}", Escaped(listed.path.display()))?;
-        writeln!(out, "  added    {} ({} days ago)", day(listed.added_at), listed.age_days)?;
-        writeln!(out, "  use      {}", use_of(listed))?;
-        writeln!(out, "  hex      {hex}")?;
-        writeln!(out, "  openssh  {}", Escaped(openssh.trim_end()))?;
-        out.write_all(pem.as_bytes())
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn remove(arguments: &RemoveArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let host = session.host()?;
-    let removed = host.remove_key(&session.caller(), &arguments.id, lockout(arguments.force_lockout));
-    session.warn_unlogged(&host);
-    let removed = removed.map_err(|error| {
-        Failure::new(format!("cannot remove key {}", arguments.id.as_str()), &error, error.help())
-    })?;
-    let KeyRemoved { id, names, usable_left } = &removed;
-    session.output.report(&removed, |out| {
-        writeln!(out, "no longer trusted: key {id} ({})", Escaped(names.join(", ")))?;
-        writeln!(out, "  usable keys left: {usable_left}")
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn revoke(arguments: &RevokeArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let RevokeArguments { id, reason, force_lockout, form: _ } = arguments;
-    let host = session.host()?;
-    let revoked = host.revoke_key(&session.caller(), id, reason, lockout(*force_lockout));
-    session.warn_unlogged(&host);
-    let revoked = revoked
-        .map_err(|error| Failure::new(format!("cannot revoke key {}", id.as_str()), &error, error.help()))?;
-    let KeyRevoked { id, reason, names: _, usable_left, already, signed_applied } = &revoked;
-    session.output.report(&revoked, |out| {
-        let verb = if *already { "revoked before:" } else { "revoked for ever:" };
-        writeln!(out, "{verb} key {id} ({})", Escaped(reason))?;
-        writeln!(out, "  usable keys left: {usable_left}")?;
-        if *signed_applied {
-            writeln!(out, "  the policy in force carries its signature: apply one that another key signed")?;
-        }
-        Ok(())
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn lockout(force: bool) -> Lockout {
-    if force { Lockout::Force } else { Lockout::Refuse }
 }
 
 fn challenge(arguments: &ChallengeArguments, session: &Session) -> Result<ExitCode, Failure> {

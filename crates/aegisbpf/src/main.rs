@@ -39,7 +39,7 @@ use crate::output::Output;
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let matches = parse(std::env::args_os().collect());
+    let matches = parse(&std::env::args_os().collect::<Vec<_>>());
     let json = wants_json(&matches);
     let CommandLine { root, command } = match CommandLine::from_arg_matches(&matches) {
         Ok(parsed) => parsed,
@@ -68,8 +68,8 @@ fn main() -> ExitCode {
 ///
 /// The message of wrong usage quotes the arguments. They are escaped before, as a file name that a shell put
 /// there can hold anything.
-fn parse(arguments: Vec<OsString>) -> ArgMatches {
-    CommandLine::command().try_get_matches_from(&arguments).unwrap_or_else(|error| {
+fn parse(arguments: &[OsString]) -> ArgMatches {
+    CommandLine::command().try_get_matches_from(arguments).unwrap_or_else(|error| {
         let escaped = arguments.iter().map(|argument| Escaped(argument.to_string_lossy()).to_string());
         match CommandLine::command().try_get_matches_from(escaped) {
             Err(same) if error.use_stderr() => same.exit(),

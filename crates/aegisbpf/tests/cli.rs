@@ -3,6 +3,8 @@
 //! `cmd/*.trycmd` are sessions: commands and exactly what they print. Each runs in a private copy of
 //! `cmd/fixtures`; `NAME.out` holds files that must come out byte for byte.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
 #[path = "cli/help.rs"]

@@ -24,7 +24,7 @@ pub(super) fn verify(
     let kept = arguments
         .checkpoints
         .iter()
-        .map(|file| input::read(file, MAX_CHECKPOINT_LEN, &what))
+        .map(|file| input::read(file, MAX_CHECKPOINT_LEN, &format!("cannot read {}", input::name(file))))
         .collect::<Result<Vec<_>, _>>()?;
     let mut shown = 0;
     let mut progress = |done: u64, total: u64| {

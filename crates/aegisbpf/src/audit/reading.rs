@@ -65,6 +65,7 @@ pub(super) fn export(
 /// Logs that the log is read, before anything of it is given away. Returns the number of that entry.
 fn log_reading(log: &AuditLog, how: &str, session: &Session) -> u64 {
     if !log.exists() {
+        session.output.warn(&format!("there is no log in {} yet", log.dir().display()));
         return u64::MAX;
     }
     let caller = session.caller();

@@ -35,7 +35,7 @@ pub(crate) struct SignArguments {
     /// Sign in epoch N; without it, this host's epoch if the version is auto, else 0
     #[arg(long, value_name = "N")]
     epoch: Option<u32>,
-    /// v1: the older format, which hosts refuse unless told otherwise
+    /// v1 is the older format, for --allow-v1
     #[arg(long, value_name = "FORMAT", default_value = "v2")]
     format: FormatName,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub(crate) struct ReissueArguments {
     /// The bundle with the content wanted back, `-` for standard input
     #[arg(long, value_name = "FILE")]
     from: PathBuf,
-    /// The new version, higher than any that hosts have accepted; auto: one more than this host's counter
+    /// The new version; auto: one more than this host's counter
     #[arg(long, value_name = "N|auto", value_parser = parse_version)]
     policy_version: Version,
     /// The bundle to write, `-` for standard output
@@ -82,7 +82,7 @@ pub(crate) struct ReissueArguments {
 // Until when hosts accept the bundle as new.
 #[derive(Args)]
 struct Expiry {
-    /// When it is no longer accepted as new: 90d, 12h, 2027-01-31, RFC 3339, never
+    /// When it stops being accepted as new: 90d, 2027-01-31, RFC 3339, never
     #[arg(long, value_name = "DURATION|TIME", default_value = "90d")]
     expires: String,
 }

@@ -1,0 +1,83 @@
+//! `keys add`, `keys remove` and `keys revoke`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use aegis_crypto::Signature;
+use aegis_trust::keys::{KeyRemoved, KeyRevoked, Lockout};
+
+use crate::escape::Escaped;
+use crate::failure::Failure;
+use crate::input;
+use crate::keys::{AddArguments, MAX_KEY_FILE_LEN, RemoveArguments, RevokeArguments};
+use crate::session::Session;
+
+/// A hex signature and a line break.
+const MAX_PROOF_LEN: u64 = 256;
+
+pub(super) fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let source = input::name(&arguments.file);
+    let what = format!("cannot add {source}");
+    let bytes = input::read(&arguments.file, MAX_KEY_FILE_LEN, &what)?;
+    let proof = arguments.proof.as_deref().map(read_proof).transpose()?;
+    let host = session.host()?;
+    let added = host.add_key(&session.caller(), &bytes, &source, arguments.name.as_deref(), proof.as_ref());
+    session.warn_unlogged(&host);
+    let added = added.map_err(|error| Failure::new(what, &error, error.help()))?;
+    session.output.report(&added, |out| {
+        let verb = if added.already { "already trusted:" } else { "trusted:" };
+        writeln!(out, "{verb} key {} as {}", added.id, Escaped(added.path.display()))
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The signature itself, or a file that holds it.
+fn read_proof(proof: &str) -> Result<Signature, Failure> {
+    if let Ok(signature) = Signature::from_hex(proof) {
+        return Ok(signature);
+    }
+    let what = format!("cannot use the proof {proof}");
+    let bytes = input::read(Path::new(proof), MAX_PROOF_LEN, &what)
+        .map_err(|failure| failure.with_help("give 128 hex characters, or a file that has them"))?;
+    let text = str::from_utf8(&bytes).map_err(|error| Failure::new(&what, &error, None))?;
+    Signature::from_hex(text.trim_ascii()).map_err(|error| Failure::new(what, &error, error.help()))
+}
+
+pub(super) fn remove(arguments: &RemoveArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let host = session.host()?;
+    let removed = host.remove_key(&session.caller(), &arguments.id, lockout(arguments.force_lockout));
+    session.warn_unlogged(&host);
+    let removed = removed.map_err(|error| {
+        Failure::new(format!("cannot remove key {}", arguments.id.as_str()), &error, error.help())
+    })?;
+    let KeyRemoved { id, names, usable_left } = &removed;
+    session.output.report(&removed, |out| {
+        writeln!(out, "no longer trusted: key {id} ({})", Escaped(names.join(", ")))?;
+        writeln!(out, "  usable keys left: {usable_left}")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn revoke(arguments: &RevokeArguments, session: &Session) -> Result<ExitCode, Failure> {
+    let RevokeArguments { id, reason, force_lockout, form: _ } = arguments;
+    let host = session.host()?;
+    let revoked = host.revoke_key(&session.caller(), id, reason, lockout(*force_lockout));
+    session.warn_unlogged(&host);
+    let revoked = revoked
+        .map_err(|error| Failure::new(format!("cannot revoke key {}", id.as_str()), &error, error.help()))?;
+    let KeyRevoked { id, reason, names: _, usable_left, already, signed_applied } = &revoked;
+    session.output.report(&revoked, |out| {
+        let verb = if *already { "revoked before:" } else { "revoked for ever:" };
+        writeln!(out, "{verb} key {id} ({})", Escaped(reason))?;
+        writeln!(out, "  usable keys left: {usable_left}")?;
+        if *signed_applied {
+            writeln!(out, "  the policy in force carries its signature: apply one that another key signed")?;
+        }
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lockout(force: bool) -> Lockout {
+    if force { Lockout::Force } else { Lockout::Refuse }
+}
