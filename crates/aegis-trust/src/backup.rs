@@ -1,0 +1,453 @@
+//! One signed archive of what a host trusts and has accepted, and its way back.
+//!
+//! A backup holds no private key: not the signers', which no host has, and not the host's own. A restore brings back
+//! what is missing or older, and never takes anything away: the counter does not go down, a revoked key stays revoked,
+//! what is newer here is kept and named. The archive's own signature proves that one host made it and nobody changed
+//! it since; whether that host is to be believed is a question of its own ([`RestoreTrust`]).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use aegis_audit::{Action, AppendError, Event, HostKeyError, Outcome};
+use aegis_crypto::{Digest, KeyId, KeyIdPrefix, PublicKey};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    bundle::SignedBundle,
+    config::ConfigError,
+    counter::{Counter, CounterError},
+    durable::{self, ReadError, WriteError},
+    enforce::EnforceError,
+    host::{Caller, ChangeError, Host},
+    key_dir::{KeysError, TrustedKey},
+};
+
+mod archive;
+mod contents;
+mod restore;
+
+pub use archive::ArchiveError;
+pub use crate::host_statement::StatementError;
+use archive::{Archive, FileKind, MODE_BITS, NewFile};
+pub use contents::{BackupFile, PAYLOAD_TYPE};
+
+/// The fewest digits of a host key's id that decide trust: fewer could be met by a key made for the purpose.
+pub const MIN_HOST_KEY_DIGITS: usize = 16;
+
+/// Whose backups a restore believes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreTrust {
+    /// Those that this host made itself, with this host key or an earlier one.
+    ThisHost,
+    /// Those of the host whose key has this id, which was compared out of band. At least [`MIN_HOST_KEY_DIGITS`].
+    HostKey(KeyIdPrefix),
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupCreated {
+    /// The archive.
+    pub path: PathBuf,
+    /// SHA-256 of the archive.
+    pub archive_sha256: Digest,
+    /// Length of the archive in bytes.
+    pub size: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The host key that signed it.
+    pub host_key: KeyId,
+    /// What it holds.
+    pub files: Vec<BackupFile>,
+}
+
+/// A backup in which nothing is wrong.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupVerified {
+    /// SHA-256 of the archive.
+    pub archive_sha256: Digest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The host key that signed it. It is the archive's own word until somebody compares it.
+    pub host_key: KeyId,
+    /// What it holds.
+    pub files: Vec<BackupFile>,
+    /// The ids of the trusted keys.
+    pub trusted_keys: Vec<KeyId>,
+    /// How many keys are revoked.
+    pub revoked_keys: usize,
+    /// The version counter; none if the host had accepted no signed policy.
+    pub counter: Option<Counter>,
+    /// The version of the policy in force; none if there was none or it was unsigned.
+    pub policy_version: Option<u64>,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupRestored {
+    /// SHA-256 of the archive.
+    pub archive_sha256: Digest,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The host key that signed it.
+    pub host_key: KeyId,
+    /// What was brought back.
+    pub restored: Vec<String>,
+    /// What was left as it is.
+    pub kept: Vec<Kept>,
+}
+
+/// Something that a restore left as it is on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// The file or fact.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// Why there is no backup, or why it was not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// A file cannot be read.
+    #[error("it cannot be read")]
+    Read {
+        /// Why.
+        source: ReadError,
+    },
+    /// The archive is not whole, or not a backup.
+    #[error("it is not a whole backup")]
+    Archive {
+        /// Why.
+        source: ArchiveError,
+    },
+    /// What the host holds would not make a backup that can be restored.
+    #[error("what this host holds cannot be backed up")]
+    Unsound {
+        /// What is wrong with it.
+        source: ArchiveError,
+    },
+    /// The host's trusted or revoked keys cannot be told.
+    #[error("the keys of this host cannot be loaded")]
+    Keys {
+        /// Why.
+        source: KeysError,
+    },
+    /// Two files would have one name in the archive.
+    #[error("the keys {first} and {second} cannot both be backed up: they would have one name in the archive")]
+    KeyNames {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The host's counter cannot be used.
+    #[error("the version counter of this host cannot be used")]
+    Counter {
+        /// Why.
+        source: CounterError,
+    },
+    /// The host's settings cannot be used.
+    #[error("the configuration of this host cannot be used")]
+    Config {
+        /// Why.
+        source: ConfigError,
+    },
+    /// The host's own key cannot be had.
+    #[error("the key of this host cannot be had")]
+    HostKey {
+        /// Why.
+        source: Box<HostKeyError>,
+    },
+    /// The checkpoint of the log cannot be read.
+    #[error("the checkpoint of the audit log cannot be read")]
+    Checkpoint {
+        /// Why.
+        source: Box<aegis_audit::ReadError>,
+    },
+    /// Another host made it.
+    #[error("it is signed by host key {archive}, which is not a key of this host")]
+    OtherHost {
+        /// The archive's host key.
+        archive: KeyId,
+    },
+    /// Not the host that was named.
+    #[error("it is signed by host key {archive}, not by one that begins with {asked}")]
+    NotThatHost {
+        /// The archive's host key.
+        archive: KeyId,
+        /// What was typed.
+        asked: String,
+    },
+    /// Too few digits to decide trust by.
+    #[error("{asked} has {} digits; a host key that is to be trusted is named with at least {MIN_HOST_KEY_DIGITS}", asked.len())]
+    HostKeyDigits {
+        /// What was typed.
+        asked: String,
+    },
+    /// The archive would replace something.
+    #[error("{} exists already, and a backup never overwrites", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The archive cannot be written, or not be staged for the restore. Nothing was changed.
+    #[error("it cannot be written, so nothing was changed")]
+    Write {
+        /// Why.
+        source: WriteError,
+    },
+    /// What is enforced cannot be recorded.
+    #[error("the restored policy could not be enforced")]
+    Enforce {
+        /// Why.
+        source: EnforceError,
+    },
+    /// That it was made could not be logged.
+    #[error("that the backup was made could not be logged, so it was removed again")]
+    NotLogged {
+        /// Why.
+        source: Box<AppendError>,
+    },
+    /// What is common to every change.
+    #[error(transparent)]
+    Change(ChangeError),
+}
+
+impl BackupError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Read { source } => source.help(),
+            Self::Archive { source } => source.help(),
+            Self::Unsound { .. } => Some("see what is wrong with `aegisbpf health`, and back up again".to_owned()),
+            Self::Keys { source } => source.help(),
+            Self::KeyNames { .. } => Some("rename one of the two files".to_owned()),
+            Self::Counter { source } => source.help(),
+            Self::Config { source } => source.help(),
+            Self::HostKey { source } => source.help(),
+            Self::Checkpoint { source } => source.help(),
+            Self::OtherHost { archive } => Some(format!(
+                "if it is a backup of the host you mean, compare this id with what that host or its inventory says, not \
+                 with the archive, and give --host-key {archive}"
+            )),
+            Self::NotThatHost { .. } => {
+                Some("compare the id with the host that made the backup; do not take it from the archive".to_owned())
+            }
+            Self::HostKeyDigits { .. } => Some("give more digits; `aegisbpf backup verify FILE` prints them all".to_owned()),
+            Self::Exists { .. } => Some("choose another name".to_owned()),
+            Self::Write { source } => source.help(),
+            Self::Enforce { source } => source.help(),
+            Self::NotLogged { source } => source.help(),
+            Self::Change(source) => source.help(),
+        }
+    }
+}
+
+/// Checks an archive: the signature by the host key that it carries, every digest, and that each file is what its name
+/// says. Policies may have as many bytes as they may on a host with the default settings.
+///
+/// # Errors
+///
+/// [`BackupError::Read`], [`BackupError::Archive`].
+pub fn backup_verify(path: &Path) -> Result<BackupVerified, BackupError> {
+    backup_verify_with_limit(path, archive::default_policy_limit())
+}
+
+/// The same for an archive of a host that takes larger policies: `policy_limit` is the most bytes of one policy file.
+///
+/// # Errors
+///
+/// [`BackupError::Read`], [`BackupError::Archive`].
+pub fn backup_verify_with_limit(path: &Path, policy_limit: u64) -> Result<BackupVerified, BackupError> {
+    let archive = read_archive(path, policy_limit)?;
+    let applied = archive.file(&FileKind::Applied).and_then(|file| SignedBundle::parse(file.to_vec()).ok());
+    Ok(BackupVerified {
+        archive_sha256: archive.sha256,
+        created_at: archive.contents.created_at,
+        host_key: archive.contents.host_key,
+        files: archive.contents.files.clone(),
+        trusted_keys: archive.keys.iter().map(|key| key.key.key_id()).collect(),
+        revoked_keys: archive.revoked.len(),
+        counter: archive.counter,
+        policy_version: applied.map(|bundle| bundle.manifest().policy_version),
+    })
+}
+
+fn read_archive(path: &Path, policy_limit: u64) -> Result<Archive, BackupError> {
+    // All of it at once: what was verified is what is used, whatever happens to the file meanwhile.
+    let bytes = durable::read_bounded(path, archive::max_len(policy_limit)).map_err(|source| BackupError::Read { source })?;
+    Archive::parse(bytes, policy_limit).map_err(|source| BackupError::Archive { source })
+}
+
+impl Host {
+    /// Writes a backup, mode 0600. It is checked like one that is to be restored before it is written.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`]; then there is no archive, and a file that was there is as it was.
+    pub fn backup_create(&self, caller: &Caller, out: &Path) -> Result<BackupCreated, BackupError> {
+        let _lock = self.begin_change(caller).map_err(BackupError::Change)?;
+        let created = self.create_locked(caller, out);
+        if let Err(error) = &created {
+            self.log_backup_refusal(caller, Action::BackupCreate, out, error);
+        }
+        created
+    }
+
+    fn create_locked(&self, caller: &Caller, out: &Path) -> Result<BackupCreated, BackupError> {
+        self.require_sound_log().map_err(BackupError::Change)?;
+        let key = self.audit().host_key().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
+        let bytes = archive::build(self.files_to_back_up(key.public_key())?, &key, caller.now);
+        drop(key);
+        let archive =
+            Archive::parse(bytes, self.backup_policy_limit()).map_err(|source| BackupError::Unsound { source })?;
+        durable::write_new(out, archive.as_bytes(), 0o600).map_err(|source| match source.source.kind() {
+            io::ErrorKind::AlreadyExists => BackupError::Exists { path: out.to_owned() },
+            _ => BackupError::Write { source },
+        })?;
+        let event = Event::new(caller.now, caller.actor.clone(), Action::BackupCreate, out.display().to_string())
+            .detail("archive_sha256", archive.sha256.to_string())
+            .detail("files", archive.contents.files.len() as u64);
+        if let Err(source) = self.audit().append(&event) {
+            let _ = durable::remove_synced(out);
+            return Err(BackupError::NotLogged { source: Box::new(source) });
+        }
+        Ok(BackupCreated {
+            path: out.to_owned(),
+            archive_sha256: archive.sha256,
+            size: archive.as_bytes().len() as u64,
+            created_at: archive.contents.created_at,
+            host_key: archive.contents.host_key,
+            files: archive.contents.files,
+        })
+    }
+
+    /// Everything that goes in. Whatever is there and cannot be used is an error: a backup of it would be none.
+    fn files_to_back_up(&self, host_key: &PublicKey) -> Result<Vec<NewFile>, BackupError> {
+        let paths = self.paths();
+        let read = |path: &Path, limit| durable::read_state(path, limit).map_err(|source| BackupError::Read { source });
+        let mut files = Vec::new();
+        let config = paths.config_file();
+        if let Some(bytes) = read(&config, 64 * 1024)? {
+            crate::config::Config::load(&config).map_err(|source| BackupError::Config { source })?;
+            files.push(new_file(FileKind::Config, bytes, &config));
+        }
+        if let Some(bytes) = read(&paths.bundle_format(), 16)? {
+            files.push(new_file(FileKind::BundleFormat, bytes, &paths.bundle_format()));
+        }
+        if let Some(counter) = self.counter().map_err(|source| BackupError::Counter { source })? {
+            files.push(new_file(FileKind::Counter, counter.to_bytes(), &paths.version_counter));
+        }
+        let revoked = self.revoked_keys().map_err(|source| BackupError::Keys { source })?;
+        if !revoked.is_empty() {
+            files.push(new_file(FileKind::Revoked, revoked.to_bytes(), &paths.revoked()));
+        }
+        let keys = self.trusted_keys().map_err(|source| BackupError::Keys { source })?;
+        let mut names = std::collections::BTreeMap::new();
+        for key in keys.iter() {
+            let name = archived_name(key);
+            match names.insert(name.clone(), key.id) {
+                None => files.push(new_file(FileKind::Key(name), key.key.to_spki_pem().into_bytes(), &key.path)),
+                Some(other) if other == key.id => {}
+                Some(other) => {
+                    return Err(BackupError::KeyNames { first: other.to_string(), second: key.id.to_string() });
+                }
+            }
+        }
+        let policies = [
+            (FileKind::Applied, paths.applied()),
+            (FileKind::Previous, paths.previous()),
+            (FileKind::RolledBack, paths.rolled_back()),
+        ];
+        for (kind, path) in policies {
+            if let Some(bytes) = read(&path, self.max_file_len())? {
+                files.push(new_file(kind, bytes, &path));
+            }
+        }
+        let checkpoint = self.audit().checkpoint().map_err(|source| BackupError::Checkpoint { source: Box::new(source) })?;
+        // A log whose first entry was never finished has none that this key signed.
+        if let Some(bytes) = checkpoint.filter(|bytes| signed_by(bytes, host_key)) {
+            files.push(NewFile { kind: FileKind::Checkpoint, bytes, mode: 0o600, mtime: 0 });
+        }
+        Ok(files)
+    }
+
+    /// The most bytes that a policy file of a backup may have here.
+    fn backup_policy_limit(&self) -> u64 {
+        self.max_file_len().max(archive::default_policy_limit())
+    }
+
+    /// Whether the host that made an archive is the one that was meant.
+    fn check_restore_trust(&self, archive: &Archive, trust: &RestoreTrust) -> Result<(), BackupError> {
+        let made_by = archive.host_key.key_id();
+        match trust {
+            RestoreTrust::ThisHost => {
+                let own = self.audit().host_public_keys().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
+                match own.contains(&archive.host_key) {
+                    true => Ok(()),
+                    false => Err(BackupError::OtherHost { archive: made_by }),
+                }
+            }
+            RestoreTrust::HostKey(prefix) if prefix.as_str().len() < MIN_HOST_KEY_DIGITS => {
+                Err(BackupError::HostKeyDigits { asked: prefix.as_str().to_owned() })
+            }
+            RestoreTrust::HostKey(prefix) if prefix.matches(&made_by) => Ok(()),
+            RestoreTrust::HostKey(prefix) => {
+                Err(BackupError::NotThatHost { archive: made_by, asked: prefix.as_str().to_owned() })
+            }
+        }
+    }
+
+    fn log_backup_refusal(&self, caller: &Caller, action: Action, object: &Path, error: &BackupError) {
+        // A change that was begun is finished by the next command, which logs it.
+        if let BackupError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. }) | BackupError::Enforce { .. } = error {
+            return;
+        }
+        let (outcome, refusal) = match error {
+            BackupError::Archive { .. } | BackupError::Read { .. } => (Outcome::Refused, "malformed"),
+            BackupError::OtherHost { .. } | BackupError::NotThatHost { .. } | BackupError::HostKeyDigits { .. } => {
+                (Outcome::Refused, "bad_signature")
+            }
+            BackupError::Exists { .. }
+            | BackupError::Unsound { .. }
+            | BackupError::Keys { .. }
+            | BackupError::KeyNames { .. }
+            | BackupError::Counter { .. }
+            | BackupError::Config { .. } => (Outcome::Refused, "other"),
+            BackupError::HostKey { .. }
+            | BackupError::Checkpoint { .. }
+            | BackupError::Write { .. }
+            | BackupError::Enforce { .. }
+            | BackupError::NotLogged { .. }
+            | BackupError::Change(_) => (Outcome::Failed, "other"),
+        };
+        let event = Event::new(caller.now, caller.actor.clone(), action, object.display().to_string())
+            .outcome(outcome)
+            .reason(crate::health::cause_chain(error))
+            .detail("refusal", refusal);
+        self.log_refusal(&event);
+    }
+}
+
+fn signed_by(checkpoint: &[u8], key: &PublicKey) -> bool {
+    aegis_audit::parse_checkpoint(checkpoint).is_ok_and(|checkpoint| checkpoint.is_signed_by(key))
+}
+
+/// The name of a key in the archive: its own if that can stand there, else its id.
+fn archived_name(key: &TrustedKey) -> String {
+    if archive::is_plain_name(&key.name) { key.name.clone() } else { key.id.to_string() }
+}
+
+fn new_file(kind: FileKind, bytes: Vec<u8>, path: &Path) -> NewFile {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::symlink_metadata(path).ok();
+    let mode = metadata.as_ref().map_or(MODE_BITS, |metadata| metadata.mode() & MODE_BITS | 0o600);
+    let mtime = metadata.and_then(|metadata| u64::try_from(metadata.mtime()).ok()).unwrap_or(0);
+    NewFile { kind, bytes, mode, mtime }
+}
+
+#[cfg(test)]
+mod tests;

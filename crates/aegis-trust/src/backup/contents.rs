@@ -1,0 +1,94 @@
+//! What a backup says it holds: the statement that the host signs, first in the archive.
+
+use aegis_crypto::{Digest, KeyId, PublicKey, PublicKeyFileError, SigningKey, parse_public_key_file};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::archive::ArchiveError;
+use crate::{
+    host_statement::{self, HostStatement},
+    key_dir::MAX_KEYS,
+    manifest::truncate_to_seconds,
+};
+
+/// The payload type that the host's signature covers.
+pub const PAYLOAD_TYPE: &str = "application/vnd.aegis.host-backup.v1+json";
+
+const FORMAT: u32 = 1;
+/// The most files in one archive: the keys, and one of each other kind.
+const MAX_FILES: usize = MAX_KEYS + 8;
+
+/// One file in a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupFile {
+    /// Its name in the archive, such as `keys/release.pub`.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its permission bits; read and write alone.
+    pub mode: u32,
+    /// When it was last written, in seconds since 1970.
+    pub mtime: u64,
+}
+
+/// The signed list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Contents {
+    format: u32,
+    /// When the backup was made; whole seconds.
+    pub(super) created_at: Timestamp,
+    /// The host key that signs.
+    pub(super) host_key: KeyId,
+    /// The same key as SPKI PEM, so that the archive can be checked anywhere.
+    host_key_pem: String,
+    /// The files that follow, in the order of the archive.
+    pub(super) files: Vec<BackupFile>,
+}
+
+impl Contents {
+    pub(super) fn new(created_at: Timestamp, key: &PublicKey, files: Vec<BackupFile>) -> Self {
+        Self {
+            format: FORMAT,
+            created_at: truncate_to_seconds(created_at),
+            host_key: key.key_id(),
+            host_key_pem: key.to_spki_pem(),
+            files,
+        }
+    }
+
+    pub(super) fn sign(&self, key: &SigningKey) -> Vec<u8> {
+        host_statement::sign(key, PAYLOAD_TYPE, &self.to_json())
+    }
+
+    /// Reads the list, and believes it as far as the key that it names goes.
+    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, PublicKey), ArchiveError> {
+        let statement =
+            HostStatement::parse(bytes, PAYLOAD_TYPE).map_err(|source| ArchiveError::Statement { source })?;
+        let payload = statement.unverified_payload();
+        let contents: Self = serde_json::from_slice(payload).map_err(|source| ArchiveError::Contents { source })?;
+        let key = contents.key().map_err(|source| ArchiveError::HostKey { source })?;
+        statement.verify(&key).map_err(|source| ArchiveError::Statement { source })?;
+        if contents.to_json() != payload || contents.host_key != key.key_id() || contents.host_key_pem != key.to_spki_pem() {
+            return Err(ArchiveError::ContentsSpelling);
+        }
+        if contents.format != FORMAT {
+            return Err(ArchiveError::Format { found: contents.format });
+        }
+        if contents.files.len() > MAX_FILES {
+            return Err(ArchiveError::TooManyFiles { count: contents.files.len() });
+        }
+        Ok((contents, key))
+    }
+
+    fn key(&self) -> Result<PublicKey, PublicKeyFileError> {
+        parse_public_key_file(self.host_key_pem.as_bytes()).map(|parsed| parsed.key)
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names, numbers and times always serialise")
+    }
+}
