@@ -25,6 +25,7 @@ pub mod enforce;
 pub mod expiry;
 pub mod health;
 pub mod host;
+mod host_statement;
 pub mod journal;
 pub mod key_dir;
 pub mod keypair;
