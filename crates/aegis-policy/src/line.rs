@@ -53,7 +53,7 @@ impl<'a> Lines<'a> {
     }
 
     /// Walks over lines as long as `accept` gives the length of one that ends in LF, at most `most` and none
-    /// beyond offset `until`. Returns how many.
+    /// that ends at or after offset `until`. Returns how many.
     #[inline]
     pub(crate) fn take_entries(
         &mut self,
@@ -61,17 +61,20 @@ impl<'a> Lines<'a> {
         most: usize,
         accept: impl Fn(&[u8]) -> Option<usize>,
     ) -> usize {
-        let mut rest = self.bytes.get(self.position..until).unwrap_or_default();
+        // A few bytes more, so that the last entry before `until` can be read in whole words.
+        let window = self.bytes.get(..until.saturating_add(8)).unwrap_or(self.bytes);
+        let mut rest = window.get(self.position..).unwrap_or_default();
         let mut taken = 0;
         while taken < most
             && let Some(len) = accept(rest)
+            && self.position + len < until
             && let Some(after) = rest.get(len + 1..)
         {
             rest = after;
+            self.position += len + 1;
             cost::looked_at(len + 1);
             taken += 1;
         }
-        self.position = if taken > 0 { until - rest.len() } else { self.position };
         self.number = self.number.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
         taken
     }

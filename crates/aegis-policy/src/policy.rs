@@ -20,7 +20,10 @@ pub struct Policy<'a> {
 }
 
 /// One entry of a list section, as it is spelled in the source.
+///
+/// Only [`Policy::rules`] makes one, so its text is known to be an entry of its section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rule<'a> {
     /// The section that it is in.
     pub section: Section,

@@ -35,7 +35,8 @@ pub(crate) fn canonical(path: &str) -> Cow<'_, str> {
         clean.push('/');
         clean.push_str(part);
     }
-    if clean.is_empty() {
+    // Without its slash, a name that ends in a space would lose the space to the next reader.
+    if clean.is_empty() || clean.ends_with(' ') {
         clean.push('/');
     }
     Cow::Owned(clean)

@@ -13,9 +13,14 @@ pub(super) fn first_special(source: &[u8], from: usize) -> usize {
         blocks.iter().take_while(|block| block.iter().fold(0, |found, &byte| found | special(byte)) == 0);
     let plain = plain.count() * 64;
     let rest = rest.get(plain..).unwrap_or_default();
+    let (words, _) = rest.as_chunks::<8>();
+    let words =
+        words.iter().take_while(|word| word.iter().fold(0, |found, &byte| found | special(byte)) == 0);
+    let plain = plain + words.count() * 8;
+    let rest = source.get(from + plain..).unwrap_or_default();
     let last = rest.iter().position(|&byte| special(byte) != 0).unwrap_or(rest.len());
-    // Of the block that ended it every byte was looked at.
-    cost::looked_at(plain + rest.len().min(64) + last);
+    // Of the block that ended it every byte may have been looked at twice.
+    cost::looked_at(plain + rest.len().min(128));
     from + plain + last
 }
 
@@ -42,6 +47,9 @@ pub(super) fn in_entry(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
 /// The first byte that may not stand in a comment, and why.
 pub(super) fn in_comment(raw: &[u8]) -> Option<(usize, PolicyErrorKind)> {
     cost::looked_at(raw.len());
+    if raw.iter().fold(0, |found, &byte| found | not_plain(byte)) == 0 {
+        return None;
+    }
     // Only the first chunk matters: what follows it is the first byte that is not UTF-8.
     let chunk = raw.utf8_chunks().next()?;
     for (at, character) in chunk.valid().char_indices() {

@@ -4,7 +4,9 @@
 //! the whole line is a good one; `None` means *look closer*, never *refused*. So this can only be too strict, and
 //! then only costs time; that it is never too lax is tested against [`Entry::read`](crate::entry::Entry::read).
 
-use crate::entry::MAX_PATH_LEN;
+use memchr::memchr2;
+
+use crate::entry::{MAX_COMM_LEN, MAX_PATH_LEN};
 use crate::line::Lines;
 use crate::section::Section;
 
@@ -25,15 +27,17 @@ pub(super) fn take_entries(section: Section, lines: &mut Lines<'_>, until: usize
         Section::DenyPort => lines.take_entries(until, most, |rest| port_rule(rest, 0)),
         Section::DenyIpPort => lines.take_entries(until, most, endpoint),
         Section::DenyInode => lines.take_entries(until, most, |rest| inode(rest, 0)),
-        Section::CgroupDenyInode => lines.take_entries(until, most, |rest| inode(rest, cgroup_id(rest)?)),
-        Section::CgroupDenyPort => lines.take_entries(until, most, |rest| port_rule(rest, cgroup_id(rest)?)),
+        Section::CgroupDenyInode => lines.take_entries(until, most, |rest| inode(rest, cgroup_word(rest)?)),
+        Section::CgroupDenyPort => {
+            lines.take_entries(until, most, |rest| port_rule(rest, cgroup_word(rest)?))
+        }
         Section::CgroupDenyIp => lines.take_entries(until, most, |rest| {
-            let (_, end) = ipv4(rest, cgroup_id(rest)?)?;
+            let (_, end) = ipv4(rest, cgroup_word(rest)?)?;
             end_of_line(rest, end)
         }),
-        Section::AllowCgroup
-        | Section::DenyComm
-        | Section::ProtectConnect
+        Section::AllowCgroup => lines.take_entries(until, most, cgroup),
+        Section::DenyComm => lines.take_entries(until, most, comm),
+        Section::ProtectConnect
         | Section::ProtectRuntimeDeps
         | Section::RequireImaAppraisal
         | Section::ImaFailClosed
@@ -51,6 +55,19 @@ fn path(rest: &[u8]) -> Option<usize> {
     (*rest.first()? == b'/' && last != b' ' && end <= MAX_PATH_LEN).then_some(end)
 }
 
+#[inline]
+fn comm(rest: &[u8]) -> Option<usize> {
+    let window = rest.get(..MAX_COMM_LEN + 1).unwrap_or(rest);
+    let end =
+        window.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-' && *byte != b'_')?;
+    (end > 0).then_some(end).and_then(|end| end_of_line(rest, end))
+}
+
+#[inline]
+fn cgroup(rest: &[u8]) -> Option<usize> {
+    path(rest).or_else(|| end_of_line(rest, cgroup_id(rest)?))
+}
+
 /// Finds the LF, eight bytes at a time: most paths are too short for a call to pay.
 #[inline]
 fn line_len(rest: &[u8]) -> Option<usize> {
@@ -58,12 +75,13 @@ fn line_len(rest: &[u8]) -> Option<usize> {
     const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
     let (words, _) = rest.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        // Every byte is ASCII, so adding 0x7f sets the top bit of each byte but those that are zero.
-        let other = (u64::from_le_bytes(*word) ^ LINE_FEEDS) + LOW;
+        // Adding 0x7f to ASCII sets the top bit of each byte but those that are zero. Another byte, which
+        // can only come after the last line that counts, may look like LF; so what was found is compared.
+        let other = (u64::from_le_bytes(*word) ^ LINE_FEEDS).wrapping_add(LOW);
         let found = !other & !LOW;
         if found != 0 {
             let offset = usize::try_from(found.trailing_zeros() / 8).ok()?;
-            return Some(index * 8 + offset);
+            return end_of_line(rest, index * 8 + offset);
         }
     }
     None
@@ -133,12 +151,22 @@ fn inode(rest: &[u8], at: usize) -> Option<usize> {
     end_of_line(rest, end)
 }
 
-/// `cgid:N` and one space; where the entry after it begins.
+/// A control group and one space; where the entry after it begins.
+#[inline]
+fn cgroup_word(rest: &[u8]) -> Option<usize> {
+    if let Some(end) = cgroup_id(rest) {
+        return after(rest, end, b' ');
+    }
+    // Looking for LF as well keeps this to the line.
+    let end = memchr2(b' ', b'\n', rest)?;
+    (*rest.first()? == b'/' && end <= MAX_PATH_LEN).then_some(end).and_then(|end| after(rest, end, b' '))
+}
+
+/// `cgid:N`; where it ends.
 #[inline]
 fn cgroup_id(rest: &[u8]) -> Option<usize> {
     rest.starts_with(b"cgid:").then_some(())?;
-    let (_, at) = number(rest, 5, 18)?;
-    after(rest, at, b' ')
+    Some(number(rest, 5, 18)?.1)
 }
 
 #[inline]
@@ -305,6 +333,10 @@ mod tests {
             (Section::DenyBinaryHash, &hash),
             (Section::AllowBinaryHash, &hash),
             (Section::TrustedExecHash, &hash),
+            (Section::DenyComm, "fifteen-bytes-x"),
+            (Section::AllowCgroup, "/system.slice/x.service"),
+            (Section::AllowCgroup, "cgid:7"),
+            (Section::CgroupDenyInode, "/sys/fs/cgroup/x 1:2"),
             (Section::CgroupDenyInode, "cgid:7 1:2"),
             (Section::CgroupDenyIp, "cgid:7 10.0.0.1"),
             (Section::CgroupDenyPort, "cgid:7 443:udp:egress"),
@@ -316,11 +348,14 @@ mod tests {
 
     #[test]
     fn stops_where_it_is_told() {
-        let mut lines = Lines::all(b"/a\n/b\n/c\n/d\n\n\n\n\n\n\n\n\n\n\n", 0);
-        assert_eq!(take_entries(Section::DenyPath, &mut lines, 22, 2), 2);
+        let source = b"/a\n/b\n/c\n/d\n/e #\n\xfe\xff\xf5\n\n\n\n\n\n\n";
+        let mut lines = Lines::all(source, 0);
+        assert_eq!(take_entries(Section::DenyPath, &mut lines, 15, 2), 2);
         assert_eq!(take_entries(Section::DenyPath, &mut lines, 8, 9), 0);
-        assert_eq!(take_entries(Section::DenyPath, &mut lines, 22, 9), 2);
+        assert_eq!(take_entries(Section::DenyPath, &mut lines, 15, 9), 2);
         assert_eq!(lines.position(), 12);
+        // Only what ends before the `#` at 15 counts, whatever follows.
+        assert_eq!(take_entries(Section::DenyPath, &mut lines, 15, 9), 0);
     }
 
     proptest! {
@@ -331,7 +366,7 @@ mod tests {
             section in select(Section::ALL.to_vec()),
             entry in "[0-9:./]{1,16}|[0-9a-f:]{2,24}|[0-9]{1,3}([.][0-9]{1,3}){3}(/[0-9]{1,2}|:[0-9]{1,6}(:[a-z]{3})?)?\
                 |\\[[0-9a-f:]{2,12}\\]:[0-9]{1,5}(:tcp)?|cgid:[0-9]{1,20} [0-9.:]{1,12}|[0-9]{1,22}:[0-9]{1,22}\
-                |sha256:[0-9a-fA-Fg]{63,65}|/[ -\"$-~]{0,12}|[0-9]{1,6}(:(tcp|udp|any|x)?(:(egress|bind|both|x))?)?|[ -\"$-~]{1,20}",
+                |sha256:[0-9a-fA-Fg]{63,65}|/[a-z]{0,3} [0-9.:]{1,12}|[a-z-]{1,17}|cgid:[0-9]{1,21}|/[ -\"$-~]{0,12}|[0-9]{1,6}(:(tcp|udp|any|x)?(:(egress|bind|both|x))?)?|[ -\"$-~]{1,20}",
         ) {
             if takes(section, &entry) {
                 prop_assert!(Entry::read(section, &entry).is_ok(), "[{section}] {entry:?}");

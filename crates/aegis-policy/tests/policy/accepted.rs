@@ -69,6 +69,7 @@ const SPELLINGS: &[(Section, &str, &str)] = &[
     (Section::DenyPath, "/a b/c#d", "/a b/c#d"),
     (Section::DenyPath, "//a///b/./c/", "/a/b/c"),
     (Section::DenyPath, "/.", "/"),
+    (Section::DenyPath, "/a //./", "/a /"),
     (Section::DenyPath, "/a/../b", "/a/../b"),
     (Section::DenyPath, "/...", "/..."),
     (Section::DenyInode, "0:0", "0:0"),
