@@ -30,6 +30,18 @@ pub enum CheckpointError {
     EmptyExtension,
 }
 
+impl CheckpointError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Note { source } => source.help(),
+            Self::Incomplete | Self::Size | Self::Root | Self::EmptyExtension => {
+                Some("give a file as `aegisbpf audit checkpoint` wrote it".to_owned())
+            }
+        }
+    }
+}
+
 /// A checkpoint as it was read. Nothing in it is to be believed before [`Checkpoint::is_signed_by`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {

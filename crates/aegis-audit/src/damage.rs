@@ -65,6 +65,24 @@ pub enum Damage {
     },
 }
 
+impl Damage {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::CheckpointMissing
+            | Self::CheckpointMalformed { .. }
+            | Self::CheckpointNotSigned { .. }
+            | Self::LogMissing
+            | Self::Shorter { .. }
+            | Self::Changed { .. }
+            | Self::Line { .. }
+            | Self::Sequence { .. } => Some(
+                "keep the log as evidence, and see what is wrong with `aegisbpf audit verify`".to_owned(),
+            ),
+        }
+    }
+}
+
 /// What to do about damage, for all operations alike.
 pub(crate) fn help(dir: &std::path::Path) -> String {
     format!(

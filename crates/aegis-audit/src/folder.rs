@@ -299,3 +299,42 @@ pub(crate) fn temporary_name(name: &str) -> String {
 fn failed(action: &'static str, path: &Path, error: Errno) -> StorageError {
     StorageError::Io { action, path: path.to_owned(), source: error.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_never_let_go_is_an_error_in_bounded_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open_or_create(&dir.path().join("audit")).unwrap();
+        let wait = Duration::from_millis(30);
+        assert!(folder.lock("lock", Lock::Shared, wait).unwrap().is_none());
+        let held = folder.lock("lock", Lock::Exclusive, wait).unwrap();
+        for kind in [Lock::Exclusive, Lock::Shared] {
+            let begun = Instant::now();
+            let error = folder.lock("lock", kind, wait).unwrap_err();
+            assert!(matches!(error, StorageError::Locked { .. }), "{error:?}");
+            assert!(begun.elapsed() >= wait);
+        }
+        drop(held);
+        let _one = folder.lock("lock", Lock::Shared, wait).unwrap().unwrap();
+        let _two = folder.lock("lock", Lock::Shared, wait).unwrap().unwrap();
+        assert!(matches!(folder.lock("lock", Lock::Exclusive, wait), Err(StorageError::Locked { .. })));
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_file_and_no_temporary_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open_or_create(&dir.path().join("audit")).unwrap();
+        folder.replace("file", 0o600, b"old", Durable::Yes).unwrap();
+        std::fs::create_dir(folder.path_of("taken")).unwrap();
+        std::fs::write(folder.path_of("taken").join("inside"), "").unwrap();
+        folder.replace("taken", 0o600, b"new", Durable::Yes).unwrap_err();
+        assert!(!folder.path_of("taken.tmp").exists());
+        folder.replace("file", 0o644, b"new", Durable::No).unwrap();
+        assert_eq!(folder.read("file", 3).unwrap().unwrap(), (b"new".to_vec(), 0o644));
+        assert!(matches!(folder.read("file", 2), Err(StorageError::TooLong { limit: 2, .. })));
+        assert_eq!(folder.read("none", 2).unwrap(), None);
+    }
+}

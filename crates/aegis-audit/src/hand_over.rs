@@ -41,6 +41,20 @@ pub enum HandOverError {
     },
 }
 
+impl HandOverError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Field { .. }
+            | Self::NotSigned { .. }
+            | Self::WrongOrigin { .. }
+            | Self::WrongKey { .. } => {
+                Some("compare host.pub with the copy you kept when the log was begun".to_owned())
+            }
+        }
+    }
+}
+
 /// A hand-over whose signature holds. Only [`HandOver::read`] makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HandOver {

@@ -11,7 +11,7 @@
 //! | [`merkle`], `note`, `checkpoint` | hashing and signing; no I/O |
 //! | `hand_over` | how one host key gives way to the next |
 //! | `folder`, `walk`, `host_key` | the files |
-//! | `append`, `read`, `verify`, `proof`, `query` | one operation each |
+//! | `append`, `read`, `verify`, `kept`, `proof`, `query` | one operation each |
 //! | [`export`] | JSON, OCSF, CEF, syslog |
 
 mod append;
@@ -23,6 +23,7 @@ pub mod export;
 mod folder;
 mod hand_over;
 mod host_key;
+mod kept;
 mod line;
 mod log;
 pub mod merkle;
@@ -41,10 +42,11 @@ pub use event::{Action, Actor, Entry, Event, Outcome, UnknownName};
 pub use folder::StorageError;
 pub use hand_over::HandOverError;
 pub use host_key::{HostKeyError, KeyFileError};
+pub use kept::KeptError;
 pub use line::{EntryError, parse_entry, print_entry};
 pub use log::AuditLog;
 pub use note::{Note, NoteError};
 pub use proof::{ConsistencyProof, InclusionProof};
 pub use query::Query;
 pub use read::{Entries, ReadError};
-pub use verify::{KeptError, QuickCheck, VerifyError, VerifyReport};
+pub use verify::{QuickCheck, VerifyError, VerifyReport};

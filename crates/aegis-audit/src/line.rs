@@ -31,6 +31,17 @@ pub enum EntryError {
     NotCanonical,
 }
 
+impl EntryError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::TooLong { .. } | Self::Malformed { .. } | Self::NotCanonical => {
+                Some("see what else is wrong with `aegisbpf audit verify`".to_owned())
+            }
+        }
+    }
+}
+
 /// Reads one line of the log, without its newline. It believes nothing: length, syntax, fields and spelling are
 /// checked.
 ///

@@ -42,6 +42,21 @@ pub enum NoteError {
     TooManySignatures,
 }
 
+impl NoteError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::TooLong { .. }
+            | Self::NotText
+            | Self::NoSignatures
+            | Self::SignatureLine { .. }
+            | Self::TooManySignatures => {
+                Some("give a file as `aegisbpf audit checkpoint` wrote it".to_owned())
+            }
+        }
+    }
+}
+
 /// A note as it was read. Whether a signature is good, [`Note::is_signed_by`] says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {

@@ -7,12 +7,13 @@ use jiff::Timestamp;
 
 use crate::append::LOG;
 use crate::bounds::LINE_LEN;
-use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::checkpoint::Checkpoint;
 use crate::damage::Damage;
 use crate::event::Entry;
 use crate::folder::StorageError;
 use crate::hand_over::{HandOver, HandOverError, Reigns};
 use crate::host_key::KeyFileError;
+use crate::kept::{Kept, KeptError};
 use crate::line::EntryError;
 use crate::merkle::{Frontier, leaf_hash};
 use crate::read::Snapshot;
@@ -112,51 +113,6 @@ pub enum VerifyError {
     },
 }
 
-/// How a log and a checkpoint kept elsewhere disagree.
-#[derive(Debug, thiserror::Error)]
-pub enum KeptError {
-    /// It is not a checkpoint.
-    #[error("it is not a checkpoint")]
-    Malformed {
-        /// What is wrong with it.
-        source: CheckpointError,
-    },
-    /// It belongs to another log: another host, or this host's log was begun anew.
-    #[error("it belongs to the log {kept}, and this is {here}")]
-    OtherLog {
-        /// The origin in the kept checkpoint.
-        kept: String,
-        /// The origin of this log.
-        here: String,
-    },
-    /// No key that could sign for the log at that size signed it.
-    #[error("it is not signed by {}, the host key when the log had {size} entries", key.fingerprint())]
-    NotSigned {
-        /// The host key of that time.
-        key: KeyId,
-        /// The size it speaks of.
-        size: u64,
-    },
-    /// Entries that it covers are gone: the log was cut off, or an older copy was restored.
-    #[error("it covers {kept} entries, and the log has {here}")]
-    CutOff {
-        /// How many entries it covers.
-        kept: u64,
-        /// How many there are.
-        here: u64,
-    },
-    /// The first entries are others than those that it covers: the log was rewritten and signed again.
-    #[error("the first {size} entries are not those that it covers: the log was rewritten")]
-    Forked {
-        /// How many entries it covers.
-        size: u64,
-        /// Their root according to it.
-        kept: Digest,
-        /// Their root here.
-        here: Digest,
-    },
-}
-
 impl VerifyError {
     /// What to do next.
     pub fn help(&self) -> Option<String> {
@@ -171,17 +127,7 @@ impl VerifyError {
             Self::HandOver { .. } | Self::KeyReplaced { .. } => {
                 Some("treat the host as broken into until you know better; compare host.pub with the copy you kept".to_owned())
             }
-            Self::Kept { source, .. } => match source {
-                KeptError::Malformed { .. } | KeptError::NotSigned { .. } => {
-                    Some("make sure that this is the file you kept, unchanged".to_owned())
-                }
-                KeptError::OtherLog { .. } => {
-                    Some("use a checkpoint of this host that is younger than the beginning of its log".to_owned())
-                }
-                KeptError::CutOff { .. } | KeptError::Forked { .. } => {
-                    Some("treat the host as broken into until you know better; keep its log as evidence".to_owned())
-                }
-            },
+            Self::Kept { source, .. } => source.help(),
         }
     }
 }
@@ -220,7 +166,7 @@ pub(crate) fn verify(
     kept: &[Vec<u8>],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<VerifyReport, VerifyError> {
-    let kept = parse_kept(kept)?;
+    let kept = Kept::parse_all(kept).map_err(|(number, source)| VerifyError::Kept { number, source })?;
     let snapshot = Snapshot::take(dir)?.ok_or_else(|| VerifyError::Missing { dir: dir.to_owned() })?;
     let damaged = |source| VerifyError::Damaged { dir: dir.to_owned(), source };
     let checkpoint = read_checkpoint(&snapshot).map_err(damaged)?;
@@ -258,7 +204,8 @@ pub(crate) fn verify(
     pass.reigns.check_last(&current).map_err(|source| VerifyError::KeyReplaced { source })?;
 
     for at in &kept {
-        at.hold_against(&checkpoint, &pass, &current)
+        let (size, key) = (at.checkpoint.size(), pass.reigns.key_at(at.checkpoint.size(), &current));
+        at.hold_against(&checkpoint, pass.frontier.size(), pass.root_at(size), &key)
             .map_err(|source| VerifyError::Kept { number: at.number, source })?;
     }
     Ok(VerifyReport {
@@ -274,44 +221,6 @@ pub(crate) fn verify(
         unsealed: pass.frontier.size() - checkpoint.size(),
         torn_bytes: pass.torn_bytes,
     })
-}
-
-/// A checkpoint that was kept elsewhere.
-struct Kept {
-    number: usize,
-    checkpoint: Checkpoint,
-}
-
-fn parse_kept(kept: &[Vec<u8>]) -> Result<Vec<Kept>, VerifyError> {
-    let mut parsed = Vec::with_capacity(kept.len());
-    for (bytes, number) in kept.iter().zip(1..) {
-        match Checkpoint::parse(bytes) {
-            Ok(checkpoint) => parsed.push(Kept { number, checkpoint }),
-            Err(source) => {
-                return Err(VerifyError::Kept { number, source: KeptError::Malformed { source } });
-            }
-        }
-    }
-    Ok(parsed)
-}
-
-impl Kept {
-    fn hold_against(&self, here: &Checkpoint, pass: &Pass, current: &PublicKey) -> Result<(), KeptError> {
-        let kept = &self.checkpoint;
-        if kept.origin() != here.origin() {
-            let (kept, here) = (kept.origin().to_owned(), here.origin().to_owned());
-            return Err(KeptError::OtherLog { kept, here });
-        }
-        let key = pass.reigns.key_at(kept.size(), current);
-        if !kept.is_signed_by(&key) {
-            return Err(KeptError::NotSigned { key: key.key_id(), size: kept.size() });
-        }
-        match pass.root_at(kept.size()) {
-            None => Err(KeptError::CutOff { kept: kept.size(), here: pass.frontier.size() }),
-            Some(root) if root == kept.root() => Ok(()),
-            Some(root) => Err(KeptError::Forked { size: kept.size(), kept: kept.root(), here: root }),
-        }
-    }
 }
 
 /// One pass over all lines.

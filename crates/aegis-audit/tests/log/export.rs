@@ -45,8 +45,8 @@ fn json_is_the_line_of_the_log() {
 #[test]
 fn cef_is_this_line() {
     assert_eq!(
-        line(&entry_of(&refused()), Format::Cef),
-        "CEF:0|Aegis|aegisbpf|0.1.0|policy.apply|Policy apply refused|8|rt=1772366400250 externalId=0 \
+        line(&entry_of(&refused()), Format::Cef).replacen(env!("CARGO_PKG_VERSION"), "VERSION", 1),
+        "CEF:0|Aegis|aegisbpf|VERSION|policy.apply|Policy apply refused|8|rt=1772366400250 externalId=0 \
          dvchost=host.example suid=0 suser=alice sproc=aegisbpf spid=4242 act=policy.apply outcome=refused \
          reason=policy version 6 is older than 7 \
          msg=policy.apply of v6.signed refused: policy version 6 is older than 7 \

@@ -1,9 +1,11 @@
 //! What a caller sees of a healthy log.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use aegis_audit::{Action, AuditLog, Outcome, Query, ReadError, VerifyError, parse_checkpoint, parse_entry};
+use aegis_audit::{
+    Action, Actor, AuditLog, Outcome, Query, ReadError, VerifyError, parse_checkpoint, parse_entry,
+};
 
 use crate::sample::{Sample, event};
 
@@ -223,4 +225,12 @@ fn a_folder_is_made_with_those_above_it() {
     let log = AuditLog::new(sample.path("var/lib/aegisbpf/audit"));
     log.append(&event(0)).unwrap();
     assert_eq!(fs::metadata(log.dir()).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn the_running_process_is_an_actor() {
+    let actor = Actor::current("aegis\u{1b}bpf");
+    assert_eq!((&*actor.program, actor.pid), ("aegis?bpf", std::process::id()));
+    assert_eq!(actor.uid, fs::metadata("/proc/self").unwrap().uid());
+    assert!(actor.user.is_none_or(|user| !user.is_empty() && user.len() <= 64));
 }
