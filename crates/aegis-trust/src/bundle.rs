@@ -216,7 +216,7 @@ impl SignedBundle {
     ///
     /// [`BundleError`]: the bytes are not a bundle, or not in the one spelling.
     pub fn parse(file: Vec<u8>) -> Result<Self, BundleError> {
-        if file.starts_with(v1::MAGIC) {
+        if file.starts_with(v1::MAGIC.trim_ascii_end()) {
             return v1::parse(file);
         }
         let mut lines = HeaderLines::after_magic(&file, MAGIC_V2)?;

@@ -28,7 +28,9 @@ pub struct GeneratedKey {
 #[derive(Debug, thiserror::Error)]
 pub enum GenerateError {
     /// It would not make a good file name.
-    #[error("{name:?} is not a name for a key: 1 to {MAX_NAME_LEN} of A-Z a-z 0-9 . _ -, not beginning with . or -")]
+    #[error(
+        "{name:?} is not a name for a key: 1 to {MAX_NAME_LEN} of A-Z a-z 0-9 . _ -, not beginning with . or -"
+    )]
     Name {
         /// What was asked for.
         name: String,
@@ -103,7 +105,9 @@ fn is_key_name(name: &str) -> bool {
 
 fn write_half(path: &Path, bytes: &[u8], mode: u32) -> Result<(), GenerateError> {
     durable::write_new(path, bytes, mode).map_err(|source| match source.source.kind() {
-        io::ErrorKind::AlreadyExists if fs::symlink_metadata(path).is_ok() => GenerateError::Exists { path: path.to_owned() },
+        io::ErrorKind::AlreadyExists if fs::symlink_metadata(path).is_ok() => {
+            GenerateError::Exists { path: path.to_owned() }
+        }
         _ => GenerateError::Write { source },
     })
 }
@@ -142,7 +146,9 @@ mod tests {
         for taken in ["mine.key", "mine.pub"] {
             let path = dir.path().join(taken);
             fs::write(&path, b"precious").unwrap();
-            assert!(matches!(generate_key_pair(dir.path(), "mine"), Err(GenerateError::Exists { path: found }) if found == path));
+            assert!(
+                matches!(generate_key_pair(dir.path(), "mine"), Err(GenerateError::Exists { path: found }) if found == path)
+            );
             assert_eq!(fs::read(&path).unwrap(), b"precious");
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             fs::remove_file(&path).unwrap();
@@ -167,8 +173,12 @@ mod tests {
     fn refuses_names_that_are_paths_options_or_hidden() {
         let dir = tempfile::tempdir().unwrap();
         let long = "a".repeat(MAX_NAME_LEN + 1);
-        for name in ["", ".", "..", ".hidden", "-x", "a/b", "../up", "a b", "a\nb", "a\0b", "é", "a*", &long] {
-            assert!(matches!(generate_key_pair(dir.path(), name), Err(GenerateError::Name { .. })), "{name:?}");
+        for name in ["", ".", "..", ".hidden", "-x", "a/b", "../up", "a b", "a\nb", "a\0b", "é", "a*", &long]
+        {
+            assert!(
+                matches!(generate_key_pair(dir.path(), name), Err(GenerateError::Name { .. })),
+                "{name:?}"
+            );
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         let longest = "a".repeat(MAX_NAME_LEN);

@@ -126,7 +126,9 @@ pub enum SignError {
     #[error("it carries {MAX_SIGNATURES} signatures already")]
     TooManySignatures,
     /// Hosts that have accepted the old one would refuse it.
-    #[error("version {policy_version} in epoch {epoch} is not above the bundle's own, {old_version} in epoch {old_epoch}")]
+    #[error(
+        "version {policy_version} in epoch {epoch} is not above the bundle's own, {old_version} in epoch {old_epoch}"
+    )]
     NotAbove {
         /// The version asked for.
         policy_version: u64,
@@ -196,7 +198,8 @@ pub fn sign_v1(request: &SignRequest<'_>, signer: &dyn PayloadSigner) -> Result<
     let manifest = manifest_for(request)?;
     let payload = v1::signed_bytes(&manifest).ok_or_else(|| v1_misfit(&manifest))?;
     let signature = checked_signature(&payload, signer)?;
-    v1::assemble(&manifest, signer.public_key(), &signature, request.policy).ok_or_else(|| v1_misfit(&manifest))
+    v1::assemble(&manifest, signer.public_key(), &signature, request.policy)
+        .ok_or_else(|| v1_misfit(&manifest))
 }
 
 /// Adds a signature to a bundle. Those that it carries stay as they are; they are the hosts' to judge.
@@ -303,7 +306,8 @@ fn checked_signature(payload: &[u8], signer: &dyn PayloadSigner) -> Result<Signa
 
 /// Which limit of the older format a manifest is over.
 fn v1_misfit(manifest: &Manifest) -> SignError {
-    let Manifest { policy_version, policy_sha256: _, policy_size: _, issued_at, expires_at, epoch } = *manifest;
+    let Manifest { policy_version, policy_sha256: _, policy_size: _, issued_at, expires_at, epoch } =
+        *manifest;
     if epoch != 0 {
         return SignError::V1Epoch { epoch };
     }

@@ -246,16 +246,26 @@ mod tests {
             (format!("printf '{}\\303\\251'", &HEX[2..]), 127),
         ];
         for (command, at) in not_hex {
-            assert!(matches!(run(&command), Err(SignerError::CommandOutputNotHex { position }) if position == at), "{command}");
+            assert!(
+                matches!(run(&command), Err(SignerError::CommandOutputNotHex { position }) if position == at),
+                "{command}"
+            );
         }
-        for command in [format!("printf {HEX}; head -c 5000 /dev/zero"), "cat /dev/zero".to_owned(), "yes".to_owned()] {
+        for command in
+            [format!("printf {HEX}; head -c 5000 /dev/zero"), "cat /dev/zero".to_owned(), "yes".to_owned()]
+        {
             assert!(matches!(run(&command), Err(SignerError::CommandOutputTooLong { .. })), "{command}");
         }
     }
 
     #[test]
     fn a_failed_command_has_not_signed() {
-        for command in [format!("echo {HEX}; exit 3"), format!("echo {HEX}; kill -9 $$"), "exit 1".to_owned(), "/no/such/program 2>/dev/null".to_owned()] {
+        for command in [
+            format!("echo {HEX}; exit 3"),
+            format!("echo {HEX}; kill -9 $$"),
+            "exit 1".to_owned(),
+            "/no/such/program 2>/dev/null".to_owned(),
+        ] {
             let error = run(&command).unwrap_err();
             assert!(matches!(error, SignerError::CommandFailed { .. }), "{command}: {error}");
         }
@@ -278,7 +288,9 @@ mod tests {
             assert!(started.elapsed() < Duration::from_secs(10), "{command}");
         }
         if has_terminal() {
-            eprintln!("skipped in part: on a terminal the command shares our process group, and only the shell is killed");
+            eprintln!(
+                "skipped in part: on a terminal the command shares our process group, and only the shell is killed"
+            );
             return;
         }
         thread::sleep(Duration::from_millis(1500));

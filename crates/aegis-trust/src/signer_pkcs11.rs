@@ -33,7 +33,7 @@ use crate::sign::{DeviceAnswer, PayloadSigner, SignerError, read_private_file};
 pub const MAX_PIN_LEN: usize = 255;
 
 /// A PIN. Erased on drop, shown to nobody.
-pub struct Pin(AuthPin);
+pub struct Pin(Zeroizing<Box<str>>);
 
 /// A key inside a PKCS#11 token, logged in.
 pub struct Pkcs11Signer {
@@ -52,7 +52,9 @@ impl Pin {
     pub fn from_file(path: &Path) -> Result<Self, SignerError> {
         // Room for the line feed.
         let bytes = read_private_file(path, MAX_PIN_LEN as u64 + 2)?;
-        let text = bytes.strip_suffix(b"\n").map_or(bytes.as_slice(), |line| line.strip_suffix(b"\r").unwrap_or(line));
+        let text = bytes
+            .strip_suffix(b"\n")
+            .map_or(bytes.as_slice(), |line| line.strip_suffix(b"\r").unwrap_or(line));
         Self::from_bytes(text, &path.display().to_string())
     }
 
@@ -73,7 +75,7 @@ impl Pin {
             .filter(|text| (1..=MAX_PIN_LEN).contains(&text.len()) && !text.chars().any(char::is_control))
             .ok_or_else(|| SignerError::PinText { origin: origin.to_owned() })?;
         // Copied once, to where it will be erased; a `String` could leave a copy behind when it shrinks.
-        Ok(Self(AuthPin::new(Box::from(text))))
+        Ok(Self(Zeroizing::new(Box::from(text))))
     }
 }
 
@@ -138,10 +140,8 @@ impl PayloadSigner for Pkcs11Signer {
 
     fn sign(&self, payload: &[u8]) -> Result<Signature, SignerError> {
         let mechanism = Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Ed25519));
-        let bytes = self
-            .session
-            .sign(&mechanism, self.key, payload)
-            .map_err(|error| sorted(&self.token, &error))?;
+        let bytes =
+            self.session.sign(&mechanism, self.key, payload).map_err(|error| sorted(&self.token, &error))?;
         Signature::from_slice(&bytes)
             .map_err(|source| SignerError::DeviceSignature { token: self.token.clone(), source })
     }
@@ -177,7 +177,8 @@ fn find_slot(library: &Pkcs11, module: &Path, token: &str) -> Result<Slot, Signe
             labels.push((slot, info.label().trim_end_matches([' ', '\0']).to_owned()));
         }
     }
-    let matching: Vec<Slot> = labels.iter().filter(|(_, label)| label == token).map(|(slot, _)| *slot).collect();
+    let matching: Vec<Slot> =
+        labels.iter().filter(|(_, label)| label == token).map(|(slot, _)| *slot).collect();
     match matching.as_slice() {
         [slot] => Ok(*slot),
         [] => Err(SignerError::NoToken {
@@ -199,7 +200,9 @@ fn log_in(library: &Pkcs11, slot: Slot, token: &str, pin: &Pin) -> Result<Sessio
         return Err(SignerError::LastTry { token: token.to_owned() });
     }
     let session = library.open_ro_session(slot).map_err(failed)?;
-    match session.login(UserType::User, Some(&pin.0)) {
+    // The library's type erases its copy too.
+    let pin = AuthPin::new(Box::from(&**pin.0));
+    match session.login(UserType::User, Some(&pin)) {
         // Logging in is for the whole process, and another part of it has done so.
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
         Err(error) => Err(failed(error)),
@@ -256,7 +259,8 @@ impl Device<'_> {
         let Some(Attribute::EcPoint(stored)) = attributes.into_iter().next() else {
             return Err(SignerError::NoPublicKey { token: self.token.to_owned(), label: label() });
         };
-        let raw = ed25519_point(&stored).ok_or(SignerError::PublicPoint { label: label(), len: stored.len() })?;
+        let raw =
+            ed25519_point(&stored).ok_or(SignerError::PublicPoint { label: label(), len: stored.len() })?;
         PublicKey::from_bytes(raw).map_err(|source| SignerError::PublicKey { label: label(), source })
     }
 
@@ -289,7 +293,9 @@ fn sorted(token: &str, error: &Error) -> SignerError {
     match code {
         RvError::PinIncorrect | RvError::PinLenRange | RvError::PinInvalid => SignerError::WrongPin { token },
         RvError::PinLocked => SignerError::PinLocked { token },
-        RvError::PinExpired | RvError::UserPinNotInitialized | RvError::NewPinMode => SignerError::PinNotReady { token },
+        RvError::PinExpired | RvError::UserPinNotInitialized | RvError::NewPinMode => {
+            SignerError::PinNotReady { token }
+        }
         RvError::DeviceError
         | RvError::DeviceMemory
         | RvError::DeviceRemoved

@@ -20,7 +20,10 @@ fn replaced(file: &[u8], from: &str, to: &str) -> Vec<u8> {
 }
 
 fn signature(number: u8) -> (KeyId, Signature) {
-    (id(number), key(number).sign(&pre_authentication_encoding(PAYLOAD_TYPE, manifest().to_json().as_bytes())))
+    (
+        id(number),
+        key(number).sign(&pre_authentication_encoding(PAYLOAD_TYPE, manifest().to_json().as_bytes())),
+    )
 }
 
 fn with_signatures(signatures: &[(KeyId, Signature)]) -> Vec<u8> {
@@ -57,7 +60,8 @@ fn prints_back_what_it_read() {
 #[test]
 fn takes_a_policy_of_no_bytes_and_one_that_looks_like_a_header() {
     for policy in [&b""[..], b"---\n", b"AEGIS-POLICY-BUNDLE-V2\n{}\n---\n", b"no line feed", b"\0\xff\r\n"] {
-        let manifest = Manifest { policy_sha256: sha256(policy), policy_size: policy.len() as u64, ..manifest() };
+        let manifest =
+            Manifest { policy_sha256: sha256(policy), policy_size: policy.len() as u64, ..manifest() };
         assert_eq!(parse(&signed_payload(&manifest.to_json(), policy)).unwrap().policy(), policy);
     }
 }
@@ -92,7 +96,10 @@ fn refuses_other_magic_lines() {
 fn refuses_carriage_returns_in_every_header_line() {
     let cases = [("V2\n", "V2\r\n", 1), ("}]}\n", "}]}\r\n", 2), ("\n---\n", "\n---\r\n", 3)];
     for (from, to, expected) in cases {
-        assert!(matches!(parse(&with(from, to)), Err(BundleError::CarriageReturn { line }) if line == expected), "{to:?}");
+        assert!(
+            matches!(parse(&with(from, to)), Err(BundleError::CarriageReturn { line }) if line == expected),
+            "{to:?}"
+        );
     }
     let text = String::from_utf8(bundle_v1()).unwrap();
     for expected in 1..=9 {
@@ -102,12 +109,15 @@ fn refuses_carriage_returns_in_every_header_line() {
             .map(|(at, line)| if at + 1 == expected { format!("{line}\r") } else { line.to_owned() })
             .collect();
         let error = parse(lines.join("\n").as_bytes()).unwrap_err();
-        // The magic line of the older format does not match with a carriage return, so it is taken for the newer one's.
-        let named = matches!(error, BundleError::CarriageReturn { line } if line == expected);
-        assert!(named || (expected == 1 && matches!(error, BundleError::Magic { .. })), "{expected}: {error:?}");
+        assert!(
+            matches!(error, BundleError::CarriageReturn { line } if line == expected),
+            "{expected}: {error:?}"
+        );
     }
-    let whole = text.replace('\n', "\r\n");
-    assert!(parse(whole.as_bytes()).is_err());
+    for whole in [text, String::from_utf8(bundle()).unwrap()] {
+        let error = parse(whole.replace('\n', "\r\n").as_bytes()).unwrap_err();
+        assert!(matches!(error, BundleError::CarriageReturn { line: 1 }), "{error:?}");
+    }
 }
 
 #[test]
@@ -125,7 +135,11 @@ fn refuses_other_separators() {
         ("cut after", bundle()[..bundle().len() - POLICY.len() - 1].to_vec()),
     ];
     for (name, file) in cases {
-        assert!(matches!(parse(&file), Err(BundleError::Separator { line: 3 })), "{name}: {:?}", parse(&file));
+        assert!(
+            matches!(parse(&file), Err(BundleError::Separator { line: 3 })),
+            "{name}: {:?}",
+            parse(&file)
+        );
     }
 }
 
@@ -133,16 +147,28 @@ fn refuses_other_separators() {
 fn refuses_a_separator_inside_the_headers() {
     // At the place of line 2, and inside its strings.
     assert!(matches!(parse(&with("V2\n", "V2\n---\n")), Err(BundleError::Envelope { .. })));
-    assert!(matches!(parse(&with("{\"payload\":\"", "{\"payload\":\"\n---\n")), Err(BundleError::Envelope { .. })));
-    assert!(matches!(parse(&with("{\"payload\":\"", "{\"payload\":\"\\n---\\n")), Err(BundleError::EnvelopeSpelling | BundleError::PayloadBase64)));
+    assert!(matches!(
+        parse(&with("{\"payload\":\"", "{\"payload\":\"\n---\n")),
+        Err(BundleError::Envelope { .. })
+    ));
+    assert!(matches!(
+        parse(&with("{\"payload\":\"", "{\"payload\":\"\\n---\\n")),
+        Err(BundleError::EnvelopeSpelling | BundleError::PayloadBase64)
+    ));
     let text = String::from_utf8(bundle_v1()).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     for at in 1..8 {
         let (before, after) = lines.split_at(at);
         let early = [before.concat(), "---\n".to_owned(), after.concat()].concat();
-        assert!(matches!(parse(early.as_bytes()), Err(BundleError::V1Header { line, .. }) if line == at + 1), "{at}");
+        assert!(
+            matches!(parse(early.as_bytes()), Err(BundleError::V1Header { line, .. }) if line == at + 1),
+            "{at}"
+        );
         let instead = [before.concat(), "---\n".to_owned(), after[1..].concat()].concat();
-        assert!(matches!(parse(instead.as_bytes()), Err(BundleError::V1Header { line, .. }) if line == at + 1), "{at}");
+        assert!(
+            matches!(parse(instead.as_bytes()), Err(BundleError::V1Header { line, .. }) if line == at + 1),
+            "{at}"
+        );
     }
 }
 
@@ -197,7 +223,9 @@ fn refuses_other_spellings_of_base64() {
     let payload = Base64::encode_string(manifest().to_json().as_bytes());
     let sig = text.split("\"sig\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     // 64 bytes leave four unused bits before the padding.
-    let loose = |text: &str| format!("{}{}==", &text[..text.len() - 3], char::from(text.as_bytes()[text.len() - 3] + 1));
+    let loose = |text: &str| {
+        format!("{}{}==", &text[..text.len() - 3], char::from(text.as_bytes()[text.len() - 3] + 1))
+    };
     let cases = [
         ("no padding", sig.trim_end_matches('=').to_owned()),
         ("more padding", format!("{sig}=")),
@@ -209,7 +237,10 @@ fn refuses_other_spellings_of_base64() {
         ("none", String::new()),
     ];
     for (name, other) in cases {
-        assert!(matches!(parse(&with(&sig, &other)), Err(BundleError::SignatureBytes { number: 1 })), "{name}");
+        assert!(
+            matches!(parse(&with(&sig, &other)), Err(BundleError::SignatureBytes { number: 1 })),
+            "{name}"
+        );
     }
     let cases = [
         ("garbage", "!!!!".to_owned()),
@@ -224,8 +255,15 @@ fn refuses_other_spellings_of_base64() {
 
 #[test]
 fn refuses_other_payload_types() {
-    for other in ["application/vnd.aegis.policy-manifest.v1+json", "application/vnd.in-toto+json", "", "Application/vnd.aegis.policy-manifest.v2+json"] {
-        assert!(matches!(parse(&with(PAYLOAD_TYPE, other)), Err(BundleError::PayloadType { found }) if found == other));
+    for other in [
+        "application/vnd.aegis.policy-manifest.v1+json",
+        "application/vnd.in-toto+json",
+        "",
+        "Application/vnd.aegis.policy-manifest.v2+json",
+    ] {
+        assert!(
+            matches!(parse(&with(PAYLOAD_TYPE, other)), Err(BundleError::PayloadType { found }) if found == other)
+        );
     }
 }
 
@@ -236,10 +274,15 @@ fn refuses_none_too_many_and_repeated_signatures() {
     assert!(matches!(parse(&with_signatures(&many)), Err(BundleError::TooManySignatures { count: 17 })));
     assert_eq!(parse(&with_signatures(&many[..16])).unwrap().signatures().len(), 16);
     let (one, two) = (signature(1), signature(2));
-    assert!(matches!(parse(&with_signatures(&[one, one])), Err(BundleError::RepeatedKey { key_id }) if key_id == id(1)));
+    assert!(
+        matches!(parse(&with_signatures(&[one, one])), Err(BundleError::RepeatedKey { key_id }) if key_id == id(1))
+    );
     let two_by_one = [one, two, (one.0, two.1)];
     assert!(matches!(parse(&with_signatures(&two_by_one)), Err(BundleError::RepeatedKey { .. })));
-    assert!(matches!(parse(&with_signatures(&[one, (two.0, one.1)])), Err(BundleError::RepeatedSignature { number: 2 })));
+    assert!(matches!(
+        parse(&with_signatures(&[one, (two.0, one.1)])),
+        Err(BundleError::RepeatedSignature { number: 2 })
+    ));
 }
 
 #[test]
@@ -253,7 +296,9 @@ fn refuses_a_policy_of_another_length() {
         ([bundle(), b"\0".to_vec()].concat(), stated + 1),
         ([bundle(), bundle()].concat(), stated + bundle().len() as u64),
     ] {
-        assert!(matches!(parse(&file), Err(BundleError::PolicySize { found, stated: s }) if found == expected && s == stated));
+        assert!(
+            matches!(parse(&file), Err(BundleError::PolicySize { found, stated: s }) if found == expected && s == stated)
+        );
     }
 }
 
@@ -264,7 +309,10 @@ fn refuses_a_header_that_does_not_end_in_time() {
     let longest = MAX_HEADER_LEN - MAGIC_V2.len() - 1;
     assert!(matches!(parse(&spaces(longest)), Err(BundleError::Envelope { .. })));
     assert!(matches!(parse(&spaces(longest + 1)), Err(BundleError::HeaderLine { line: 2 })));
-    assert!(matches!(parse(&[MAGIC_V2.to_vec(), vec![b'a'; 1 << 20]].concat()), Err(BundleError::HeaderLine { line: 2 })));
+    assert!(matches!(
+        parse(&[MAGIC_V2.to_vec(), vec![b'a'; 1 << 20]].concat()),
+        Err(BundleError::HeaderLine { line: 2 })
+    ));
     let long = replaced(&bundle_v1(), "timestamp: ", &format!("timestamp: {}", "0".repeat(MAX_HEADER_LEN)));
     assert!(matches!(parse(&long), Err(BundleError::HeaderLine { line: 4 })));
 }
@@ -274,7 +322,13 @@ fn refuses_version_1_headers_that_are_not_as_they_should_be() {
     let text = String::from_utf8(bundle_v1()).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let refused = |lines: &[&str], name: &str| {
-        assert!(matches!(parse(lines.concat().as_bytes()), Err(BundleError::V1Header { .. } | BundleError::Separator { .. })), "{name}");
+        assert!(
+            matches!(
+                parse(lines.concat().as_bytes()),
+                Err(BundleError::V1Header { .. } | BundleError::Separator { .. })
+            ),
+            "{name}"
+        );
     };
     for at in 1..8 {
         let mut missing = lines.clone();
@@ -289,7 +343,9 @@ fn refuses_version_1_headers_that_are_not_as_they_should_be() {
         let mut unknown = lines.clone();
         unknown.insert(at, "extra: 1\n");
         refused(&unknown, "unknown");
-        for (from, to) in [(": ", ":"), (": ", ":  "), (": ", " : "), ("\n", " \n"), ("\n", "\t\n"), ("\n", "\0\n")] {
+        for (from, to) in
+            [(": ", ":"), (": ", ":  "), (": ", " : "), ("\n", " \n"), ("\n", "\t\n"), ("\n", "\0\n")]
+        {
             let other = lines[at].replacen(from, to, 1);
             let mut spelled = lines.clone();
             spelled[at] = &other;
@@ -310,13 +366,36 @@ fn refuses_version_1_values_that_are_not_as_they_should_be() {
             "policy_version: 7\n",
             "policy_version: ",
             3,
-            &["0", "07", "-7", "+7", "1e3", "7.0", "0x7", "", "1000000000", "18446744073709551615", "18446744073709551616", "７"],
+            &[
+                "0",
+                "07",
+                "-7",
+                "+7",
+                "1e3",
+                "7.0",
+                "0x7",
+                "",
+                "1000000000",
+                "18446744073709551615",
+                "18446744073709551616",
+                "７",
+            ],
         ),
         (
             "timestamp: 1767225600\n",
             "timestamp: ",
             4,
-            &["0", "176722560", "17672256000", "0767225600", "+767225600", "-767225600", "176722560a", "1767225.00", ""],
+            &[
+                "0",
+                "176722560",
+                "17672256000",
+                "0767225600",
+                "+767225600",
+                "-767225600",
+                "176722560a",
+                "1767225.00",
+                "",
+            ],
         ),
         (
             "expires: 1775001600\n",
@@ -328,16 +407,28 @@ fn refuses_version_1_values_that_are_not_as_they_should_be() {
     for (from, key, expected, values) in cases {
         for value in values {
             let file = replaced(&bundle_v1(), from, &format!("{key}{value}\n"));
-            assert!(matches!(parse(&file), Err(BundleError::V1Header { line, .. }) if line == expected), "{key}{value}");
+            assert!(
+                matches!(parse(&file), Err(BundleError::V1Header { line, .. }) if line == expected),
+                "{key}{value}"
+            );
         }
     }
     for (key, line) in [("signer_key: ", 6), ("signature: ", 7), ("policy_sha256: ", 8)] {
         let text = String::from_utf8(bundle_v1()).unwrap();
         let value = text.split(key).nth(1).unwrap().split('\n').next().unwrap().to_owned();
-        for other in [value.to_uppercase(), value[1..].to_owned(), format!("{value}0"), format!("g{}", &value[1..]), String::new()] {
+        for other in [
+            value.to_uppercase(),
+            value[1..].to_owned(),
+            format!("{value}0"),
+            format!("g{}", &value[1..]),
+            String::new(),
+        ] {
             let file = replaced(&bundle_v1(), &format!("{key}{value}"), &format!("{key}{other}"));
             let found = parse(&file);
-            assert!(matches!(found, Err(BundleError::V1Header { line: at, .. }) if at == line), "{key}{other}: {found:?}");
+            assert!(
+                matches!(found, Err(BundleError::V1Header { line: at, .. }) if at == line),
+                "{key}{other}: {found:?}"
+            );
         }
     }
     let past = replaced(&bundle_v1(), "expires: 1775001600", "expires: 1767225600");
@@ -390,7 +481,9 @@ proptest! {
         let manifest = Manifest {
             policy_version, policy_sha256: sha256(&policy), policy_size: policy.len() as u64, issued_at, expires_at, epoch,
         };
-        let signatures: Vec<_> = (1..=signers).map(|n| BundleSignature { key_id: id(n), signature: key(n).sign(&[n]) }).collect();
+        let signatures: Vec<_> = (1..=signers)
+            .map(|n| BundleSignature { key_id: KeyId::of(&[n]), signature: Signature::from_bytes([n; 64]) })
+            .collect();
         let file = SignedBundle::assemble(&manifest, &signatures, &policy);
         let bundle = SignedBundle::parse(file.clone()).unwrap();
         prop_assert_eq!(bundle.manifest(), &manifest);

@@ -59,7 +59,8 @@ pub fn policy_text(file: Vec<u8>) -> Result<PolicyText, BundleError> {
 impl BundleSummary {
     /// What `bundle` says of itself.
     pub fn of(bundle: &SignedBundle) -> Self {
-        let Manifest { policy_version, policy_sha256, policy_size, issued_at, expires_at, epoch } = *bundle.manifest();
+        let Manifest { policy_version, policy_sha256, policy_size, issued_at, expires_at, epoch } =
+            *bundle.manifest();
         Self {
             format: bundle.format(),
             policy_version,

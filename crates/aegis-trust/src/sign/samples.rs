@@ -74,7 +74,12 @@ pub(crate) fn bundle_v1() -> Vec<u8> {
 }
 
 /// A bundle with whatever is in it, put together by hand and without any check.
-pub(crate) fn raw_bundle(payload: &str, payload_type: &str, signatures: &[(KeyId, Signature)], policy: &[u8]) -> Vec<u8> {
+pub(crate) fn raw_bundle(
+    payload: &str,
+    payload_type: &str,
+    signatures: &[(KeyId, Signature)],
+    policy: &[u8],
+) -> Vec<u8> {
     let signatures: Vec<String> = signatures
         .iter()
         .map(|(id, signature)| {

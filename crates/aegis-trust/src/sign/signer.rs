@@ -11,7 +11,8 @@ use std::{
 };
 
 use aegis_crypto::{
-    MAX_KEY_FILE_LEN, PrivateKeyFileError, PublicKey, PublicKeyError, Signature, SignatureParseError, SigningKey,
+    MAX_KEY_FILE_LEN, PrivateKeyFileError, PublicKey, PublicKeyError, Signature, SignatureParseError,
+    SigningKey,
 };
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
@@ -129,7 +130,10 @@ pub enum SignerError {
         name: String,
     },
     /// The PIN is empty, too long, or not text.
-    #[error("{origin} does not hold a PIN: 1 to {} bytes of UTF-8 without control characters", crate::signer_pkcs11::MAX_PIN_LEN)]
+    #[error(
+        "{origin} does not hold a PIN: 1 to {} bytes of UTF-8 without control characters",
+        crate::signer_pkcs11::MAX_PIN_LEN
+    )]
     PinText {
         /// The file or variable.
         origin: String,
@@ -413,10 +417,14 @@ pub(crate) fn read_private_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec
         .open(path)
         .map_err(|source| read(ReadError::Open { path: path.to_owned(), source }))?;
     // Asked of the open file, so that the mode is that of the bytes which are read.
-    let metadata = file.metadata().map_err(|source| read(ReadError::Read { path: path.to_owned(), source }))?;
+    let metadata =
+        file.metadata().map_err(|source| read(ReadError::Read { path: path.to_owned(), source }))?;
     durable::check_regular(&metadata, path).map_err(read)?;
     if metadata.mode() & 0o077 != 0 {
-        return Err(SignerError::KeyFilePermissions { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
+        return Err(SignerError::KeyFilePermissions {
+            path: path.to_owned(),
+            mode: metadata.mode() & 0o7777,
+        });
     }
     durable::read_open(file, path, metadata.len(), limit).map(Zeroizing::new).map_err(read)
 }
@@ -424,6 +432,9 @@ pub(crate) fn read_private_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec
 fn found_labels(found: &[String]) -> String {
     match found {
         [] => "no token is there".to_owned(),
-        labels => format!("there is {}", labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(", ")),
+        labels => format!(
+            "there is {}",
+            labels.iter().map(|label| format!("{label:?}")).collect::<Vec<_>>().join(", ")
+        ),
     }
 }

@@ -1,7 +1,9 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::{
-    samples::{POLICY, bundle, bundle_v1, id, key, manifest, now, public, request, signed_payload, signer, time},
+    samples::{
+        POLICY, bundle, bundle_v1, id, key, manifest, now, public, request, signed_payload, signer, time,
+    },
     *,
 };
 use crate::durable::ReadError;
@@ -62,14 +64,20 @@ fn drops_fractions_of_a_second_before_signing() {
 fn refuses_what_hosts_would_refuse() {
     type Check = fn(&SignError) -> bool;
     let cases: [(&str, SignRequest<'_>, Check); 11] = [
-        ("policy with errors", changed(|r| r.policy = b"version=1\n[no_such_section]\n"), |e| {
-            matches!(e, SignError::Policy { source } if source.total == 1)
-        }),
+        (
+            "policy with errors",
+            changed(|r| r.policy = b"version=1\n[no_such_section]\n"),
+            |e| matches!(e, SignError::Policy { source } if source.total == 1),
+        ),
         ("empty policy", changed(|r| r.policy = b""), |e| matches!(e, SignError::Policy { .. })),
-        ("policy over the limit", changed(|r| r.limits.max_bytes = 5), |e| matches!(e, SignError::Policy { .. })),
+        ("policy over the limit", changed(|r| r.limits.max_bytes = 5), |e| {
+            matches!(e, SignError::Policy { .. })
+        }),
         ("too many rules", changed(|r| r.limits.max_rules = 0), |e| matches!(e, SignError::Policy { .. })),
         ("a bundle", changed(|r| r.policy = bundle().leak()), |e| matches!(e, SignError::AlreadyABundle)),
-        ("a version 1 bundle", changed(|r| r.policy = bundle_v1().leak()), |e| matches!(e, SignError::AlreadyABundle)),
+        ("a version 1 bundle", changed(|r| r.policy = bundle_v1().leak()), |e| {
+            matches!(e, SignError::AlreadyABundle)
+        }),
         ("version 0", changed(|r| r.policy_version = 0), |e| {
             matches!(e, SignError::Manifest { source: ManifestError::VersionZero })
         }),
@@ -79,10 +87,14 @@ fn refuses_what_hosts_would_refuse() {
         ("expired before", changed(|r| r.expires_at = Some(time("2025-12-31T00:00:00Z"))), |e| {
             matches!(e, SignError::Manifest { source: ManifestError::NeverValid { .. } })
         }),
-        ("valid for less than a second", changed(|r| r.expires_at = Some(time("2026-01-01T00:00:00.5Z"))), |e| {
-            matches!(e, SignError::Manifest { source: ManifestError::NeverValid { .. } })
+        (
+            "valid for less than a second",
+            changed(|r| r.expires_at = Some(time("2026-01-01T00:00:00.5Z"))),
+            |e| matches!(e, SignError::Manifest { source: ManifestError::NeverValid { .. } }),
+        ),
+        ("a clock in 1970", changed(|r| r.issued_at = Timestamp::UNIX_EPOCH), |e| {
+            matches!(e, SignError::Clock { .. })
         }),
-        ("a clock in 1970", changed(|r| r.issued_at = Timestamp::UNIX_EPOCH), |e| matches!(e, SignError::Clock { .. })),
     ];
     // Were it asked, this test would panic: nothing that hosts refuse reaches the signer.
     let unasked = Faulty { public_key: public(1), answer: |_| panic!("the signer was asked") };
@@ -115,19 +127,28 @@ fn gives_nothing_that_does_not_verify() {
         }
     }
     let silent = Faulty { public_key: public(1), answer: |_| Err(SignerError::CommandSilent) };
-    assert!(matches!(sign(&request(), &silent), Err(SignError::Signer { source: SignerError::CommandSilent })));
+    assert!(matches!(
+        sign(&request(), &silent),
+        Err(SignError::Signer { source: SignerError::CommandSilent })
+    ));
 }
 
 #[test]
 fn version_1_says_which_of_its_limits_was_met() {
     let refused = |request: SignRequest<'_>| sign_v1(&request, &signer(1)).unwrap_err();
     for version in [1_000_000_000, u64::MAX] {
-        assert!(matches!(refused(changed(|r| r.policy_version = version)), SignError::V1Version { policy_version } if policy_version == version));
+        assert!(
+            matches!(refused(changed(|r| r.policy_version = version)), SignError::V1Version { policy_version } if policy_version == version)
+        );
     }
     assert!(matches!(refused(changed(|r| r.epoch = 1)), SignError::V1Epoch { epoch: 1 }));
     let far = time("2286-11-20T17:46:40Z");
-    assert!(matches!(refused(changed(|r| r.expires_at = Some(far))), SignError::V1Time { time } if time == far));
-    assert!(matches!(refused(changed(|r| { r.issued_at = far; r.expires_at = None; })), SignError::V1Time { time } if time == far));
+    assert!(
+        matches!(refused(changed(|r| r.expires_at = Some(far))), SignError::V1Time { time } if time == far)
+    );
+    assert!(
+        matches!(refused(changed(|r| { r.issued_at = far; r.expires_at = None; })), SignError::V1Time { time } if time == far)
+    );
     let last = changed(|r| {
         r.policy_version = 999_999_999;
         r.expires_at = Some(time("2286-11-20T17:46:39Z"));
@@ -153,7 +174,9 @@ fn cosigning_keeps_every_signature() {
 #[test]
 fn cosigning_refuses_what_should_not_be_signed() {
     let add = |file: Vec<u8>| cosign(file, &signer(2), now()).unwrap_err();
-    assert!(matches!(cosign(bundle(), &signer(1), now()), Err(SignError::AlreadySigned { key_id }) if key_id == id(1)));
+    assert!(
+        matches!(cosign(bundle(), &signer(1), now()), Err(SignError::AlreadySigned { key_id }) if key_id == id(1))
+    );
     assert!(matches!(add(bundle_v1()), SignError::V1Cosign));
     assert!(matches!(add(POLICY.to_vec()), SignError::Bundle { .. }));
     let mut other = bundle();
@@ -212,7 +235,10 @@ fn reads_the_policy_of_either_kind_of_file() {
         let PolicyText { bundle: summary, policy } = policy_text(file).unwrap();
         assert_eq!(policy, POLICY);
         let summary = summary.unwrap();
-        assert_eq!((summary.format, summary.policy_version, summary.claimed_signers), (format, 7, vec![id(1)]));
+        assert_eq!(
+            (summary.format, summary.policy_version, summary.claimed_signers),
+            (format, 7, vec![id(1)])
+        );
     }
     let plain = policy_text(POLICY.to_vec()).unwrap();
     assert_eq!(plain, PolicyText { bundle: None, policy: POLICY.to_vec() });
@@ -228,7 +254,10 @@ fn a_key_file_that_others_can_read_does_not_sign() {
     for mode in [0o640, 0o604, 0o644, 0o620, 0o602, 0o610, 0o666] {
         set(mode);
         let error = PemSigner::from_file(&path).unwrap_err();
-        assert!(matches!(error, SignerError::KeyFilePermissions { mode: found, .. } if found == mode), "{mode:o}");
+        assert!(
+            matches!(error, SignerError::KeyFilePermissions { mode: found, .. } if found == mode),
+            "{mode:o}"
+        );
         assert_eq!(error.failure(), SignerFailure::Refused);
         assert!(error.help().unwrap().contains("chmod 600"));
     }
@@ -250,7 +279,10 @@ fn a_key_file_is_read_like_any_hostile_file() {
     assert!(matches!(file(&[b'x'; 65_536]), SignerError::Read { source: ReadError::TooLarge { .. } }));
     assert!(matches!(file(public(1).to_spki_pem().as_bytes()), SignerError::KeyFile { .. }));
     assert!(matches!(file(b""), SignerError::KeyFile { .. }));
-    assert!(matches!(PemSigner::from_file(dir.path()), Err(SignerError::Read { source: ReadError::NotAFile { .. } })));
+    assert!(matches!(
+        PemSigner::from_file(dir.path()),
+        Err(SignerError::Read { source: ReadError::NotAFile { .. } })
+    ));
     assert!(matches!(
         PemSigner::from_file(&dir.path().join("none")),
         Err(SignerError::Read { source: ReadError::Open { .. } })
@@ -258,7 +290,10 @@ fn a_key_file_is_read_like_any_hostile_file() {
     let fifo = dir.path().join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-    assert!(matches!(PemSigner::from_file(&fifo), Err(SignerError::Read { source: ReadError::NotAFile { .. } })));
+    assert!(matches!(
+        PemSigner::from_file(&fifo),
+        Err(SignerError::Read { source: ReadError::NotAFile { .. } })
+    ));
 }
 
 #[test]
