@@ -80,8 +80,9 @@ fn cargo_tests(tally: &mut Tally, python: Option<&Path>, skips: &Path) -> Outcom
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(Failure::of("run cargo test"))?;
     let mut sum = Tally::default();
     if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
+        for line in BufReader::new(stdout).split(b'\n') {
             let line = line.map_err(Failure::of("read from cargo test"))?;
+            let line = String::from_utf8_lossy(&line);
             println!("{line}");
             add_result_line(&mut sum, &line);
         }

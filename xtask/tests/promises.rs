@@ -1,5 +1,7 @@
 //! What the texts, the scripts and the stored corpora of this repository promise, tried out.
 
+#![allow(clippy::print_stdout, reason = "the test runner shows it if a test fails")]
+
 mod promises {
     mod corpus;
     mod document;

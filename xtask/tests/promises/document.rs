@@ -40,8 +40,11 @@ pub(crate) fn steps(text: &str) -> Result<Vec<Step>, String> {
         let mut words = info.split_whitespace();
         let language = words.next().unwrap_or_default().to_owned();
         let needs = words.find_map(|word| word.strip_prefix("needs=")).map(str::to_owned);
-        let block: Vec<(usize, &str)> =
-            lines.by_ref().take_while(|(_, line)| line.trim_end() != "```").map(|(n, line)| (n + 1, line)).collect();
+        let block: Vec<(usize, &str)> = lines
+            .by_ref()
+            .take_while(|(_, line)| line.trim_end() != "```")
+            .map(|(n, line)| (n + 1, line))
+            .collect();
         match language.as_str() {
             "console" => console(&block, needs.as_deref(), &mut steps)?,
             "sh" => steps.push(Step {
@@ -53,7 +56,9 @@ pub(crate) fn steps(text: &str) -> Result<Vec<Step>, String> {
                 needs,
             }),
             "text" | "json" | "toml" | "conf" => {}
-            other => return Err(format!("line {}: a block of the language {other:?} is not known", number + 1)),
+            other => {
+                return Err(format!("line {}: a block of the language {other:?} is not known", number + 1));
+            }
         }
     }
     Ok(steps)
@@ -135,17 +140,26 @@ impl Machine {
 
     /// Runs one step; the variables and the directory that it leaves are those of the next.
     pub(crate) fn run(&self, step: &Step) -> Result<(), String> {
+        // Every variable is exported, so that the next step has it.
         let shell = if step.script { "set -euo pipefail" } else { "set -o pipefail" };
         std::fs::write(self.at("command"), &step.command).unwrap();
         let command = format!(
-            "cd '{work}'; . '{state}'; {shell}\n. '{command}'\nended=$?\nexport -p > '{state}'; exit $ended",
+            "cd '{work}'; . '{state}'; {shell}; set -o allexport\n. '{command}'\nended=$?\nexport -p > '{state}'; exit $ended",
             work = self.at("work").display(),
             state = self.at("state").display(),
             command = self.at("command").display(),
         );
         let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
         let output = Command::new("timeout")
-            .args(["--kill-after=5", "120", "bash", "--noprofile", "--norc", "-c", &format!("exec 2>&1; umask 022; {command}")])
+            .args([
+                "--kill-after=5",
+                "120",
+                "bash",
+                "--noprofile",
+                "--norc",
+                "-c",
+                &format!("exec 2>&1; umask 022; {command}"),
+            ])
             .env_clear()
             .env("PATH", path)
             .env("HOME", self.at("work"))
@@ -156,13 +170,20 @@ impl Machine {
             .unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let place = format!("line {}: {}", step.line, step.command.trim_end());
+        // Shown if the test fails: what was done before.
+        println!("{place}\n{said}");
         if output.status.code() != Some(step.exit) {
-            return Err(format!("{place}\nended with {}, not with exit code {}:\n{said}", output.status, step.exit));
+            return Err(format!(
+                "{place}\nended with {}, not with exit code {}:\n{said}",
+                output.status, step.exit
+            ));
         }
         let mut rest = said.lines();
         for expected in &step.output {
             if !rest.any(|line| matches(expected, line)) {
-                return Err(format!("{place}\nthe output has no line (or not in this place) like:\n{expected}\nit is:\n{said}"));
+                return Err(format!(
+                    "{place}\nthe output has no line (or not in this place) like:\n{expected}\nit is:\n{said}"
+                ));
             }
         }
         Ok(())
@@ -204,14 +225,18 @@ fi
 fn matches(expected: &str, line: &str) -> bool {
     match expected.split_once('…') {
         None => line.trim_end() == expected.trim_end(),
-        Some((start, rest)) => line.strip_prefix(start).is_some_and(|line| matches_after_ellipsis(rest, line)),
+        Some((start, rest)) => {
+            line.strip_prefix(start).is_some_and(|line| matches_after_ellipsis(rest, line))
+        }
     }
 }
 
 fn matches_after_ellipsis(expected: &str, line: &str) -> bool {
     match expected.split_once('…') {
         None => line.trim_end().ends_with(expected.trim_end()),
-        Some((middle, rest)) => line.split_once(middle).is_some_and(|(_, line)| matches_after_ellipsis(rest, line)),
+        Some((middle, rest)) => {
+            line.split_once(middle).is_some_and(|(_, line)| matches_after_ellipsis(rest, line))
+        }
     }
 }
 

@@ -48,15 +48,22 @@ fn the_format_1_guide_works_line_by_line() {
 #[test]
 fn every_command_named_in_a_text_exists() {
     let mut texts: Vec<String> = DOCUMENTS.iter().map(|&name| name.to_owned()).collect();
-    texts.extend(["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/formats.md", "docs/policy-language.md"].map(str::to_owned));
+    texts.extend(
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/formats.md", "docs/policy-language.md"]
+            .map(str::to_owned),
+    );
     let mut commands = BTreeSet::new();
     for name in texts {
         let text = std::fs::read_to_string(program::root().join(&name)).unwrap();
         for code in text.split('`').skip(1).step_by(2) {
             let code = code.strip_prefix("sudo ").unwrap_or(code);
             if let Some(rest) = code.strip_prefix("aegisbpf ") {
-                let is_word = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') && !word.starts_with('-');
-                let words: Vec<String> = rest.split_whitespace().take(2).take_while(is_word).map(str::to_owned).collect();
+                let is_word = |word: &&str| {
+                    word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+                        && !word.starts_with('-')
+                };
+                let words: Vec<String> =
+                    rest.split_whitespace().take(2).take_while(is_word).map(str::to_owned).collect();
                 commands.insert((name.clone(), words));
             }
         }
@@ -65,7 +72,11 @@ fn every_command_named_in_a_text_exists() {
     for (name, mut words) in commands {
         words.push("--help".to_owned());
         let output = Command::new(program::aegisbpf()).args(&words).output().unwrap();
-        assert!(output.status.success(), "{name}: aegisbpf {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{name}: aegisbpf {words:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -75,7 +86,11 @@ fn run(name: &str) {
     assert!(!steps.is_empty(), "{name} has no command");
     let machine = Machine::new();
     for step in &steps {
-        if step.needs.as_deref().is_some_and(|needs| !program::has(needs, &format!("{name}, line {}", step.line))) {
+        if step
+            .needs
+            .as_deref()
+            .is_some_and(|needs| !program::has(needs, &format!("{name}, line {}", step.line)))
+        {
             continue;
         }
         if let Err(error) = machine.run(step) {

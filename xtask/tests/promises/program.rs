@@ -32,7 +32,8 @@ pub(crate) fn aegisbpf() -> &'static Path {
 
 /// True if the program is there. A test that does without says so, and where the suite counts it.
 pub(crate) fn has(program: &str, test: &str) -> bool {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap()).any(|directory| directory.join(program).is_file());
+    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .any(|directory| directory.join(program).is_file());
     if !found {
         skip(&format!("{test}: {program} is not installed"));
     }

@@ -41,7 +41,10 @@ fn says_what_is_wrong_with_its_arguments_and_exits_2() {
     for (arguments, message) in cases {
         let output = script(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(String::from_utf8_lossy(&output.stderr).starts_with(&format!("error: {message}\n")), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).starts_with(&format!("error: {message}\n")),
+            "{output:?}"
+        );
         assert!(output.stdout.is_empty());
     }
     let output = command().args(complete).env("AEGISBPF", "/nonexistent/aegisbpf").output().unwrap();
