@@ -147,7 +147,7 @@ pub(crate) struct ChallengeArguments {
 
 #[derive(Args)]
 pub(crate) struct DrillArguments {
-    /// Also write the signed evidence to FILE
+    /// Also write the signed evidence to FILE; `-`: print it instead of the steps
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     #[command(flatten)]
@@ -204,8 +204,12 @@ fn drill(arguments: &DrillArguments, session: &Session) -> Result<ExitCode, Fail
         .host()?
         .drill(&session.caller(), &mut |line| session.output.progress(line))
         .map_err(|error| Failure::new("cannot finish the drill", &error, error.help()))?;
+    let code = if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if let Some(file) = &arguments.report {
         destination::write(file, &report.evidence, 0o644, session)?;
+    }
+    if arguments.report.as_deref().is_some_and(input::is_stdin) {
+        return Ok(code);
     }
     session.output.report(&report, |out| {
         for step in &report.steps {
@@ -217,5 +221,5 @@ fn drill(arguments: &DrillArguments, session: &Session) -> Result<ExitCode, Fail
         }
         writeln!(out, "{}", if report.passed { "drill passed" } else { "drill FAILED" })
     })?;
-    Ok(if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(code)
 }

@@ -11,6 +11,8 @@ mod exit_codes;
 mod help;
 #[path = "cli/program.rs"]
 mod program;
+#[path = "cli/runbook.rs"]
+mod runbook;
 
 use aegis_trust::sign::{PemSigner, SignRequest};
 
