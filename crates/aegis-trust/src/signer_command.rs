@@ -166,16 +166,14 @@ fn read_output(stdout: ChildStdout) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use aegis_crypto::{Secret, SigningKey};
-
     use super::*;
+    use crate::sign::samples::{public, skipped};
 
     /// An Ed25519 signature by itself is only 64 bytes here: whether it holds is judged by the caller.
     const HEX: &str = "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b";
 
     fn signer(command: &str) -> CommandSigner {
-        let seed = Secret::<32>::try_fill(|bytes| Ok::<(), ()>(bytes.fill(7))).unwrap();
-        let public_key = *SigningKey::from_seed(seed).unwrap().public_key();
+        let public_key = public(7);
         CommandSigner { command: command.to_owned(), public_key, timeout: Duration::from_secs(20) }
     }
 
@@ -288,8 +286,8 @@ mod tests {
             assert!(started.elapsed() < Duration::from_secs(10), "{command}");
         }
         if has_terminal() {
-            eprintln!(
-                "skipped in part: on a terminal the command shares our process group, and only the shell is killed"
+            skipped(
+                "in part: on a terminal the command shares our process group, and only the shell is killed",
             );
             return;
         }

@@ -12,7 +12,7 @@ use std::{
 use aegis_crypto::{PrivateKeyKind, PublicKeyError};
 
 use super::*;
-use crate::sign::samples::{id, key, public};
+use crate::sign::samples::{id, key, public, skipped};
 
 /// A directory with a mode that nobody else can write to, whatever the umask.
 fn key_dir() -> (tempfile::TempDir, PathBuf) {
@@ -200,7 +200,7 @@ fn refuses_what_others_can_write() {
 #[test]
 fn refuses_what_belongs_to_somebody_else() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a file to somebody else");
+        skipped("only root can give a file to somebody else");
         return;
     }
     let give = |path: &Path| chown(path, Some(12_345), None).unwrap();
@@ -225,7 +225,7 @@ fn refuses_junk() {
         ("NUL after", [public(2).to_spki_pem().as_bytes(), b"\0"].concat()),
         ("BOM", ["\u{feff}".as_bytes(), public(2).to_hex().as_bytes()].concat()),
         ("two keys", (public(2).to_spki_pem() + &public(3).to_spki_pem()).into_bytes()),
-        ("a digit short", public(2).to_hex()[1..].as_bytes().to_vec()),
+        ("a digit short", public(2).to_hex().as_bytes()[1..].to_vec()),
         ("HTML", b"<html>404 Not Found</html>".to_vec()),
         ("small order", small_order.clone().into_bytes()),
     ];
@@ -244,7 +244,7 @@ fn refuses_junk() {
     assert!(matches!(error, KeysError::File { source: ReadError::TooLarge { .. } }), "{error:?}");
     // Sparse: 65 MiB that cost nothing to make, and must cost nothing to refuse.
     let error = refused("bad.pub", |dir| {
-        File::options().write(true).open(put(dir, "bad.pub", b"")).unwrap().set_len(65 << 20).unwrap()
+        File::options().write(true).open(put(dir, "bad.pub", b"")).unwrap().set_len(65 << 20).unwrap();
     });
     assert!(matches!(error, KeysError::File { source: ReadError::TooLarge { .. } }), "{error:?}");
 }
@@ -277,7 +277,7 @@ fn refuses_a_name_that_is_not_text() {
     let (_root, dir) = key_dir();
     let path = dir.join(std::ffi::OsStr::from_bytes(b"\xff.pub"));
     if fs::write(&path, public(1).to_spki_pem()).is_err() {
-        eprintln!("skipped: this file system takes no such names");
+        skipped("this file system takes no such names");
         return;
     }
     let error = TrustedKeys::load(&dir).unwrap_err();
@@ -336,7 +336,7 @@ fn a_directory_that_is_swapped_while_it_is_read_gives_one_set_of_keys() {
         rustix::fs::renameat_with(rustix::fs::CWD, &dir, rustix::fs::CWD, &other, flags)
     };
     if let Err(error) = swap() {
-        eprintln!("skipped: this file system cannot exchange two directories ({error})");
+        skipped(&format!("this file system cannot exchange two directories ({error})"));
         return;
     }
     let done = AtomicBool::new(false);

@@ -12,6 +12,12 @@ use crate::{
 
 pub(crate) const POLICY: &[u8] = b"version=1\n[deny_path]\n/etc/shadow\n";
 
+/// Says aloud that a test, or a part of it, did not run here.
+#[allow(clippy::print_stderr)]
+pub(crate) fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -23,7 +29,11 @@ pub(crate) fn now() -> Timestamp {
 
 /// The key whose seed is 32 times this byte.
 pub(crate) fn key(number: u8) -> SigningKey {
-    let seed = Secret::try_fill(|bytes: &mut [u8; 32]| Ok::<(), ()>(bytes.fill(number))).unwrap();
+    let seed = Secret::try_fill(|bytes: &mut [u8; 32]| {
+        bytes.fill(number);
+        Ok::<(), ()>(())
+    })
+    .unwrap();
     SigningKey::from_seed(seed).unwrap()
 }
 

@@ -11,8 +11,10 @@ use crate::durable::ReadError;
 /// A signer that gives whatever it is told to.
 struct Faulty {
     public_key: aegis_crypto::PublicKey,
-    answer: fn(&[u8]) -> Result<Signature, SignerError>,
+    answer: Answer,
 }
+
+type Answer = fn(&[u8]) -> Result<Signature, SignerError>;
 
 impl PayloadSigner for Faulty {
     fn public_key(&self) -> &aegis_crypto::PublicKey {
@@ -108,7 +110,7 @@ fn refuses_what_hosts_would_refuse() {
 
 #[test]
 fn gives_nothing_that_does_not_verify() {
-    let answers: [(&str, fn(&[u8]) -> Result<Signature, SignerError>); 4] = [
+    let answers: [(&str, Answer); 4] = [
         ("another key", |payload| Ok(key(2).sign(payload))),
         ("other bytes", |_| Ok(key(1).sign(b"something else"))),
         ("hash of the bytes", |payload| Ok(key(1).sign(sha256(payload).as_bytes()))),
