@@ -1,7 +1,7 @@
 //! The command line as its users see it.
 //!
-//! `cmd/*.trycmd` are sessions: commands and exactly what they print. Each runs in a private copy of
-//! `cmd/fixtures`; `NAME.out` holds files that must come out byte for byte.
+//! `cmd/**` are sessions and single commands, and exactly what they print. Each runs in a private copy of its `.in`,
+//! often `cmd/fixtures`; `.out` holds files that must come out byte for byte.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
@@ -28,7 +28,7 @@ fn prints_what_the_snapshots_say() {
         // Set to nothing they are an error, so a developer's own value must not reach the sessions.
         assert!(std::env::var_os(variable).is_none(), "unset {variable} to run the tests");
     }
-    cases.case("tests/cmd/*.trycmd");
+    cases.case("tests/cmd/*.trycmd").case("tests/cmd/*/*.toml");
 }
 
 /// Ed25519 signs the same bytes the same way every time. The stored bundle was signed by `openssl pkeyutl`.
