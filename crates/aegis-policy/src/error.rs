@@ -285,6 +285,15 @@ fn entry_help(section: Section, error: EntryError, fits: Option<Section>) -> Opt
 }
 
 impl PolicyErrors {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        match self.errors.as_slice() {
+            [] => None,
+            [only] if self.total == 1 => only.hint.clone(),
+            [..] => Some("policy lint FILE shows each with what would be right".to_owned()),
+        }
+    }
+
     /// The errors as an operator reads them: line, caret, what would be right.
     ///
     /// `file_name` and `source` may be hostile: everything that is not printable ASCII is escaped, and long

@@ -81,7 +81,7 @@ impl<'a> Sorted<'a, '_> {
 
     fn denied_to_all(&self, section: Section, entry: &Entry<'a>) -> Option<WarningKind> {
         let line = self.line_of(section, entry)?;
-        Some(WarningKind::CoveredByPort { rule: format!("[{section}] {entry}"), line })
+        Some(WarningKind::CoveredByRule { rule: format!("[{section}] {entry}"), line })
     }
 
     fn covered_endpoint(&self, endpoint: Endpoint) -> Option<WarningKind> {
@@ -93,7 +93,7 @@ impl<'a> Sorted<'a, '_> {
         if protocol != Protocol::Any
             && let Some(line) = self.line_of(Section::DenyIpPort, &Entry::Endpoint(any))
         {
-            return Some(WarningKind::CoveredByPort { rule: any.to_string(), line });
+            return Some(WarningKind::CoveredByRule { rule: any.to_string(), line });
         }
         self.networks
             .around(address, None)
@@ -112,7 +112,7 @@ impl<'a> Sorted<'a, '_> {
                     continue;
                 }
                 if let Some(line) = self.line_of(Section::DenyPort, &Entry::Port(wider)) {
-                    return Some(WarningKind::CoveredByPort { rule: wider.to_string(), line });
+                    return Some(WarningKind::CoveredByRule { rule: wider.to_string(), line });
                 }
             }
         }

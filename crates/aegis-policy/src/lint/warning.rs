@@ -100,9 +100,9 @@ pub enum WarningKind {
         /// Its line.
         line: u32,
     },
-    /// A rule for a port that another rule denies for more.
+    /// A rule whose whole effect another rule has too.
     #[error("{rule} on line {line} covers this already")]
-    CoveredByPort {
+    CoveredByRule {
         /// The wider rule.
         rule: String,
         /// Its line.
@@ -154,7 +154,7 @@ pub enum WarningKind {
     #[error("this denies the agent itself")]
     Agent,
     /// A comment with more than ASCII; said once.
-    #[error("comment has characters beyond ASCII, which other loaders refuse")]
+    #[error("comment has characters beyond ASCII, which not every terminal shows")]
     CommentNotAscii,
 }
 
@@ -170,7 +170,7 @@ impl WarningKind {
             Self::NetworkInVersion1 { .. } => "write version=2 in the header".to_owned(),
             Self::NearLimit { .. } => "replace addresses by networks, or split the policy".to_owned(),
             Self::ListedAndDenied { .. } | Self::ProtectedAndDenied { .. } => "remove one of them".to_owned(),
-            Self::CoveredByNetwork { .. } | Self::CoveredByAddress { .. } | Self::CoveredByPort { .. } => {
+            Self::CoveredByNetwork { .. } | Self::CoveredByAddress { .. } | Self::CoveredByRule { .. } => {
                 "remove this entry".to_owned()
             }
             Self::CgroupIsAllowed { .. } => "remove one of them".to_owned(),
@@ -204,7 +204,7 @@ impl WarningKind {
             Self::ProtectedAndDenied { .. } => "protected_and_denied",
             Self::CoveredByNetwork { .. } => "covered_by_network",
             Self::CoveredByAddress { .. } => "covered_by_address",
-            Self::CoveredByPort { .. } => "covered_by_port",
+            Self::CoveredByRule { .. } => "covered_by_rule",
             Self::CgroupIsAllowed { .. } => "cgroup_is_allowed",
             Self::EveryCgroup => "every_cgroup",
             Self::RootDirectory => "root_directory",

@@ -31,10 +31,10 @@ const WARNINGS: &[(&str, &[(u32, &str)])] = &[
     ("[deny_ip]\n10.1.2.3\n11.0.0.1\n[deny_cidr]\n10.0.0.0/8\n", &[(3, "covered_by_network")]),
     ("[deny_ip]\n10.1.2.3\n[deny_ip_port]\n10.1.2.3:80\n", &[(5, "covered_by_address")]),
     ("[deny_cidr]\n10.0.0.0/8\n[deny_ip_port]\n10.1.2.3:80\n", &[(5, "covered_by_network")]),
-    ("[deny_ip_port]\n10.1.2.3:80\n10.1.2.3:80:tcp\n", &[(4, "covered_by_port")]),
-    ("[deny_port]\n80:any:egress\n[deny_ip_port]\n10.1.2.3:80\n10.1.2.3:80:tcp\n", &[(5, "covered_by_port"), (6, "covered_by_port")]),
+    ("[deny_ip_port]\n10.1.2.3:80\n10.1.2.3:80:tcp\n", &[(4, "covered_by_rule")]),
+    ("[deny_port]\n80:any:egress\n[deny_ip_port]\n10.1.2.3:80\n10.1.2.3:80:tcp\n", &[(5, "covered_by_rule"), (6, "covered_by_rule")]),
     ("[deny_port]\n80:tcp:bind\n[deny_ip_port]\n10.1.2.3:80\n", &[]),
-    ("[deny_port]\n80\n80:tcp\n80:tcp:bind\n81:tcp\n81:udp\n", &[(4, "covered_by_port"), (5, "covered_by_port")]),
+    ("[deny_port]\n80\n80:tcp\n80:tcp:bind\n81:tcp\n81:udp\n", &[(4, "covered_by_rule"), (5, "covered_by_rule")]),
     ("[deny_path]\n/a\n[protect_path]\n/a\n/b\n", &[(5, "protected_and_denied")]),
     ("[deny_binary_hash]\nsha256:1111111111111111111111111111111111111111111111111111111111111111\n\
       [allow_binary_hash]\nsha256:1111111111111111111111111111111111111111111111111111111111111111\n\
@@ -42,7 +42,7 @@ const WARNINGS: &[(&str, &[(u32, &str)])] = &[
         &[(5, "listed_and_denied"), (7, "listed_and_denied")]),
     ("[allow_cgroup]\n/\n/sys/fs/cgroup/\ncgid:1\n", &[(3, "every_cgroup"), (4, "not_canonical"), (4, "every_cgroup"), (5, "every_cgroup")]),
     ("[allow_cgroup]\n/x\n[cgroup_deny_ip]\n/x 10.0.0.1\n/y 10.0.0.1\n", &[(5, "cgroup_is_allowed")]),
-    ("[deny_ip]\n10.0.0.1\n[cgroup_deny_ip]\n/x 10.0.0.1\n", &[(5, "covered_by_port")]),
+    ("[deny_ip]\n10.0.0.1\n[cgroup_deny_ip]\n/x 10.0.0.1\n", &[(5, "covered_by_rule")]),
     ("# caf\u{e9}\n[deny_bpf]\n# caf\u{e9}\n", &[(2, "comment_not_ascii")]),
 ];
 
