@@ -16,8 +16,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    bundle::SignedBundle,
-    config::ConfigError,
+    bundle::{MAX_HEADER_LEN, SignedBundle},
+    config::{Config, ConfigError},
     counter::{Counter, CounterError},
     durable::{self, ReadError, WriteError},
     enforce::EnforceError,
@@ -29,8 +29,8 @@ mod archive;
 mod contents;
 mod restore;
 
-pub use archive::ArchiveError;
 pub use crate::host_statement::StatementError;
+pub use archive::ArchiveError;
 use archive::{Archive, FileKind, MODE_BITS, NewFile};
 pub use contents::{BackupFile, PAYLOAD_TYPE};
 
@@ -136,7 +136,9 @@ pub enum BackupError {
         source: KeysError,
     },
     /// Two files would have one name in the archive.
-    #[error("the keys {first} and {second} cannot both be backed up: they would have one name in the archive")]
+    #[error(
+        "the keys {first} and {second} cannot both be backed up: they would have one name in the archive"
+    )]
     KeyNames {
         /// One of them.
         first: String,
@@ -199,6 +201,12 @@ pub enum BackupError {
         /// Why.
         source: WriteError,
     },
+    /// It was begun; the next command finishes it.
+    #[error("the restore was begun and could not be finished")]
+    Interrupted {
+        /// Why.
+        source: Box<Self>,
+    },
     /// What is enforced cannot be recorded.
     #[error("the restored policy could not be enforced")]
     Enforce {
@@ -222,7 +230,9 @@ impl BackupError {
         match self {
             Self::Read { source } => source.help(),
             Self::Archive { source } => source.help(),
-            Self::Unsound { .. } => Some("see what is wrong with `aegisbpf health`, and back up again".to_owned()),
+            Self::Unsound { .. } => {
+                Some("see what is wrong with `aegisbpf health`, and back up again".to_owned())
+            }
             Self::Keys { source } => source.help(),
             Self::KeyNames { .. } => Some("rename one of the two files".to_owned()),
             Self::Counter { source } => source.help(),
@@ -233,12 +243,20 @@ impl BackupError {
                 "if it is a backup of the host you mean, compare this id with what that host or its inventory says, not \
                  with the archive, and give --host-key {archive}"
             )),
-            Self::NotThatHost { .. } => {
-                Some("compare the id with the host that made the backup; do not take it from the archive".to_owned())
+            Self::NotThatHost { .. } => Some(
+                "compare the id with the host that made the backup; do not take it from the archive"
+                    .to_owned(),
+            ),
+            Self::HostKeyDigits { .. } => {
+                Some("give more digits; `aegisbpf backup verify FILE` prints them all".to_owned())
             }
-            Self::HostKeyDigits { .. } => Some("give more digits; `aegisbpf backup verify FILE` prints them all".to_owned()),
             Self::Exists { .. } => Some("choose another name".to_owned()),
             Self::Write { source } => source.help(),
+            Self::Interrupted { source } => Some(
+                source
+                    .help()
+                    .unwrap_or_else(|| "correct the cause and run the same command again".to_owned()),
+            ),
             Self::Enforce { source } => source.help(),
             Self::NotLogged { source } => source.help(),
             Self::Change(source) => source.help(),
@@ -253,16 +271,16 @@ impl BackupError {
 ///
 /// [`BackupError::Read`], [`BackupError::Archive`].
 pub fn backup_verify(path: &Path) -> Result<BackupVerified, BackupError> {
-    backup_verify_with_limit(path, archive::default_policy_limit())
+    backup_verify_with_limit(path, Config::default().max_policy_bytes)
 }
 
-/// The same for an archive of a host that takes larger policies: `policy_limit` is the most bytes of one policy file.
+/// The same for an archive of a host that takes larger policies: `max_policy_bytes` is the most that one may have.
 ///
 /// # Errors
 ///
 /// [`BackupError::Read`], [`BackupError::Archive`].
-pub fn backup_verify_with_limit(path: &Path, policy_limit: u64) -> Result<BackupVerified, BackupError> {
-    let archive = read_archive(path, policy_limit)?;
+pub fn backup_verify_with_limit(path: &Path, max_policy_bytes: u64) -> Result<BackupVerified, BackupError> {
+    let archive = read_archive(path, max_policy_bytes.saturating_add(MAX_HEADER_LEN as u64))?;
     let applied = archive.file(&FileKind::Applied).and_then(|file| SignedBundle::parse(file.to_vec()).ok());
     Ok(BackupVerified {
         archive_sha256: archive.sha256,
@@ -278,7 +296,8 @@ pub fn backup_verify_with_limit(path: &Path, policy_limit: u64) -> Result<Backup
 
 fn read_archive(path: &Path, policy_limit: u64) -> Result<Archive, BackupError> {
     // All of it at once: what was verified is what is used, whatever happens to the file meanwhile.
-    let bytes = durable::read_bounded(path, archive::max_len(policy_limit)).map_err(|source| BackupError::Read { source })?;
+    let bytes = durable::read_bounded(path, archive::max_len(policy_limit))
+        .map_err(|source| BackupError::Read { source })?;
     Archive::parse(bytes, policy_limit).map_err(|source| BackupError::Archive { source })
 }
 
@@ -299,18 +318,20 @@ impl Host {
 
     fn create_locked(&self, caller: &Caller, out: &Path) -> Result<BackupCreated, BackupError> {
         self.require_sound_log().map_err(BackupError::Change)?;
-        let key = self.audit().host_key().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
+        let key =
+            self.audit().host_key().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
         let bytes = archive::build(self.files_to_back_up(key.public_key())?, &key, caller.now);
         drop(key);
-        let archive =
-            Archive::parse(bytes, self.backup_policy_limit()).map_err(|source| BackupError::Unsound { source })?;
+        let archive = Archive::parse(bytes, self.backup_policy_limit())
+            .map_err(|source| BackupError::Unsound { source })?;
         durable::write_new(out, archive.as_bytes(), 0o600).map_err(|source| match source.source.kind() {
             io::ErrorKind::AlreadyExists => BackupError::Exists { path: out.to_owned() },
             _ => BackupError::Write { source },
         })?;
-        let event = Event::new(caller.now, caller.actor.clone(), Action::BackupCreate, out.display().to_string())
-            .detail("archive_sha256", archive.sha256.to_string())
-            .detail("files", archive.contents.files.len() as u64);
+        let event =
+            Event::new(caller.now, caller.actor.clone(), Action::BackupCreate, out.display().to_string())
+                .detail("archive_sha256", archive.sha256.to_string())
+                .detail("files", archive.contents.files.len() as u64);
         if let Err(source) = self.audit().append(&event) {
             let _ = durable::remove_synced(out);
             return Err(BackupError::NotLogged { source: Box::new(source) });
@@ -328,11 +349,13 @@ impl Host {
     /// Everything that goes in. Whatever is there and cannot be used is an error: a backup of it would be none.
     fn files_to_back_up(&self, host_key: &PublicKey) -> Result<Vec<NewFile>, BackupError> {
         let paths = self.paths();
-        let read = |path: &Path, limit| durable::read_state(path, limit).map_err(|source| BackupError::Read { source });
+        let read = |path: &Path, limit| {
+            durable::read_state(path, limit).map_err(|source| BackupError::Read { source })
+        };
         let mut files = Vec::new();
         let config = paths.config_file();
         if let Some(bytes) = read(&config, 64 * 1024)? {
-            crate::config::Config::load(&config).map_err(|source| BackupError::Config { source })?;
+            Config::load(&config).map_err(|source| BackupError::Config { source })?;
             files.push(new_file(FileKind::Config, bytes, &config));
         }
         if let Some(bytes) = read(&paths.bundle_format(), 16)? {
@@ -350,10 +373,15 @@ impl Host {
         for key in keys.iter() {
             let name = archived_name(key);
             match names.insert(name.clone(), key.id) {
-                None => files.push(new_file(FileKind::Key(name), key.key.to_spki_pem().into_bytes(), &key.path)),
+                None => {
+                    files.push(new_file(FileKind::Key(name), key.key.to_spki_pem().into_bytes(), &key.path))
+                }
                 Some(other) if other == key.id => {}
                 Some(other) => {
-                    return Err(BackupError::KeyNames { first: other.to_string(), second: key.id.to_string() });
+                    return Err(BackupError::KeyNames {
+                        first: other.to_string(),
+                        second: key.id.to_string(),
+                    });
                 }
             }
         }
@@ -367,7 +395,10 @@ impl Host {
                 files.push(new_file(kind, bytes, &path));
             }
         }
-        let checkpoint = self.audit().checkpoint().map_err(|source| BackupError::Checkpoint { source: Box::new(source) })?;
+        let checkpoint = self
+            .audit()
+            .checkpoint()
+            .map_err(|source| BackupError::Checkpoint { source: Box::new(source) })?;
         // A log whose first entry was never finished has none that this key signed.
         if let Some(bytes) = checkpoint.filter(|bytes| signed_by(bytes, host_key)) {
             files.push(NewFile { kind: FileKind::Checkpoint, bytes, mode: 0o600, mtime: 0 });
@@ -377,7 +408,8 @@ impl Host {
 
     /// The most bytes that a policy file of a backup may have here.
     fn backup_policy_limit(&self) -> u64 {
-        self.max_file_len().max(archive::default_policy_limit())
+        let default = Config::default().max_policy_bytes.saturating_add(MAX_HEADER_LEN as u64);
+        self.max_file_len().max(default)
     }
 
     /// Whether the host that made an archive is the one that was meant.
@@ -385,7 +417,10 @@ impl Host {
         let made_by = archive.host_key.key_id();
         match trust {
             RestoreTrust::ThisHost => {
-                let own = self.audit().host_public_keys().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
+                let own = self
+                    .audit()
+                    .host_public_keys()
+                    .map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
                 match own.contains(&archive.host_key) {
                     true => Ok(()),
                     false => Err(BackupError::OtherHost { archive: made_by }),
@@ -403,14 +438,16 @@ impl Host {
 
     fn log_backup_refusal(&self, caller: &Caller, action: Action, object: &Path, error: &BackupError) {
         // A change that was begun is finished by the next command, which logs it.
-        if let BackupError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. }) | BackupError::Enforce { .. } = error {
+        if let BackupError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. })
+        | BackupError::Interrupted { .. } = error
+        {
             return;
         }
         let (outcome, refusal) = match error {
             BackupError::Archive { .. } | BackupError::Read { .. } => (Outcome::Refused, "malformed"),
-            BackupError::OtherHost { .. } | BackupError::NotThatHost { .. } | BackupError::HostKeyDigits { .. } => {
-                (Outcome::Refused, "bad_signature")
-            }
+            BackupError::OtherHost { .. }
+            | BackupError::NotThatHost { .. }
+            | BackupError::HostKeyDigits { .. } => (Outcome::Refused, "bad_signature"),
             BackupError::Exists { .. }
             | BackupError::Unsound { .. }
             | BackupError::Keys { .. }
@@ -420,6 +457,7 @@ impl Host {
             BackupError::HostKey { .. }
             | BackupError::Checkpoint { .. }
             | BackupError::Write { .. }
+            | BackupError::Interrupted { .. }
             | BackupError::Enforce { .. }
             | BackupError::NotLogged { .. }
             | BackupError::Change(_) => (Outcome::Failed, "other"),

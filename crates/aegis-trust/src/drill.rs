@@ -191,7 +191,9 @@ impl DrillError {
             Self::SetUp { source } | Self::Store { source } => source.help(),
             Self::Config { source } => source.help(),
             Self::Read { source } => source.help(),
-            Self::Applied { .. } => Some("see what is wrong with `aegisbpf health`, then run the drill again".to_owned()),
+            Self::Applied { .. } => {
+                Some("see what is wrong with `aegisbpf health`, then run the drill again".to_owned())
+            }
             Self::Random { source } => source.help(),
             Self::HostKey { source } => source.help(),
             Self::NotLogged { source } => source.help(),
@@ -247,9 +249,14 @@ impl Host {
         report
     }
 
-    fn drill_locked(&self, caller: &Caller, progress: &mut dyn FnMut(&str)) -> Result<DrillReport, DrillError> {
+    fn drill_locked(
+        &self,
+        caller: &Caller,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<DrillReport, DrillError> {
         self.require_sound_log().map_err(DrillError::Change)?;
-        let host_key = self.audit().host_key().map_err(|source| DrillError::HostKey { source: Box::new(source) })?;
+        let host_key =
+            self.audit().host_key().map_err(|source| DrillError::HostKey { source: Box::new(source) })?;
         let text = self.text_to_rehearse()?;
         let policy_sha256 = sha256(&text);
         let shadow = Shadow::of(self)?;
@@ -285,9 +292,14 @@ impl Host {
             .detail("evidence_sha256", sha256(evidence).to_string());
         let event = match record.steps.iter().find(|step| !step.passed) {
             None => event,
-            Some(failed) => event.outcome(Outcome::Failed).reason(format!("{}: {}", failed.name, failed.observed)),
+            Some(failed) => {
+                event.outcome(Outcome::Failed).reason(format!("{}: {}", failed.name, failed.observed))
+            }
         };
-        self.audit().append(&event).map(drop).map_err(|source| DrillError::NotLogged { source: Box::new(source) })
+        self.audit()
+            .append(&event)
+            .map(drop)
+            .map_err(|source| DrillError::NotLogged { source: Box::new(source) })
     }
 
     /// What is in force here, so that the drill finds what would stop this very policy; else a small one.
@@ -330,8 +342,11 @@ impl Host {
             return Err(DrillError::RecordForm { path });
         }
         // The current key is told by a look at the checkpoint; only for an earlier one is the whole log read.
-        let current = self.audit().exists() && self.audit().quick_check().is_ok_and(|check| check.host_key == key_id);
-        let own = || self.audit().host_public_keys().map_err(|source| DrillError::HostKey { source: Box::new(source) });
+        let current =
+            self.audit().exists() && self.audit().quick_check().is_ok_and(|check| check.host_key == key_id);
+        let own = || {
+            self.audit().host_public_keys().map_err(|source| DrillError::HostKey { source: Box::new(source) })
+        };
         if !current && !own()?.contains(&key) {
             return Err(DrillError::OtherHost { path, key_id });
         }

@@ -84,7 +84,8 @@ fn envelope(keyid: KeyId, signature: &Signature, payload_type: &str, payload: &[
         payload_type: payload_type.to_owned(),
         signatures: (signature,),
     };
-    let mut line = serde_json::to_vec(&envelope).expect("an envelope is strings alone, so it always serialises");
+    let mut line =
+        serde_json::to_vec(&envelope).expect("an envelope is strings alone, so it always serialises");
     line.push(b'\n');
     line
 }
@@ -92,7 +93,8 @@ fn envelope(keyid: KeyId, signature: &Signature, payload_type: &str, payload: &[
 impl HostStatement {
     /// Reads a statement of one kind. The caller has bounded its size. Nothing is verified.
     pub(crate) fn parse(bytes: &[u8], payload_type: &'static str) -> Result<Self, StatementError> {
-        let envelope: Envelope = serde_json::from_slice(bytes).map_err(|source| StatementError::Envelope { source })?;
+        let envelope: Envelope =
+            serde_json::from_slice(bytes).map_err(|source| StatementError::Envelope { source })?;
         if envelope.payload_type != payload_type {
             let found = envelope.payload_type.chars().take(100).collect();
             return Err(StatementError::PayloadType { found, expected: payload_type });
@@ -152,7 +154,8 @@ mod tests {
             for bit in 0..8 {
                 let mut changed = line.clone();
                 changed[at] ^= 1 << bit;
-                let read = HostStatement::parse(&changed, TYPE).and_then(|statement| statement.verify(key.public_key()));
+                let read = HostStatement::parse(&changed, TYPE)
+                    .and_then(|statement| statement.verify(key.public_key()));
                 assert!(read.is_err(), "bit {bit} of byte {at}");
             }
         }

@@ -13,7 +13,7 @@ use tar::{EntryType, Header};
 
 use super::contents::{BackupFile, Contents};
 use crate::{
-    bundle::{self, BundleError, BundleFormat, MAX_HEADER_LEN, SignedBundle},
+    bundle::{self, BundleError, BundleFormat, SignedBundle},
     config::Config,
     counter::{Counter, CounterParseError, MAX_COUNTER_LEN},
     host_statement::StatementError,
@@ -118,7 +118,9 @@ pub enum ArchiveError {
         limit: u64,
     },
     /// Permissions that no file of a backup has.
-    #[error("{name} has mode {mode:o}, and only reading and writing by the owner and reading by others can be restored")]
+    #[error(
+        "{name} has mode {mode:o}, and only reading and writing by the owner and reading by others can be restored"
+    )]
     Mode {
         /// The file.
         name: String,
@@ -269,11 +271,6 @@ pub(super) fn max_len(policy_limit: u64) -> u64 {
     policy_limit.saturating_mul(3).saturating_add(16 << 20)
 }
 
-/// The most bytes a policy file may have where no host says otherwise.
-pub(super) fn default_policy_limit() -> u64 {
-    Config::default().max_policy_bytes.saturating_add(MAX_HEADER_LEN as u64)
-}
-
 /// Puts an archive together and signs it.
 pub(super) fn build(mut files: Vec<NewFile>, key: &SigningKey, created_at: Timestamp) -> Vec<u8> {
     files.sort_by(|a, b| a.kind.cmp(&b.kind));
@@ -314,7 +311,8 @@ impl Archive {
         }
         let mut files: Vec<(FileKind, Range<usize>)> = Vec::new();
         for file in &contents.files {
-            let kind = FileKind::of(&file.name).ok_or_else(|| ArchiveError::Name { name: shorten(file.name.as_bytes()) })?;
+            let kind = FileKind::of(&file.name)
+                .ok_or_else(|| ArchiveError::Name { name: shorten(file.name.as_bytes()) })?;
             if files.last().is_some_and(|(before, _)| *before >= kind) {
                 return Err(ArchiveError::Order { name: file.name.clone() });
             }
@@ -348,7 +346,11 @@ impl Archive {
 
     /// What is listed of a file.
     pub(super) fn listed(&self, kind: &FileKind) -> Option<&BackupFile> {
-        self.files.iter().zip(&self.contents.files).find(|((listed, _), _)| listed == kind).map(|(_, file)| file)
+        self.files
+            .iter()
+            .zip(&self.contents.files)
+            .find(|((listed, _), _)| listed == kind)
+            .map(|(_, file)| file)
     }
 
     /// The whole archive.
@@ -371,8 +373,8 @@ impl Archive {
         }
         match kind {
             FileKind::Config => {
-                let _: Config =
-                    toml::from_slice(bytes).map_err(|source| ArchiveError::Config { source: Box::new(source) })?;
+                let _: Config = toml::from_slice(bytes)
+                    .map_err(|source| ArchiveError::Config { source: Box::new(source) })?;
             }
             FileKind::BundleFormat => {
                 self.format = Some(match bytes {
@@ -382,18 +384,23 @@ impl Archive {
                 });
             }
             FileKind::Counter => {
-                self.counter = Some(Counter::parse(bytes).map_err(|source| ArchiveError::Counter { source })?);
+                self.counter =
+                    Some(Counter::parse(bytes).map_err(|source| ArchiveError::Counter { source })?);
             }
             FileKind::Revoked => {
                 self.revoked = RevokedKeys::parse(bytes).map_err(|line| ArchiveError::Revoked { line })?;
             }
             FileKind::Key(short) => {
-                let parsed = parse_public_key_file(bytes).map_err(|source| ArchiveError::Key { name, source })?;
+                let parsed =
+                    parse_public_key_file(bytes).map_err(|source| ArchiveError::Key { name, source })?;
                 self.keys.push(ArchivedKey { name: short.clone(), key: parsed.key, mtime: file.mtime });
             }
-            FileKind::Applied | FileKind::Previous | FileKind::RolledBack => check_policy(name, bytes, policy_limit)?,
+            FileKind::Applied | FileKind::Previous | FileKind::RolledBack => {
+                check_policy(name, bytes, policy_limit)?
+            }
             FileKind::Checkpoint => {
-                let checkpoint = parse_checkpoint(bytes).map_err(|source| ArchiveError::Checkpoint { source })?;
+                let checkpoint =
+                    parse_checkpoint(bytes).map_err(|source| ArchiveError::Checkpoint { source })?;
                 if !checkpoint.is_signed_by(&self.host_key) {
                     return Err(ArchiveError::CheckpointKey);
                 }
@@ -476,7 +483,9 @@ fn check_policy(name: String, bytes: &[u8], policy_limit: u64) -> Result<(), Arc
             // The file's length bounds the rules well enough; the host's own limit is asked when it is put in force.
             max_rules: usize::MAX,
         };
-        return aegis_policy::parse(bytes, &limits).map(drop).map_err(|source| ArchiveError::Policy { name, source });
+        return aegis_policy::parse(bytes, &limits)
+            .map(drop)
+            .map_err(|source| ArchiveError::Policy { name, source });
     }
     let bundle = match SignedBundle::parse(bytes.to_vec()) {
         Ok(bundle) => bundle,
@@ -499,7 +508,9 @@ fn file_header(file: &BackupFile) -> Header {
 /// The one header that a file of a backup has.
 fn header(name: &str, size: u64, mode: u32, mtime: u64) -> Header {
     let mut header = Header::new_ustar();
-    header.set_path(name).expect("the names of a backup are relative, without `..`, and shorter than 100 bytes");
+    header
+        .set_path(name)
+        .expect("the names of a backup are relative, without `..`, and shorter than 100 bytes");
     header.set_size(size);
     header.set_mode(mode);
     header.set_uid(0);
@@ -565,7 +576,11 @@ impl<'a> Blocks<'a> {
     }
 
     fn next(&mut self, what: &str, len: usize) -> Result<Range<usize>, ArchiveError> {
-        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len()).ok_or_else(|| self.short(what))?;
+        let end = self
+            .at
+            .checked_add(len)
+            .filter(|&end| end <= self.bytes.len())
+            .ok_or_else(|| self.short(what))?;
         let range = self.at..end;
         self.at = end;
         Ok(range)

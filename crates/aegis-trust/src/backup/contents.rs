@@ -69,10 +69,14 @@ impl Contents {
         let statement =
             HostStatement::parse(bytes, PAYLOAD_TYPE).map_err(|source| ArchiveError::Statement { source })?;
         let payload = statement.unverified_payload();
-        let contents: Self = serde_json::from_slice(payload).map_err(|source| ArchiveError::Contents { source })?;
+        let contents: Self =
+            serde_json::from_slice(payload).map_err(|source| ArchiveError::Contents { source })?;
         let key = contents.key().map_err(|source| ArchiveError::HostKey { source })?;
         statement.verify(&key).map_err(|source| ArchiveError::Statement { source })?;
-        if contents.to_json() != payload || contents.host_key != key.key_id() || contents.host_key_pem != key.to_spki_pem() {
+        if contents.to_json() != payload
+            || contents.host_key != key.key_id()
+            || contents.host_key_pem != key.to_spki_pem()
+        {
             return Err(ArchiveError::ContentsSpelling);
         }
         if contents.format != FORMAT {

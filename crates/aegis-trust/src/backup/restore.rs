@@ -24,7 +24,7 @@ use crate::{
     host::{Caller, ChangeError, Host},
     journal::{Change, Journal},
     key_dir::MAX_KEYS,
-    revoked::RevokedKeys,
+    revoked::{MAX_REVOKED_LEN, RevokedKeys},
     verify::{self, Expiry, Trust, V1},
 };
 
@@ -35,7 +35,12 @@ impl Host {
     /// # Errors
     ///
     /// [`BackupError`]. If the restore was begun and could not be finished, the next command finishes it.
-    pub fn backup_restore(&self, caller: &Caller, file: &Path, trust: RestoreTrust) -> Result<BackupRestored, BackupError> {
+    pub fn backup_restore(
+        &self,
+        caller: &Caller,
+        file: &Path,
+        trust: RestoreTrust,
+    ) -> Result<BackupRestored, BackupError> {
         let _lock = self.begin_change(caller).map_err(BackupError::Change)?;
         let restored = self.restore_locked(caller, file, &trust);
         if let Err(error) = &restored {
@@ -44,7 +49,12 @@ impl Host {
         restored
     }
 
-    fn restore_locked(&self, caller: &Caller, file: &Path, trust: &RestoreTrust) -> Result<BackupRestored, BackupError> {
+    fn restore_locked(
+        &self,
+        caller: &Caller,
+        file: &Path,
+        trust: &RestoreTrust,
+    ) -> Result<BackupRestored, BackupError> {
         self.require_sound_log().map_err(BackupError::Change)?;
         let archive = read_archive(file, self.backup_policy_limit())?;
         self.check_restore_trust(&archive, trust)?;
@@ -64,7 +74,9 @@ impl Host {
             let _ = self.discard_restore();
             return Err(BackupError::Change(ChangeError::Journal { source }));
         }
-        let report = self.redo_restore(&archive)?;
+        let report = self
+            .redo_restore(&archive)
+            .map_err(|source| BackupError::Interrupted { source: Box::new(source) })?;
         self.finish_change(&journal, restore_event(caller, &source, &report)).map_err(BackupError::Change)?;
         // The next command removes it if this fails.
         let _ = self.discard_restore();
@@ -77,10 +89,17 @@ impl Host {
         self.revoked_keys().map_err(|source| BackupError::Keys { source })?;
         Config::load(&self.paths().config_file()).map_err(|source| BackupError::Config { source })?;
         match self.counter() {
-            Ok(_) | Err(CounterError::Missing { .. } | CounterError::Malformed { .. } | CounterError::Permissions { .. }) => Ok(()),
-            Err(source @ (CounterError::Read { .. } | CounterError::Evidence { .. } | CounterError::Exhausted { .. })) => {
-                Err(BackupError::Counter { source })
-            }
+            Ok(_)
+            | Err(
+                CounterError::Missing { .. }
+                | CounterError::Malformed { .. }
+                | CounterError::Permissions { .. },
+            ) => Ok(()),
+            Err(
+                source @ (CounterError::Read { .. }
+                | CounterError::Evidence { .. }
+                | CounterError::Exhausted { .. }),
+            ) => Err(BackupError::Counter { source }),
         }
     }
 
@@ -111,7 +130,9 @@ impl Host {
         archive_sha256: &Digest,
     ) -> Result<Option<Event>, BackupError> {
         let limit = self.backup_policy_limit();
-        let Ok(Some(bytes)) = durable::read_state(&self.staged_archive(), archive::max_len(limit)) else { return Ok(None) };
+        let Ok(Some(bytes)) = durable::read_state(&self.staged_archive(), archive::max_len(limit)) else {
+            return Ok(None);
+        };
         if sha256(&bytes) != *archive_sha256 {
             return Ok(None);
         }
@@ -151,17 +172,29 @@ impl Host {
             (None, None) => return Ok(()),
             (Some(counter), None) | (None, Some(counter)) => counter,
             // Of two equal ones the host's own stands.
-            (Some(here), Some(there)) => if there.order() > here.order() { there } else { here },
+            (Some(here), Some(there)) => {
+                if there.order() > here.order() {
+                    there
+                } else {
+                    here
+                }
+            }
         };
         if sound == Some(highest) {
             if let Some(there) = archive.counter {
-                report.keep(&name, if there == highest {
-                    "it is the same here".to_owned()
-                } else if there.order() == highest.order() {
-                    format!("it is at version {} here too, with other content", highest.policy_version)
-                } else {
-                    format!("it is at version {} here, and at {} in the backup", highest.policy_version, there.policy_version)
-                });
+                report.keep(
+                    &name,
+                    if there == highest {
+                        "it is the same here".to_owned()
+                    } else if there.order() == highest.order() {
+                        format!("it is at version {} here too, with other content", highest.policy_version)
+                    } else {
+                        format!(
+                            "it is at version {} here, and at {} in the backup",
+                            highest.policy_version, there.policy_version
+                        )
+                    },
+                );
             }
             return Ok(());
         }
@@ -180,10 +213,11 @@ impl Host {
         // A malformed counter may still begin with its version, and one with bad permissions be whole.
         let damaged = durable::read_state(&paths.version_counter, MAX_COUNTER_LEN).ok().flatten();
         let damaged = damaged.as_deref().and_then(readable_part);
-        let bundles = [paths.applied(), paths.previous(), paths.rolled_back()].into_iter().filter_map(|path| {
-            let file = durable::read_state(&path, self.max_file_len()).ok()??;
-            SignedBundle::parse(file).ok().map(|bundle| counter_of(&bundle))
-        });
+        let bundles =
+            [paths.applied(), paths.previous(), paths.rolled_back()].into_iter().filter_map(|path| {
+                let file = durable::read_state(&path, self.max_file_len()).ok()??;
+                SignedBundle::parse(file).ok().map(|bundle| counter_of(&bundle))
+            });
         bundles.chain(damaged).chain(self.highest_in_audit_log()).max_by_key(|counter| {
             // Of two witnesses for one version, the one that knows the content is better.
             (counter.order(), counter.policy_sha256 != UNKNOWN)
@@ -192,21 +226,29 @@ impl Host {
 
     fn restore_revoked(&self, archive: &Archive, report: &mut Report) -> Result<(), BackupError> {
         let mut all = self.revoked_keys().map_err(|source| BackupError::Keys { source })?;
-        let new: Vec<KeyId> = archive.revoked.iter().map(|key| key.id).filter(|id| all.get(id).is_none()).collect();
-        if new.is_empty() {
-            return Ok(());
-        }
+        let new: Vec<KeyId> =
+            archive.revoked.iter().map(|key| key.id).filter(|id| all.get(id).is_none()).collect();
         all.merge(archive.revoked.clone());
         self.write_revoked(&all).map_err(step)?;
         report.restored.extend(new.iter().map(|id| format!("the revocation of key {id}")));
         Ok(())
     }
 
+    /// Both copies, each unless it says so already: a crash may have come between them.
     fn write_revoked(&self, all: &RevokedKeys) -> Result<(), WriteError> {
         let (paths, bytes) = (self.paths(), all.to_bytes());
-        durable::write_atomic(&paths.revoked_copy(), &bytes, 0o644)?;
-        durable::make_dir(&paths.keys_dir, 0o755)?;
-        durable::write_atomic(&paths.revoked(), &bytes, 0o644)
+        let missing = |path: &Path| {
+            !all.is_empty()
+                && !matches!(durable::read_state(path, MAX_REVOKED_LEN), Ok(Some(here)) if here == bytes)
+        };
+        if missing(&paths.revoked_copy()) {
+            durable::write_atomic(&paths.revoked_copy(), &bytes, 0o644)?;
+        }
+        if missing(&paths.revoked()) {
+            durable::make_dir(&paths.keys_dir, 0o755)?;
+            durable::write_atomic(&paths.revoked(), &bytes, 0o644)?;
+        }
+        Ok(())
     }
 
     fn restore_format(&self, archive: &Archive, report: &mut Report) -> Result<(), WriteError> {
@@ -232,7 +274,10 @@ impl Host {
         let staged = self.paths().restore_staging().join("aegisbpf.toml");
         durable::write_atomic(&staged, bytes, 0o600)?;
         if let Err(error) = Config::load(&staged) {
-            report.keep(&kind.name(), format!("the one in the backup cannot be used: {}", crate::health::cause_chain(&error)));
+            report.keep(
+                &kind.name(),
+                format!("the one in the backup cannot be used: {}", crate::health::cause_chain(&error)),
+            );
             return Ok(());
         }
         durable::make_dir(&self.paths().config_dir, 0o755)?;
@@ -253,9 +298,15 @@ impl Host {
             } else if here.by_id().contains_key(&id) {
                 report.keep(&name, format!("key {id} is trusted here already"));
             } else if let Some(other) = here.iter().find(|other| other.name == archived.name) {
-                report.keep(&name, format!("that name is key {} here; key {id} of the backup stays out", other.id));
+                report.keep(
+                    &name,
+                    format!("that name is key {} here; key {id} of the backup stays out", other.id),
+                );
             } else if here.iter().count() >= MAX_KEYS {
-                report.keep(&name, format!("key {id} stays out: {MAX_KEYS} keys are installed, and there can be no more"));
+                report.keep(
+                    &name,
+                    format!("key {id} stays out: {MAX_KEYS} keys are installed, and there can be no more"),
+                );
             } else {
                 self.restore_key(archived).map_err(step)?;
                 report.restore(format!("{name} (key {id})"));
@@ -264,7 +315,10 @@ impl Host {
         let in_archive = |id: &KeyId| archive.keys.iter().any(|key| key.key.key_id() == *id);
         for own in self.trusted_keys().map_err(keys_error)?.iter().filter(|own| !in_archive(&own.id)) {
             let why = match revoked.get(&own.id) {
-                Some(entry) => format!("key {} is not in the backup; it is revoked ({}) and refused", own.id, entry.reason),
+                Some(entry) => format!(
+                    "key {} is not in the backup; it is revoked ({}) and refused",
+                    own.id, entry.reason
+                ),
                 None => format!("key {} is trusted here and is not in the backup", own.id),
             };
             report.keep(&format!("keys/{}.pub", own.name), why);
@@ -281,7 +335,9 @@ impl Host {
         let _ = fs::remove_file(&temp);
         durable::write_staged(&temp, archived.key.to_spki_pem().as_bytes(), 0o644)?;
         let now = SystemTime::now();
-        let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(archived.mtime)).filter(|time| *time <= now);
+        let written = SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(archived.mtime))
+            .filter(|time| *time <= now);
         fs::File::options()
             .write(true)
             .open(&temp)
@@ -296,7 +352,8 @@ impl Host {
         let Some(file) = archive.file(&FileKind::Applied) else {
             for kind in [FileKind::Previous, FileKind::RolledBack] {
                 if archive.file(&kind).is_some() {
-                    report.keep(&kind.name(), "the backup has no policy.applied that it belongs to".to_owned());
+                    report
+                        .keep(&kind.name(), "the backup has no policy.applied that it belongs to".to_owned());
                 }
             }
             return Ok(());
@@ -305,12 +362,13 @@ impl Host {
         let paths = self.paths();
         let config = Config::load(&paths.config_file()).map_err(|source| BackupError::Config { source })?;
         let limit = self.backup_policy_limit();
-        let here = durable::read_state(&paths.applied(), limit).map_err(|source| BackupError::Read { source })?;
+        let here =
+            durable::read_state(&paths.applied(), limit).map_err(|source| BackupError::Read { source })?;
         let same = here.as_deref() == Some(file);
         let verdict = match &here {
             Some(_) if same => Ok(()),
-            Some(here) => older_than(here, file),
-            None => Ok(()),
+            Some(here) => older_than(here, file).and_then(|()| self.not_rolled_back(file, archive)),
+            None => self.not_rolled_back(file, archive),
         };
         let checked = verdict.and_then(|()| self.check_policy(file, &config));
         let policy = match checked {
@@ -319,7 +377,8 @@ impl Host {
                 report.keep(&name, why);
                 for kind in [FileKind::Previous, FileKind::RolledBack] {
                     if archive.file(&kind).is_some() {
-                        report.keep(&kind.name(), "it belongs to the policy.applied of the backup".to_owned());
+                        report
+                            .keep(&kind.name(), "it belongs to the policy.applied of the backup".to_owned());
                     }
                 }
                 return Ok(());
@@ -328,7 +387,8 @@ impl Host {
         match self.enforcer().enforce(&policy.0, &policy.1) {
             Ok(_) => {}
             Err(error @ EnforceError::Rejected { .. }) => {
-                report.keep(&name, format!("it was not put in force: {}", crate::health::cause_chain(&error)));
+                report
+                    .keep(&name, format!("it was not put in force: {}", crate::health::cause_chain(&error)));
                 return Ok(());
             }
             Err(source) => return Err(BackupError::Enforce { source }),
@@ -343,12 +403,31 @@ impl Host {
         durable::write_atomic(&paths.applied(), file, 0o644).map_err(step)?;
         report.restore(match (policy.1.policy_version, self.counter().ok().flatten()) {
             (Some(version), Some(counter)) if counter.policy_version > version => {
-                format!("{name} (version {version}; the counter is at {}, so apply that version or a newer one)", counter.policy_version)
+                format!(
+                    "{name} (version {version}; the counter is at {}, so apply that version or a newer one)",
+                    counter.policy_version
+                )
             }
             (Some(version), _) => format!("{name} (version {version})"),
             (None, _) => format!("{name} (unsigned)"),
         });
         Ok(())
+    }
+
+    /// A rollback that stands here was decided after the policy that it took out of force came, and a backup from
+    /// before it does not undo it.
+    fn not_rolled_back(&self, offered: &[u8], archive: &Archive) -> Result<(), String> {
+        let path = self.paths().rolled_back();
+        let taken_out = durable::read_state(&path, self.backup_policy_limit())
+            .map_err(|error| crate::health::cause_chain(&error))?;
+        let Some(taken_out) = taken_out else { return Ok(()) };
+        // It came with this very backup, when the host was stopped in the middle of this.
+        if archive.file(&FileKind::RolledBack) == Some(taken_out.as_slice()) {
+            return Ok(());
+        }
+        older_than(&taken_out, offered).map_err(|_| {
+            "a rollback that stands on this host took it, or a newer one, out of force".to_owned()
+        })
     }
 
     /// A file that goes with `policy.applied`: as the backup has it if that is put in place, filled in if it was there.
@@ -362,7 +441,8 @@ impl Host {
         report: &mut Report,
     ) -> Result<(), BackupError> {
         let name = kind.name();
-        let here = durable::read_state(path, self.backup_policy_limit()).map_err(|source| BackupError::Read { source })?;
+        let here = durable::read_state(path, self.backup_policy_limit())
+            .map_err(|source| BackupError::Read { source })?;
         let Some(file) = archive.file(&kind) else {
             // A rollback that stood here was from an older policy than the one that comes.
             if !same_applied && kind == FileKind::RolledBack {
@@ -394,7 +474,11 @@ impl Host {
     }
 
     /// Whether a policy of a backup may be on this host: by the keys, the counter and the settings that it has now.
-    fn check_policy<'a>(&self, file: &'a [u8], config: &Config) -> Result<(aegis_policy::Policy<'a>, PolicyIdentity), String> {
+    fn check_policy<'a>(
+        &self,
+        file: &'a [u8],
+        config: &Config,
+    ) -> Result<(aegis_policy::Policy<'a>, PolicyIdentity), String> {
         let chain = |error: &dyn std::error::Error| crate::health::cause_chain(error);
         let limits = config.policy_limits();
         let keys = self.trusted_keys().map_err(|error| chain(&error))?;
@@ -418,22 +502,33 @@ impl Host {
         };
         let offered = counter_of(&bundle);
         // Expiry refuses what is new. This was in force.
-        verify::verify_with(bundle, &trust, jiff::Timestamp::now(), Expiry::Ignored).map_err(|error| chain(&error))?;
+        verify::verify_with(bundle, &trust, jiff::Timestamp::now(), Expiry::Ignored)
+            .map_err(|error| chain(&error))?;
         let counter = self.counter().map_err(|error| chain(&error))?;
         let Some(counter) = counter else {
             return Err("the backup has a signed policy and no counter that accepted it".to_owned());
         };
         if offered.epoch != counter.epoch {
-            return Err(format!("it is of epoch {}, and this host is in epoch {}", offered.epoch, counter.epoch));
+            return Err(format!(
+                "it is of epoch {}, and this host is in epoch {}",
+                offered.epoch, counter.epoch
+            ));
         }
         if offered.policy_version > counter.policy_version {
-            return Err(format!("it is version {}, above the counter at {}", offered.policy_version, counter.policy_version));
+            return Err(format!(
+                "it is version {}, above the counter at {}",
+                offered.policy_version, counter.policy_version
+            ));
         }
-        if offered.policy_version == counter.policy_version && offered.policy_sha256 != counter.policy_sha256 {
+        if offered.policy_version == counter.policy_version && offered.policy_sha256 != counter.policy_sha256
+        {
             return Err(format!("version {} was accepted here with other content", offered.policy_version));
         }
         let policy = aegis_policy::parse(text, &limits).map_err(|error| chain(&error))?;
-        let identity = PolicyIdentity { policy_version: Some(offered.policy_version), policy_sha256: offered.policy_sha256 };
+        let identity = PolicyIdentity {
+            policy_version: Some(offered.policy_version),
+            policy_sha256: offered.policy_sha256,
+        };
         Ok((policy, identity))
     }
 
@@ -441,6 +536,10 @@ impl Host {
     fn restore_checkpoint(&self, archive: &Archive, report: &mut Report) -> Result<(), WriteError> {
         let Some(bytes) = archive.file(&FileKind::Checkpoint) else { return Ok(()) };
         let path = self.paths().state_dir.join("audit-checkpoint.restored");
+        if matches!(durable::read_state(&path, 64 * 1024), Ok(Some(here)) if here == bytes) {
+            report.keep(&FileKind::Checkpoint.name(), format!("it is in {} already", path.display()));
+            return Ok(());
+        }
         durable::write_atomic(&path, bytes, 0o600)?;
         report.restore(format!(
             "{} (as {}, for `aegisbpf audit verify --checkpoint`)",
@@ -477,18 +576,27 @@ fn older_than(here: &[u8], there: &[u8]) -> Result<(), String> {
     // One that begins like a bundle and is none cannot be put in force again; anything that verifies is better.
     let Ok(here) = SignedBundle::parse(here.to_vec()) else { return Ok(()) };
     let Ok(there) = SignedBundle::parse(there.to_vec()) else {
-        return Err("this host has a signed policy in force, and the one in the backup is not signed".to_owned());
+        return Err(
+            "this host has a signed policy in force, and the one in the backup is not signed".to_owned()
+        );
     };
     let (here, there) = (counter_of(&here), counter_of(&there));
     match here.order() < there.order() {
         true => Ok(()),
-        false => Err(format!("version {} is in force here, and version {} is in the backup", here.policy_version, there.policy_version)),
+        false => Err(format!(
+            "version {} is in force here, and version {} is in the backup",
+            here.policy_version, there.policy_version
+        )),
     }
 }
 
 fn counter_of(bundle: &SignedBundle) -> Counter {
     let manifest = bundle.manifest();
-    Counter { policy_version: manifest.policy_version, policy_sha256: manifest.policy_sha256, epoch: manifest.epoch }
+    Counter {
+        policy_version: manifest.policy_version,
+        policy_sha256: manifest.policy_sha256,
+        epoch: manifest.epoch,
+    }
 }
 
 /// The whole counter, or what its first line says.

@@ -19,7 +19,8 @@ use crate::{
 /// Other content for a version that was accepted.
 const OTHER_POLICY: &[u8] = b"version=1\n\n[deny_path]\n/nonexistent/aegisbpf-drill\n";
 
-const OPTIONS: ApplyOptions = ApplyOptions { signature: SignatureRule::Required, v1: V1::Refuse, mode: Mode::Apply };
+const OPTIONS: ApplyOptions =
+    ApplyOptions { signature: SignatureRule::Required, v1: V1::Refuse, mode: Mode::Apply };
 
 /// What a step observed; the error is what went wrong.
 type Observed = Result<String, String>;
@@ -56,18 +57,26 @@ impl<'a> Rehearsal<'a> {
         self.step("trust the current key", "it is trusted", |it| it.trust(old.clone()));
         self.step("apply a policy that it signed", "version 1 is in force", |it| it.applies(1, old.clone()));
         self.step("trust the next key", "it is trusted", |it| it.trust(last..last + 1));
-        self.step("apply a policy that the next key signed", "version 2 is in force", |it| it.applies(2, new.clone()));
+        self.step("apply a policy that the next key signed", "version 2 is in force", |it| {
+            it.applies(2, new.clone())
+        });
         self.step("revoke the old key", "it is refused for ever", Self::revoke_old);
         self.step("trust the old key again", "refused: it was revoked", Self::revoked_stays_out);
-        self.step("apply a policy that the old key signed", "refused: it was revoked", |it| it.revoked_signer(3, old.clone()));
+        self.step("apply a policy that the old key signed", "refused: it was revoked", |it| {
+            it.revoked_signer(3, old.clone())
+        });
         self.step("apply an emergency policy that the next key signed", "version 4 is in force", |it| {
             it.applies(4, new.clone())
         });
-        self.step("apply the older policy again", "refused: version 2 is older than 4", |it| it.older(2, new.clone()));
+        self.step("apply the older policy again", "refused: version 2 is older than 4", |it| {
+            it.older(2, new.clone())
+        });
         self.step("apply other content as version 4", "refused: version 4 has other content", |it| {
             it.other_content(4, new.clone())
         });
-        self.step("load the policy in force again, as at start-up", "unchanged", |it| it.again(4, new.clone()));
+        self.step("load the policy in force again, as at start-up", "unchanged", |it| {
+            it.again(4, new.clone())
+        });
         self.step("roll back", "version 2 is in force, the counter stays at 4", Self::rolls_back);
         self.step("apply the next policy", "version 5 is in force", |it| it.applies(5, new.clone()));
         self.step("verify the audit log of all this", "nothing is wrong", Self::log_verifies);
@@ -104,7 +113,9 @@ impl<'a> Rehearsal<'a> {
         let proof = signer.sign(challenge.as_bytes()).ok();
         let name = format!("drill-{number}");
         let pem = key.to_spki_pem();
-        self.shadow.add_key(self.caller, pem.as_bytes(), "drill", Some(&name), proof.as_ref()).map(|added| added.id)
+        self.shadow
+            .add_key(self.caller, pem.as_bytes(), "drill", Some(&name), proof.as_ref())
+            .map(|added| added.id)
     }
 
     fn applies(&mut self, version: u64, by: std::ops::Range<usize>) -> Observed {
@@ -161,7 +172,9 @@ impl<'a> Rehearsal<'a> {
     fn other_content(&mut self, version: u64, by: std::ops::Range<usize>) -> Observed {
         let other = if self.text == OTHER_POLICY { BUILT_IN_POLICY } else { OTHER_POLICY };
         let bundle = self.bundle(version, by, other)?;
-        self.refuses(&bundle, |error| matches!(error, ApplyError::Refused(CounterRefusal::OtherContent { .. })))
+        self.refuses(&bundle, |error| {
+            matches!(error, ApplyError::Refused(CounterRefusal::OtherContent { .. }))
+        })
     }
 
     fn again(&mut self, version: u64, by: std::ops::Range<usize>) -> Observed {
@@ -189,7 +202,8 @@ impl<'a> Rehearsal<'a> {
         if self.kept.is_empty() {
             return Err("there is no checkpoint from before to hold it against".to_owned());
         }
-        let report = self.shadow.audit().verify(&self.kept, &mut |_, _| ()).map_err(|error| cause_chain(&error))?;
+        let report =
+            self.shadow.audit().verify(&self.kept, &mut |_, _| ()).map_err(|error| cause_chain(&error))?;
         Ok(format!("{} entries, and nothing is wrong", report.size))
     }
 
