@@ -23,15 +23,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32, session: &Session) -> 
     write_atomic(&target, bytes, mode).map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
 }
 
-/// Gives a file that was just written back to its owner.
-pub(crate) fn give_to(path: &Path, uid: u32, gid: u32) -> Result<(), Failure> {
-    let now = fs::metadata(path).map_err(|error| Failure::new(cannot_write(path), &error, None))?;
-    if (now.uid(), now.gid()) == (uid, gid) {
-        return Ok(());
+/// Gives a file that was just written back to its owner, or says that it has another one now.
+pub(crate) fn give_to(path: &Path, uid: u32, gid: u32, session: &Session) {
+    let given = fs::metadata(path).and_then(|now| {
+        if (now.uid(), now.gid()) == (uid, gid) { Ok(()) } else { chown(path, Some(uid), Some(gid)) }
+    });
+    if let Err(error) = given {
+        session.output.warn(&format!("{} was written, but has another owner now: {error}", path.display()));
     }
-    chown(path, Some(uid), Some(gid)).map_err(|error| {
-        Failure::new(format!("cannot give {} back to its owner", path.display()), &error, None)
-    })
 }
 
 /// Lends a writer to `path`, or to standard output if it is `-`. For what is too long to be held in memory.

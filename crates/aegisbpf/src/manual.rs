@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use clap_mangen::roff::{Roff, roman};
 
 use crate::command_line::CommandLine;
 use crate::destination;
@@ -61,8 +63,30 @@ fn pages(command: &Command) -> Result<Vec<(String, Vec<u8>)>, Failure> {
 
 fn render(command: &Command) -> Result<Vec<u8>, Failure> {
     let mut page = Vec::new();
-    Man::new(command.clone())
+    let further = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    // Its sections are written below; the page would call them all EXTRA.
+    let rendered = Man::new(command.clone().after_help(Resettable::Reset))
+        .source(concat!("aegisbpf ", env!("CARGO_PKG_VERSION")))
+        .manual("Aegis")
         .render(&mut page)
-        .map_err(|error| Failure::new("cannot write the manual page", &error, None))?;
+        .and_then(|()| further_sections(&further).to_writer(&mut page));
+    rendered.map_err(|error| Failure::new("cannot write the manual page", &error, None))?;
     Ok(page)
+}
+
+/// The text below the options of `--help`: its examples, and whatever else a paragraph says.
+fn further_sections(text: &str) -> Roff {
+    let mut roff = Roff::new();
+    for paragraph in text.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+        let (title, paragraph) = match paragraph.strip_prefix("Examples:\n") {
+            Some(examples) => ("EXAMPLES", examples),
+            None => ("NOTES", paragraph),
+        };
+        roff.control("SH", [title]).control("nf", []);
+        for line in paragraph.lines() {
+            roff.text([roman(line)]);
+        }
+        roff.control("fi", []);
+    }
+    roff
 }

@@ -169,8 +169,9 @@ fn write_fixed(arguments: &LintArguments, fixed: &[u8], session: &Session) -> Re
     match (out, fs::metadata(file)) {
         (Some(out), _) => destination::write(out, fixed, 0o644, session),
         (None, Ok(before)) if !input::is_stdin(file) => {
-            destination::write(file, fixed, before.mode() & 0o7777, session)?;
-            destination::give_to(file, before.uid(), before.gid())
+            destination::write(file, fixed, before.mode() & 0o777, session)?;
+            destination::give_to(file, before.uid(), before.gid(), session);
+            Ok(())
         }
         (None, _) => destination::write(file, fixed, 0o644, session),
     }
