@@ -51,10 +51,16 @@ fn as_kept_checkpoint(bytes: &[u8], directory: &Path) {
     let log = lay_out(directory, LOG);
     let verified = log.verify(&[bytes.to_vec()], &mut |_, _| {});
     if verified.is_ok() {
-        assert!(parsed.is_ok_and(|checkpoint| checkpoint.size() <= 4), "a checkpoint that is none was believed");
+        assert!(
+            parsed.is_ok_and(|checkpoint| checkpoint.size() <= 4),
+            "a checkpoint that is none was believed"
+        );
     }
     if bytes == CHECKPOINT {
-        assert!(log.verify(&[bytes.to_vec()], &mut |_, _| {}).is_ok(), "the host's own checkpoint is refused");
+        assert!(
+            log.verify(&[bytes.to_vec()], &mut |_, _| {}).is_ok(),
+            "the host's own checkpoint is refused"
+        );
     }
 }
 
