@@ -5,13 +5,10 @@
 //! what is newer here is kept and named. The archive's own signature proves that one host made it and nobody changed
 //! it since; whether that host is to be believed is a question of its own ([`RestoreTrust`]).
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use aegis_audit::{Action, AppendError, Event, HostKeyError, Outcome};
-use aegis_crypto::{Digest, KeyId, KeyIdPrefix, PublicKey};
+use aegis_crypto::{Digest, KeyId, KeyIdPrefix};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -22,17 +19,21 @@ use crate::{
     durable::{self, ReadError, WriteError},
     enforce::EnforceError,
     host::{Caller, ChangeError, Host},
-    key_dir::{KeysError, TrustedKey},
+    key_dir::KeysError,
 };
 
 mod archive;
+mod archive_error;
 mod contents;
+mod create;
+mod file_kind;
 mod restore;
 
 pub use crate::host_statement::StatementError;
-pub use archive::ArchiveError;
-use archive::{Archive, FileKind, MODE_BITS, NewFile};
+use archive::Archive;
+pub use archive_error::ArchiveError;
 pub use contents::{BackupFile, PAYLOAD_TYPE};
+use file_kind::FileKind;
 
 /// The fewest digits of a host key's id that decide trust: fewer could be met by a key made for the purpose.
 pub const MIN_HOST_KEY_DIGITS: usize = 16;
@@ -302,110 +303,6 @@ fn read_archive(path: &Path, policy_limit: u64) -> Result<Archive, BackupError> 
 }
 
 impl Host {
-    /// Writes a backup, mode 0600. It is checked like one that is to be restored before it is written.
-    ///
-    /// # Errors
-    ///
-    /// [`BackupError`]; then there is no archive, and a file that was there is as it was.
-    pub fn backup_create(&self, caller: &Caller, out: &Path) -> Result<BackupCreated, BackupError> {
-        let _lock = self.begin_change(caller).map_err(BackupError::Change)?;
-        let created = self.create_locked(caller, out);
-        if let Err(error) = &created {
-            self.log_backup_refusal(caller, Action::BackupCreate, out, error);
-        }
-        created
-    }
-
-    fn create_locked(&self, caller: &Caller, out: &Path) -> Result<BackupCreated, BackupError> {
-        self.require_sound_log().map_err(BackupError::Change)?;
-        let key =
-            self.audit().host_key().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
-        let bytes = archive::build(self.files_to_back_up(key.public_key())?, &key, caller.now);
-        drop(key);
-        let archive = Archive::parse(bytes, self.backup_policy_limit())
-            .map_err(|source| BackupError::Unsound { source })?;
-        durable::write_new(out, archive.as_bytes(), 0o600).map_err(|source| match source.source.kind() {
-            io::ErrorKind::AlreadyExists => BackupError::Exists { path: out.to_owned() },
-            _ => BackupError::Write { source },
-        })?;
-        let event =
-            Event::new(caller.now, caller.actor.clone(), Action::BackupCreate, out.display().to_string())
-                .detail("archive_sha256", archive.sha256.to_string())
-                .detail("files", archive.contents.files.len() as u64);
-        if let Err(source) = self.audit().append(&event) {
-            let _ = durable::remove_synced(out);
-            return Err(BackupError::NotLogged { source: Box::new(source) });
-        }
-        Ok(BackupCreated {
-            path: out.to_owned(),
-            archive_sha256: archive.sha256,
-            size: archive.as_bytes().len() as u64,
-            created_at: archive.contents.created_at,
-            host_key: archive.contents.host_key,
-            files: archive.contents.files,
-        })
-    }
-
-    /// Everything that goes in. Whatever is there and cannot be used is an error: a backup of it would be none.
-    fn files_to_back_up(&self, host_key: &PublicKey) -> Result<Vec<NewFile>, BackupError> {
-        let paths = self.paths();
-        let read = |path: &Path, limit| {
-            durable::read_state(path, limit).map_err(|source| BackupError::Read { source })
-        };
-        let mut files = Vec::new();
-        let config = paths.config_file();
-        if let Some(bytes) = read(&config, 64 * 1024)? {
-            Config::load(&config).map_err(|source| BackupError::Config { source })?;
-            files.push(new_file(FileKind::Config, bytes, &config));
-        }
-        if let Some(bytes) = read(&paths.bundle_format(), 16)? {
-            files.push(new_file(FileKind::BundleFormat, bytes, &paths.bundle_format()));
-        }
-        if let Some(counter) = self.counter().map_err(|source| BackupError::Counter { source })? {
-            files.push(new_file(FileKind::Counter, counter.to_bytes(), &paths.version_counter));
-        }
-        let revoked = self.revoked_keys().map_err(|source| BackupError::Keys { source })?;
-        if !revoked.is_empty() {
-            files.push(new_file(FileKind::Revoked, revoked.to_bytes(), &paths.revoked()));
-        }
-        let keys = self.trusted_keys().map_err(|source| BackupError::Keys { source })?;
-        let mut names = std::collections::BTreeMap::new();
-        for key in keys.iter() {
-            let name = archived_name(key);
-            match names.insert(name.clone(), key.id) {
-                None => {
-                    files.push(new_file(FileKind::Key(name), key.key.to_spki_pem().into_bytes(), &key.path))
-                }
-                Some(other) if other == key.id => {}
-                Some(other) => {
-                    return Err(BackupError::KeyNames {
-                        first: other.to_string(),
-                        second: key.id.to_string(),
-                    });
-                }
-            }
-        }
-        let policies = [
-            (FileKind::Applied, paths.applied()),
-            (FileKind::Previous, paths.previous()),
-            (FileKind::RolledBack, paths.rolled_back()),
-        ];
-        for (kind, path) in policies {
-            if let Some(bytes) = read(&path, self.max_file_len())? {
-                files.push(new_file(kind, bytes, &path));
-            }
-        }
-        let checkpoint = self
-            .audit()
-            .checkpoint()
-            .map_err(|source| BackupError::Checkpoint { source: Box::new(source) })?;
-        // A log whose first entry was never finished has none that this key signed.
-        if let Some(bytes) = checkpoint.filter(|bytes| signed_by(bytes, host_key)) {
-            files.push(NewFile { kind: FileKind::Checkpoint, bytes, mode: 0o600, mtime: 0 });
-        }
-        Ok(files)
-    }
-
     /// The most bytes that a policy file of a backup may have here.
     fn backup_policy_limit(&self) -> u64 {
         let default = Config::default().max_policy_bytes.saturating_add(MAX_HEADER_LEN as u64);
@@ -413,26 +310,28 @@ impl Host {
     }
 
     /// Whether the host that made an archive is the one that was meant.
-    fn check_restore_trust(&self, archive: &Archive, trust: &RestoreTrust) -> Result<(), BackupError> {
+    fn check_restore_trust(&self, archive: &Archive, trust: RestoreTrust) -> Result<(), BackupError> {
         let made_by = archive.host_key.key_id();
-        match trust {
+        let prefix = match trust {
             RestoreTrust::ThisHost => {
                 let own = self
                     .audit()
                     .host_public_keys()
                     .map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
-                match own.contains(&archive.host_key) {
+                return match own.contains(&archive.host_key) {
                     true => Ok(()),
                     false => Err(BackupError::OtherHost { archive: made_by }),
-                }
+                };
             }
-            RestoreTrust::HostKey(prefix) if prefix.as_str().len() < MIN_HOST_KEY_DIGITS => {
-                Err(BackupError::HostKeyDigits { asked: prefix.as_str().to_owned() })
-            }
-            RestoreTrust::HostKey(prefix) if prefix.matches(&made_by) => Ok(()),
-            RestoreTrust::HostKey(prefix) => {
-                Err(BackupError::NotThatHost { archive: made_by, asked: prefix.as_str().to_owned() })
-            }
+            RestoreTrust::HostKey(prefix) => prefix,
+        };
+        let asked = prefix.as_str().to_owned();
+        if asked.len() < MIN_HOST_KEY_DIGITS {
+            return Err(BackupError::HostKeyDigits { asked });
+        }
+        match prefix.matches(&made_by) {
+            true => Ok(()),
+            false => Err(BackupError::NotThatHost { archive: made_by, asked }),
         }
     }
 
@@ -468,23 +367,6 @@ impl Host {
             .detail("refusal", refusal);
         self.log_refusal(&event);
     }
-}
-
-fn signed_by(checkpoint: &[u8], key: &PublicKey) -> bool {
-    aegis_audit::parse_checkpoint(checkpoint).is_ok_and(|checkpoint| checkpoint.is_signed_by(key))
-}
-
-/// The name of a key in the archive: its own if that can stand there, else its id.
-fn archived_name(key: &TrustedKey) -> String {
-    if archive::is_plain_name(&key.name) { key.name.clone() } else { key.id.to_string() }
-}
-
-fn new_file(kind: FileKind, bytes: Vec<u8>, path: &Path) -> NewFile {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = fs::symlink_metadata(path).ok();
-    let mode = metadata.as_ref().map_or(MODE_BITS, |metadata| metadata.mode() & MODE_BITS | 0o600);
-    let mtime = metadata.and_then(|metadata| u64::try_from(metadata.mtime()).ok()).unwrap_or(0);
-    NewFile { kind, bytes, mode, mtime }
 }
 
 #[cfg(test)]

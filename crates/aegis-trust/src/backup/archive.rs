@@ -6,235 +6,26 @@
 
 use std::ops::Range;
 
-use aegis_audit::{CheckpointError, parse_checkpoint};
-use aegis_crypto::{Digest, PublicKey, PublicKeyFileError, SigningKey, parse_public_key_file, sha256};
+use aegis_audit::parse_checkpoint;
+use aegis_crypto::{Digest, PublicKey, SigningKey, parse_public_key_file, sha256};
 use jiff::Timestamp;
 use tar::{EntryType, Header};
 
-use super::contents::{BackupFile, Contents};
+use super::{
+    archive_error::ArchiveError,
+    contents::{BackupFile, Contents},
+    file_kind::FileKind,
+};
 use crate::{
-    bundle::{self, BundleError, BundleFormat, SignedBundle},
+    bundle::{self, BundleFormat, SignedBundle},
     config::Config,
-    counter::{Counter, CounterParseError, MAX_COUNTER_LEN},
-    host_statement::StatementError,
-    key_dir::MAX_KEY_FILE_LEN,
-    keys::MAX_NAME_LEN,
-    revoked::{MAX_REVOKED_LEN, RevokedKeys},
+    counter::Counter,
+    revoked::RevokedKeys,
 };
 
 const BLOCK_LEN: usize = 512;
-const CONTENTS: &str = "manifest.json";
-const MAX_CONTENTS_LEN: u64 = 1 << 20;
-const MAX_SMALL_LEN: u64 = 64 * 1024;
-
-/// What a file in a backup is. The order is that of the archive.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum FileKind {
-    Config,
-    BundleFormat,
-    Counter,
-    Revoked,
-    /// A trusted key, by its name without `.pub`.
-    Key(String),
-    Applied,
-    Previous,
-    RolledBack,
-    Checkpoint,
-}
-
-/// Why bytes are not a whole backup. Nothing in them was used.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// It ends too early.
-    #[error("it is cut short: {what} does not end within its {len} bytes")]
-    Short {
-        /// What was being read.
-        what: String,
-        /// Length of the archive in bytes.
-        len: u64,
-    },
-    /// It does not begin with the signed list.
-    #[error("it does not begin with {CONTENTS}, the signed list of a backup")]
-    NoContents,
-    /// The list is too long.
-    #[error("{CONTENTS} has {len} bytes, more than {MAX_CONTENTS_LEN}")]
-    ContentsTooLong {
-        /// What its header says.
-        len: u64,
-    },
-    /// The list is not signed by the host key that it names.
-    #[error("{CONTENTS} is not a signed list of a backup")]
-    Statement {
-        /// Why.
-        source: StatementError,
-    },
-    /// The list does not say what a list says.
-    #[error("{CONTENTS} does not list a backup")]
-    Contents {
-        /// What the JSON reader said.
-        source: serde_json::Error,
-    },
-    /// The host key in the list is not one.
-    #[error("{CONTENTS} carries no host key that can be trusted")]
-    HostKey {
-        /// Why.
-        source: PublicKeyFileError,
-    },
-    /// The list can be spelled in another way.
-    #[error("{CONTENTS} is not in its one canonical spelling")]
-    ContentsSpelling,
-    /// From another release.
-    #[error("it is a backup of format {found}; this program reads format 1")]
-    Format {
-        /// The format.
-        found: u32,
-    },
-    /// More files than a host has.
-    #[error("it lists {count} files, more than any host has")]
-    TooManyFiles {
-        /// How many.
-        count: usize,
-    },
-    /// A name that no file of a backup has: a path that leads elsewhere, for instance.
-    #[error("it lists {name:?}, which no backup holds")]
-    Name {
-        /// The name, shortened.
-        name: String,
-    },
-    /// Listed twice, or not in the one order.
-    #[error("it lists {name} twice or out of order")]
-    Order {
-        /// The name.
-        name: String,
-    },
-    /// Larger than anything of its kind.
-    #[error("{name} has {len} bytes, more than the limit of {limit}")]
-    TooLarge {
-        /// The file.
-        name: String,
-        /// What the list says.
-        len: u64,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// Permissions that no file of a backup has.
-    #[error(
-        "{name} has mode {mode:o}, and only reading and writing by the owner and reading by others can be restored"
-    )]
-    Mode {
-        /// The file.
-        name: String,
-        /// Its mode.
-        mode: u32,
-    },
-    /// A link, directory or device in place of a file.
-    #[error("{name} is {kind} in the archive, not a regular file")]
-    NotAFile {
-        /// The file.
-        name: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// The header is not the one that the list leads to.
-    #[error("the header of {name} is not what the signed list says of it")]
-    Header {
-        /// The file.
-        name: String,
-    },
-    /// Something hides between two files.
-    #[error("the padding after {name} is not zero")]
-    Padding {
-        /// The file.
-        name: String,
-    },
-    /// Something follows the last file.
-    #[error("it goes on after the last file that is listed")]
-    Trailing,
-    /// The file is not the one that was signed.
-    #[error("{name} does not match its signed digest (sha256 {found}, signed {stated})")]
-    Digest {
-        /// The file.
-        name: String,
-        /// SHA-256 of what is there.
-        found: Digest,
-        /// What was signed.
-        stated: Digest,
-    },
-    /// The version counter in it is none.
-    #[error("version_counter is not a version counter")]
-    Counter {
-        /// Why.
-        source: CounterParseError,
-    },
-    /// The configuration in it is none.
-    #[error("aegisbpf.toml is not a configuration")]
-    Config {
-        /// What the TOML reader said.
-        source: Box<toml::de::Error>,
-    },
-    /// The list of revoked keys in it is none.
-    #[error("line {line} of keys/revoked is not `<key id> <time> <reason>`")]
-    Revoked {
-        /// Which line, from 1.
-        line: usize,
-    },
-    /// A key in it is none.
-    #[error("{name} does not hold a key that can be trusted")]
-    Key {
-        /// The file.
-        name: String,
-        /// Why.
-        source: PublicKeyFileError,
-    },
-    /// A policy in it begins like a bundle and is none.
-    #[error("{name} is not a signed bundle that this program reads")]
-    Bundle {
-        /// The file.
-        name: String,
-        /// Why.
-        source: BundleError,
-    },
-    /// The policy in a bundle is not the one that its manifest names.
-    #[error("the policy in {name} does not match the digest in its manifest")]
-    PolicyDigest {
-        /// The file.
-        name: String,
-    },
-    /// An unsigned policy in it is none.
-    #[error("{name} is neither a signed bundle nor a valid policy")]
-    Policy {
-        /// The file.
-        name: String,
-        /// Everything that is wrong with it.
-        source: aegis_policy::PolicyErrors,
-    },
-    /// The bundle format in it is none.
-    #[error("bundle_format is neither 1 nor 2")]
-    BundleFormat,
-    /// The checkpoint in it is none.
-    #[error("audit-checkpoint is not a checkpoint")]
-    Checkpoint {
-        /// Why.
-        source: CheckpointError,
-    },
-    /// The checkpoint in it is by another key.
-    #[error("audit-checkpoint is not signed by the host key of the backup")]
-    CheckpointKey,
-}
-
-impl ArchiveError {
-    /// What to do next.
-    pub fn help(&self) -> Option<String> {
-        Some(
-            match self {
-                Self::Format { .. } => "use the release of this program that made it",
-                Self::TooLarge { .. } => "if the host that made it takes larger policies, check the archive on that host",
-                _ => "take another copy; if every copy fails the same way, it was damaged or forged before it was copied",
-            }
-            .to_owned(),
-        )
-    }
-}
+pub(super) const CONTENTS: &str = "manifest.json";
+pub(super) const MAX_CONTENTS_LEN: u64 = 1 << 20;
 
 /// One file on its way into an archive.
 pub(super) struct NewFile {
@@ -396,7 +187,7 @@ impl Archive {
                 self.keys.push(ArchivedKey { name: short.clone(), key: parsed.key, mtime: file.mtime });
             }
             FileKind::Applied | FileKind::Previous | FileKind::RolledBack => {
-                check_policy(name, bytes, policy_limit)?
+                check_policy(name, bytes, policy_limit)?;
             }
             FileKind::Checkpoint => {
                 let checkpoint =
@@ -408,58 +199,6 @@ impl Archive {
         }
         Ok(())
     }
-}
-
-impl FileKind {
-    /// The name in the archive.
-    pub(super) fn name(&self) -> String {
-        match self {
-            Self::Config => "aegisbpf.toml".to_owned(),
-            Self::BundleFormat => "bundle_format".to_owned(),
-            Self::Counter => "version_counter".to_owned(),
-            Self::Revoked => "keys/revoked".to_owned(),
-            Self::Key(name) => format!("keys/{name}.pub"),
-            Self::Applied => "policy.applied".to_owned(),
-            Self::Previous => "policy.applied.prev".to_owned(),
-            Self::RolledBack => "policy.applied.rolled-back".to_owned(),
-            Self::Checkpoint => "audit-checkpoint".to_owned(),
-        }
-    }
-
-    /// What a name in an archive means; nothing else may be there.
-    fn of(name: &str) -> Option<Self> {
-        if let Some(key) = name.strip_prefix("keys/").and_then(|file| file.strip_suffix(".pub")) {
-            return is_plain_name(key).then(|| Self::Key(key.to_owned()));
-        }
-        let fixed = [
-            Self::Config,
-            Self::BundleFormat,
-            Self::Counter,
-            Self::Revoked,
-            Self::Applied,
-            Self::Previous,
-            Self::RolledBack,
-            Self::Checkpoint,
-        ];
-        fixed.into_iter().find(|kind| kind.name() == name)
-    }
-
-    fn max_len(&self, policy_limit: u64) -> u64 {
-        match self {
-            Self::Config | Self::Checkpoint => MAX_SMALL_LEN,
-            Self::BundleFormat => 16,
-            Self::Counter => MAX_COUNTER_LEN,
-            Self::Revoked => MAX_REVOKED_LEN,
-            Self::Key(_) => MAX_KEY_FILE_LEN,
-            Self::Applied | Self::Previous | Self::RolledBack => policy_limit,
-        }
-    }
-}
-
-/// Whether a key's name can stand in an archive as it is: no separator, no dot in front, nothing to be quoted.
-pub(super) fn is_plain_name(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=MAX_NAME_LEN).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }
 
 /// The permission bits that a backup keeps.

@@ -4,7 +4,7 @@ use aegis_crypto::{Digest, KeyId, PublicKey, PublicKeyFileError, SigningKey, par
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::archive::ArchiveError;
+use super::archive_error::ArchiveError;
 use crate::{
     host_statement::{self, HostStatement},
     key_dir::MAX_KEYS,

@@ -12,21 +12,23 @@ use aegis_crypto::{Digest, KeyId, sha256};
 
 use super::{
     BackupError, BackupRestored, Kept, RestoreTrust,
-    archive::{self, Archive, ArchivedKey, FileKind, MODE_BITS},
+    archive::{self, Archive, ArchivedKey, MODE_BITS},
+    file_kind::{FileKind, MAX_SMALL_LEN},
     read_archive,
 };
 use crate::{
-    bundle::{self, SignedBundle},
+    bundle::SignedBundle,
     config::Config,
-    counter::{Counter, CounterError, MAX_COUNTER_LEN, strict_decimal},
+    counter::{Counter, CounterError},
     durable::{self, WriteError},
-    enforce::{EnforceError, PolicyIdentity},
     host::{Caller, ChangeError, Host},
     journal::{Change, Journal},
     key_dir::MAX_KEYS,
     revoked::{MAX_REVOKED_LEN, RevokedKeys},
-    verify::{self, Expiry, Trust, V1},
 };
+
+mod counter;
+mod policies;
 
 impl Host {
     /// Brings back what is missing or older here. Never lowers the counter, never un-revokes a key, keeps what is newer
@@ -42,7 +44,7 @@ impl Host {
         trust: RestoreTrust,
     ) -> Result<BackupRestored, BackupError> {
         let _lock = self.begin_change(caller).map_err(BackupError::Change)?;
-        let restored = self.restore_locked(caller, file, &trust);
+        let restored = self.restore_locked(caller, file, trust);
         if let Err(error) = &restored {
             self.log_backup_refusal(caller, Action::BackupRestore, file, error);
         }
@@ -53,7 +55,7 @@ impl Host {
         &self,
         caller: &Caller,
         file: &Path,
-        trust: &RestoreTrust,
+        trust: RestoreTrust,
     ) -> Result<BackupRestored, BackupError> {
         self.require_sound_log().map_err(BackupError::Change)?;
         let archive = read_archive(file, self.backup_policy_limit())?;
@@ -163,67 +165,6 @@ impl Host {
         })
     }
 
-    /// The counter becomes the higher of the two, and never less than anything here says was accepted.
-    fn restore_counter(&self, archive: &Archive, report: &mut Report) -> Result<(), WriteError> {
-        let name = FileKind::Counter.name();
-        let sound = self.counter().ok().flatten();
-        let here = sound.or_else(|| self.highest_here());
-        let highest = match (here, archive.counter) {
-            (None, None) => return Ok(()),
-            (Some(counter), None) | (None, Some(counter)) => counter,
-            // Of two equal ones the host's own stands.
-            (Some(here), Some(there)) => {
-                if there.order() > here.order() {
-                    there
-                } else {
-                    here
-                }
-            }
-        };
-        if sound == Some(highest) {
-            if let Some(there) = archive.counter {
-                report.keep(
-                    &name,
-                    if there == highest {
-                        "it is the same here".to_owned()
-                    } else if there.order() == highest.order() {
-                        format!("it is at version {} here too, with other content", highest.policy_version)
-                    } else {
-                        format!(
-                            "it is at version {} here, and at {} in the backup",
-                            highest.policy_version, there.policy_version
-                        )
-                    },
-                );
-            }
-            return Ok(());
-        }
-        let path = &self.paths().version_counter;
-        if let Some(parent) = path.parent() {
-            durable::make_dir(parent, 0o755)?;
-        }
-        durable::write_atomic(path, &highest.to_bytes(), 0o644)?;
-        report.restore(format!("{name} (version {}, epoch {})", highest.policy_version, highest.epoch));
-        Ok(())
-    }
-
-    /// The highest policy that anything but a sound counter says was accepted here.
-    fn highest_here(&self) -> Option<Counter> {
-        let paths = self.paths();
-        // A malformed counter may still begin with its version, and one with bad permissions be whole.
-        let damaged = durable::read_state(&paths.version_counter, MAX_COUNTER_LEN).ok().flatten();
-        let damaged = damaged.as_deref().and_then(readable_part);
-        let bundles =
-            [paths.applied(), paths.previous(), paths.rolled_back()].into_iter().filter_map(|path| {
-                let file = durable::read_state(&path, self.max_file_len()).ok()??;
-                SignedBundle::parse(file).ok().map(|bundle| counter_of(&bundle))
-            });
-        bundles.chain(damaged).chain(self.highest_in_audit_log()).max_by_key(|counter| {
-            // Of two witnesses for one version, the one that knows the content is better.
-            (counter.order(), counter.policy_sha256 != UNKNOWN)
-        })
-    }
-
     fn restore_revoked(&self, archive: &Archive, report: &mut Report) -> Result<(), BackupError> {
         let mut all = self.revoked_keys().map_err(|source| BackupError::Keys { source })?;
         let new: Vec<KeyId> =
@@ -265,7 +206,7 @@ impl Host {
         let (kind, path) = (FileKind::Config, self.paths().config_file());
         let (Some(bytes), Some(listed)) = (archive.file(&kind), archive.listed(&kind)) else { return Ok(()) };
         if path.symlink_metadata().is_ok() {
-            let same = matches!(durable::read_state(&path, 64 * 1024), Ok(Some(here)) if here == bytes);
+            let same = matches!(durable::read_state(&path, MAX_SMALL_LEN), Ok(Some(here)) if here == bytes);
             let why = if same { "it is the same here" } else { "this host has settings of its own" };
             report.keep(&kind.name(), why.to_owned());
             return Ok(());
@@ -346,197 +287,11 @@ impl Host {
         durable::rename_synced(&temp, &path)
     }
 
-    /// `policy.applied`, and with it the policy before it and a rollback that stands. They belong together: none of the
-    /// last two is put beside a policy of another time.
-    fn restore_policies(&self, archive: &Archive, report: &mut Report) -> Result<(), BackupError> {
-        let Some(file) = archive.file(&FileKind::Applied) else {
-            for kind in [FileKind::Previous, FileKind::RolledBack] {
-                if archive.file(&kind).is_some() {
-                    report
-                        .keep(&kind.name(), "the backup has no policy.applied that it belongs to".to_owned());
-                }
-            }
-            return Ok(());
-        };
-        let name = FileKind::Applied.name();
-        let paths = self.paths();
-        let config = Config::load(&paths.config_file()).map_err(|source| BackupError::Config { source })?;
-        let limit = self.backup_policy_limit();
-        let here =
-            durable::read_state(&paths.applied(), limit).map_err(|source| BackupError::Read { source })?;
-        let same = here.as_deref() == Some(file);
-        let verdict = match &here {
-            Some(_) if same => Ok(()),
-            Some(here) => older_than(here, file).and_then(|()| self.not_rolled_back(file, archive)),
-            None => self.not_rolled_back(file, archive),
-        };
-        let checked = verdict.and_then(|()| self.check_policy(file, &config));
-        let policy = match checked {
-            Ok(checked) => checked,
-            Err(why) => {
-                report.keep(&name, why);
-                for kind in [FileKind::Previous, FileKind::RolledBack] {
-                    if archive.file(&kind).is_some() {
-                        report
-                            .keep(&kind.name(), "it belongs to the policy.applied of the backup".to_owned());
-                    }
-                }
-                return Ok(());
-            }
-        };
-        match self.enforcer().enforce(&policy.0, &policy.1) {
-            Ok(_) => {}
-            Err(error @ EnforceError::Rejected { .. }) => {
-                report
-                    .keep(&name, format!("it was not put in force: {}", crate::health::cause_chain(&error)));
-                return Ok(());
-            }
-            Err(source) => return Err(BackupError::Enforce { source }),
-        }
-        // These two before `policy.applied`: until that is in place, doing this again comes here again.
-        self.restore_beside(archive, FileKind::Previous, &paths.previous(), same, &config, report)?;
-        self.restore_beside(archive, FileKind::RolledBack, &paths.rolled_back(), same, &config, report)?;
-        if same {
-            report.keep(&name, "it is the same here".to_owned());
-            return Ok(());
-        }
-        durable::write_atomic(&paths.applied(), file, 0o644).map_err(step)?;
-        report.restore(match (policy.1.policy_version, self.counter().ok().flatten()) {
-            (Some(version), Some(counter)) if counter.policy_version > version => {
-                format!(
-                    "{name} (version {version}; the counter is at {}, so apply that version or a newer one)",
-                    counter.policy_version
-                )
-            }
-            (Some(version), _) => format!("{name} (version {version})"),
-            (None, _) => format!("{name} (unsigned)"),
-        });
-        Ok(())
-    }
-
-    /// A rollback that stands here was decided after the policy that it took out of force came, and a backup from
-    /// before it does not undo it.
-    fn not_rolled_back(&self, offered: &[u8], archive: &Archive) -> Result<(), String> {
-        let path = self.paths().rolled_back();
-        let taken_out = durable::read_state(&path, self.backup_policy_limit())
-            .map_err(|error| crate::health::cause_chain(&error))?;
-        let Some(taken_out) = taken_out else { return Ok(()) };
-        // It came with this very backup, when the host was stopped in the middle of this.
-        if archive.file(&FileKind::RolledBack) == Some(taken_out.as_slice()) {
-            return Ok(());
-        }
-        older_than(&taken_out, offered).map_err(|_| {
-            "a rollback that stands on this host took it, or a newer one, out of force".to_owned()
-        })
-    }
-
-    /// A file that goes with `policy.applied`: as the backup has it if that is put in place, filled in if it was there.
-    fn restore_beside(
-        &self,
-        archive: &Archive,
-        kind: FileKind,
-        path: &Path,
-        same_applied: bool,
-        config: &Config,
-        report: &mut Report,
-    ) -> Result<(), BackupError> {
-        let name = kind.name();
-        let here = durable::read_state(path, self.backup_policy_limit())
-            .map_err(|source| BackupError::Read { source })?;
-        let Some(file) = archive.file(&kind) else {
-            // A rollback that stood here was from an older policy than the one that comes.
-            if !same_applied && kind == FileKind::RolledBack {
-                durable::remove_synced(path).map_err(step)?;
-            }
-            return Ok(());
-        };
-        if here.as_deref() == Some(file) {
-            report.keep(&name, "it is the same here".to_owned());
-            return Ok(());
-        }
-        if same_applied && here.is_some() {
-            report.keep(&name, "this host has one of its own".to_owned());
-            return Ok(());
-        }
-        // A rollback stands here, which took the place of what was before.
-        if same_applied && self.paths().rolled_back().symlink_metadata().is_ok() {
-            report.keep(&name, "a rollback stands on this host".to_owned());
-            return Ok(());
-        }
-        match self.check_policy(file, config) {
-            Ok(_) => {
-                durable::write_atomic(path, file, 0o644).map_err(step)?;
-                report.restore(name);
-            }
-            Err(why) => report.keep(&name, why),
-        }
-        Ok(())
-    }
-
-    /// Whether a policy of a backup may be on this host: by the keys, the counter and the settings that it has now.
-    fn check_policy<'a>(
-        &self,
-        file: &'a [u8],
-        config: &Config,
-    ) -> Result<(aegis_policy::Policy<'a>, PolicyIdentity), String> {
-        let chain = |error: &dyn std::error::Error| crate::health::cause_chain(error);
-        let limits = config.policy_limits();
-        let keys = self.trusted_keys().map_err(|error| chain(&error))?;
-        if !bundle::is_bundle(file) {
-            if config.require_signature || !keys.is_empty() {
-                return Err("it is not signed, and this host takes signed policies only".to_owned());
-            }
-            let policy = aegis_policy::parse(file, &limits).map_err(|error| chain(&error))?;
-            return Ok((policy, PolicyIdentity { policy_version: None, policy_sha256: sha256(file) }));
-        }
-        let bundle = SignedBundle::parse(file.to_vec()).map_err(|error| chain(&error))?;
-        let text = file.get(file.len().saturating_sub(bundle.policy().len())..).unwrap_or_default();
-        let revoked = self.revoked_keys().map_err(|error| chain(&error))?;
-        let (keys, revoked) = (keys.by_id(), revoked.reasons());
-        let trust = Trust {
-            keys: &keys,
-            revoked: &revoked,
-            required_signatures: config.required_signatures,
-            v1: V1::Allow,
-            accepted_format: self.accepted_format(),
-        };
-        let offered = counter_of(&bundle);
-        // Expiry refuses what is new. This was in force.
-        verify::verify_with(bundle, &trust, jiff::Timestamp::now(), Expiry::Ignored)
-            .map_err(|error| chain(&error))?;
-        let counter = self.counter().map_err(|error| chain(&error))?;
-        let Some(counter) = counter else {
-            return Err("the backup has a signed policy and no counter that accepted it".to_owned());
-        };
-        if offered.epoch != counter.epoch {
-            return Err(format!(
-                "it is of epoch {}, and this host is in epoch {}",
-                offered.epoch, counter.epoch
-            ));
-        }
-        if offered.policy_version > counter.policy_version {
-            return Err(format!(
-                "it is version {}, above the counter at {}",
-                offered.policy_version, counter.policy_version
-            ));
-        }
-        if offered.policy_version == counter.policy_version && offered.policy_sha256 != counter.policy_sha256
-        {
-            return Err(format!("version {} was accepted here with other content", offered.policy_version));
-        }
-        let policy = aegis_policy::parse(text, &limits).map_err(|error| chain(&error))?;
-        let identity = PolicyIdentity {
-            policy_version: Some(offered.policy_version),
-            policy_sha256: offered.policy_sha256,
-        };
-        Ok((policy, identity))
-    }
-
     /// The log itself is not brought back; its signed head is laid beside it, to hold the log against.
     fn restore_checkpoint(&self, archive: &Archive, report: &mut Report) -> Result<(), WriteError> {
         let Some(bytes) = archive.file(&FileKind::Checkpoint) else { return Ok(()) };
         let path = self.paths().state_dir.join("audit-checkpoint.restored");
-        if matches!(durable::read_state(&path, 64 * 1024), Ok(Some(here)) if here == bytes) {
+        if matches!(durable::read_state(&path, MAX_SMALL_LEN), Ok(Some(here)) if here == bytes) {
             report.keep(&FileKind::Checkpoint.name(), format!("it is in {} already", path.display()));
             return Ok(());
         }
@@ -549,9 +304,6 @@ impl Host {
         Ok(())
     }
 }
-
-/// The digest of a version whose content is not known.
-const UNKNOWN: Digest = Digest::from_bytes([0; 32]);
 
 #[derive(Default)]
 struct Report {
@@ -568,28 +320,6 @@ impl Report {
     }
 }
 
-/// Whether what is in force here is older than what is in the backup, or why it is kept.
-fn older_than(here: &[u8], there: &[u8]) -> Result<(), String> {
-    if !bundle::is_bundle(here) {
-        return Err("this host has an unsigned policy in force".to_owned());
-    }
-    // One that begins like a bundle and is none cannot be put in force again; anything that verifies is better.
-    let Ok(here) = SignedBundle::parse(here.to_vec()) else { return Ok(()) };
-    let Ok(there) = SignedBundle::parse(there.to_vec()) else {
-        return Err(
-            "this host has a signed policy in force, and the one in the backup is not signed".to_owned()
-        );
-    };
-    let (here, there) = (counter_of(&here), counter_of(&there));
-    match here.order() < there.order() {
-        true => Ok(()),
-        false => Err(format!(
-            "version {} is in force here, and version {} is in the backup",
-            here.policy_version, there.policy_version
-        )),
-    }
-}
-
 fn counter_of(bundle: &SignedBundle) -> Counter {
     let manifest = bundle.manifest();
     Counter {
@@ -597,15 +327,6 @@ fn counter_of(bundle: &SignedBundle) -> Counter {
         policy_sha256: manifest.policy_sha256,
         epoch: manifest.epoch,
     }
-}
-
-/// The whole counter, or what its first line says.
-fn readable_part(bytes: &[u8]) -> Option<Counter> {
-    Counter::parse(bytes).ok().or_else(|| {
-        let line = std::str::from_utf8(bytes.split(|&byte| byte == b'\n').next()?).ok()?;
-        let policy_version = strict_decimal(line.trim()).filter(|&version| version != 0)?;
-        Some(Counter { policy_version, policy_sha256: UNKNOWN, epoch: 0 })
-    })
 }
 
 fn step(source: WriteError) -> BackupError {

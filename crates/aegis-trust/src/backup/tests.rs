@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
 };
 
@@ -10,7 +11,11 @@ use aegis_crypto::SigningKey;
 use aegis_policy::Policy;
 use tar::Header;
 
-use super::{contents::Contents, *};
+use super::{
+    archive::{self, NewFile},
+    contents::Contents,
+    *,
+};
 use crate::{
     HostPaths,
     apply::{ApplyOptions, Mode, Offer, SignatureRule},
@@ -904,6 +909,25 @@ fn does_not_begin_what_it_cannot_end() {
     fs::create_dir(&host.paths().version_counter).unwrap();
     assert!(matches!(host.restore(&path, RestoreTrust::ThisHost), Err(BackupError::Counter { .. })));
     assert!(!host.paths().journal().exists() && !host.paths().restore_staging().exists());
+}
+
+#[test]
+fn what_a_restored_policy_replaces_is_what_a_rollback_goes_back_to() {
+    let files = vec![public_file(1), (FileKind::Counter, host_counter(8)), (FileKind::Applied, bundle(8))];
+    let (_dir, path, trust) = backup_of(files);
+    let host = TestHost::new();
+    host.apply(bundle(3));
+    host.apply(bundle(4));
+    host.restore(&path, trust.clone()).unwrap();
+    assert_eq!(host.host.rollback(&host.caller).unwrap().to_version, 4);
+    assert_eq!((host.in_force(), host.version()), (Some(4), Some(8)));
+    // A damaged one is replaced, and is nothing to go back to.
+    let damaged = TestHost::new();
+    damaged.apply(bundle(4));
+    fs::write(damaged.paths().applied(), b"AEGIS-POLICY-BUNDLE-V2\njunk").unwrap();
+    damaged.restore(&path, trust).unwrap();
+    assert_eq!(damaged.in_force(), Some(8));
+    assert!(!damaged.paths().previous().exists());
 }
 
 /// Refuses everything.
