@@ -206,6 +206,9 @@ fn completions_and_manual_pages_are_made_for_every_command() {
         ["aegisbpf.1", "aegisbpf-keys-add.1", "aegisbpf-policy-counter-repair.1", "aegisbpf-audit-export.1"]
     {
         let page = std::fs::read_to_string(dir.join("man").join(page)).unwrap();
-        assert!(page.contains(".SH NAME") && page.contains(".SH EXAMPLES") && !page.contains("EXTRA"), "{page}");
+        assert!(
+            page.contains(".SH NAME") && page.contains(".SH EXAMPLES") && !page.contains("EXTRA"),
+            "{page}"
+        );
     }
 }
