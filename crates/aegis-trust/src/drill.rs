@@ -332,13 +332,16 @@ impl Host {
         let payload = statement.unverified_payload();
         let record: Record = serde_json::from_slice(payload)
             .map_err(|source| DrillError::Record { path: path.clone(), source })?;
+        let passed = record.passed && !record.steps.is_empty() && record.steps.iter().all(|step| step.passed);
+        if record.to_json() != payload || record.format != FORMAT || !passed {
+            return Err(DrillError::RecordForm { path });
+        }
         let key = parse_public_key_file(record.host_key_pem.as_bytes())
             .map_err(|source| DrillError::RecordKey { path: path.clone(), source })?
             .key;
         statement.verify(&key).map_err(broken)?;
         let key_id = key.key_id();
-        let passed = record.passed && !record.steps.is_empty() && record.steps.iter().all(|step| step.passed);
-        if record.to_json() != payload || record.format != FORMAT || record.host_key != key_id || !passed {
+        if record.host_key != key_id {
             return Err(DrillError::RecordForm { path });
         }
         // The current key is told by a look at the checkpoint; only for an earlier one is the whole log read.

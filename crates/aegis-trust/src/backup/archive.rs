@@ -90,18 +90,18 @@ fn put(archive: &mut Vec<u8>, header: &Header, bytes: &[u8]) {
 }
 
 impl Archive {
-    /// Reads a whole archive: its signature, every header, every byte between the files, every digest, and that each
-    /// file is what its name says. The signature is by the key that the archive itself carries; whose key that is, the
-    /// caller must ask.
+    /// Reads a whole archive: every header, every byte between the files, every digest, the signature over them, and
+    /// that each file is what its name says. The signature is by the key that the archive itself carries; whose key
+    /// that is, the caller must ask.
     pub(super) fn parse(bytes: Vec<u8>, policy_limit: u64) -> Result<Self, ArchiveError> {
         let mut blocks = Blocks { bytes: &bytes, at: 0 };
         let (header, list) = blocks.contents()?;
-        let (contents, host_key) = Contents::parse(list)?;
-        if header.as_bytes() != contents_header(&contents, list.len() as u64).as_bytes() {
+        let claimed = Contents::parse(list)?;
+        if header.as_bytes() != contents_header(&claimed.contents, list.len() as u64).as_bytes() {
             return Err(ArchiveError::Header { name: CONTENTS.to_owned() });
         }
         let mut files: Vec<(FileKind, Range<usize>)> = Vec::new();
-        for file in &contents.files {
+        for file in &claimed.contents.files {
             let kind = FileKind::of(&file.name)
                 .ok_or_else(|| ArchiveError::Name { name: shorten(file.name.as_bytes()) })?;
             if files.last().is_some_and(|(before, _)| *before >= kind) {
@@ -111,6 +111,7 @@ impl Archive {
             files.push((kind, blocks.file(file)?));
         }
         blocks.end()?;
+        let (contents, host_key) = claimed.verify()?;
         let mut archive = Self {
             sha256: sha256(&bytes),
             contents,
@@ -149,7 +150,7 @@ impl Archive {
         &self.bytes
     }
 
-    /// Checks one file against its digest and its name, and keeps what it says.
+    /// Checks one file against its name, and keeps what it says.
     fn take_in(
         &mut self,
         file: &BackupFile,
@@ -157,11 +158,7 @@ impl Archive {
         range: Range<usize>,
         policy_limit: u64,
     ) -> Result<(), ArchiveError> {
-        let bytes = self.bytes.get(range).unwrap_or_default();
-        let (name, found) = (file.name.clone(), sha256(bytes));
-        if found != file.sha256 {
-            return Err(ArchiveError::Digest { name, found, stated: file.sha256 });
-        }
+        let (name, bytes) = (file.name.clone(), self.bytes.get(range).unwrap_or_default());
         match kind {
             FileKind::Config => {
                 let _: Config = toml::from_slice(bytes)
@@ -287,7 +284,12 @@ impl<'a> Blocks<'a> {
         if header.as_bytes() != file_header(file).as_bytes() {
             return Err(ArchiveError::Header { name: file.name.clone() });
         }
-        self.data(&file.name, file.size)
+        let data = self.data(&file.name, file.size)?;
+        let found = sha256(self.bytes.get(data.clone()).unwrap_or_default());
+        match found == file.sha256 {
+            true => Ok(data),
+            false => Err(ArchiveError::Digest { name: file.name.clone(), found, stated: file.sha256 }),
+        }
     }
 
     fn header(&mut self, name: &str) -> Result<&'a Header, ArchiveError> {

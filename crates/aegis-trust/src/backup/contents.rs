@@ -1,6 +1,6 @@
 //! What a backup says it holds: the statement that the host signs, first in the archive.
 
-use aegis_crypto::{Digest, KeyId, PublicKey, PublicKeyFileError, SigningKey, parse_public_key_file};
+use aegis_crypto::{Digest, KeyId, PublicKey, SigningKey, parse_public_key_file};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,27 @@ pub(super) struct Contents {
     pub(super) files: Vec<BackupFile>,
 }
 
+/// A list whose signature was not looked at yet.
+pub(super) struct ClaimedContents {
+    pub(super) contents: Contents,
+    statement: HostStatement,
+}
+
+impl ClaimedContents {
+    /// Believes the list as far as the key that it names goes.
+    pub(super) fn verify(self) -> Result<(Contents, PublicKey), ArchiveError> {
+        let Self { contents, statement } = self;
+        let key = parse_public_key_file(contents.host_key_pem.as_bytes())
+            .map_err(|source| ArchiveError::HostKey { source })?
+            .key;
+        statement.verify(&key).map_err(|source| ArchiveError::Statement { source })?;
+        if contents.host_key != key.key_id() || contents.host_key_pem != key.to_spki_pem() {
+            return Err(ArchiveError::ContentsSpelling);
+        }
+        Ok((contents, key))
+    }
+}
+
 impl Contents {
     pub(super) fn new(created_at: Timestamp, key: &PublicKey, files: Vec<BackupFile>) -> Self {
         Self {
@@ -64,19 +85,14 @@ impl Contents {
         host_statement::sign(key, PAYLOAD_TYPE, &self.to_json())
     }
 
-    /// Reads the list, and believes it as far as the key that it names goes.
-    pub(super) fn parse(bytes: &[u8]) -> Result<(Self, PublicKey), ArchiveError> {
+    /// Reads a list. Nothing in it is to be believed yet.
+    pub(super) fn parse(bytes: &[u8]) -> Result<ClaimedContents, ArchiveError> {
         let statement =
             HostStatement::parse(bytes, PAYLOAD_TYPE).map_err(|source| ArchiveError::Statement { source })?;
         let payload = statement.unverified_payload();
         let contents: Self =
             serde_json::from_slice(payload).map_err(|source| ArchiveError::Contents { source })?;
-        let key = contents.key().map_err(|source| ArchiveError::HostKey { source })?;
-        statement.verify(&key).map_err(|source| ArchiveError::Statement { source })?;
-        if contents.to_json() != payload
-            || contents.host_key != key.key_id()
-            || contents.host_key_pem != key.to_spki_pem()
-        {
+        if contents.to_json() != payload {
             return Err(ArchiveError::ContentsSpelling);
         }
         if contents.format != FORMAT {
@@ -85,11 +101,7 @@ impl Contents {
         if contents.files.len() > MAX_FILES {
             return Err(ArchiveError::TooManyFiles { count: contents.files.len() });
         }
-        Ok((contents, key))
-    }
-
-    fn key(&self) -> Result<PublicKey, PublicKeyFileError> {
-        parse_public_key_file(self.host_key_pem.as_bytes()).map(|parsed| parsed.key)
+        Ok(ClaimedContents { contents, statement })
     }
 
     fn to_json(&self) -> Vec<u8> {
