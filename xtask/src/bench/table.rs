@@ -43,22 +43,30 @@ impl Table {
         self.row(what, format!("{millis:.2} ms"), format!("under {most} ms"), judge(millis < most));
     }
 
-    /// The spread of what one rule costs at different sizes.
+    /// The spread of what one rule costs at different sizes. One size alone has no spread.
     pub(crate) fn linear(&mut self, what: &str, nanos_a_rule: &[f64], most: f64) {
         let highest = nanos_a_rule.iter().copied().fold(f64::MIN, f64::max);
         let lowest = nanos_a_rule.iter().copied().fold(f64::MAX, f64::min);
-        let spread = highest / lowest;
         let each: Vec<String> = nanos_a_rule.iter().map(|nanos| format!("{nanos:.0}")).collect();
+        if nanos_a_rule.len() < 2 {
+            let measured = format!("{} ns a rule", each.join(", "));
+            return self.row(what, measured, String::new(), Verdict::Information);
+        }
+        let spread = highest / lowest;
         let measured = format!("{spread:.2}x ({} ns)", each.join(", "));
-        // A spread that is not a number (no time was measured) is a miss.
         self.row(what, measured, format!("at most {most}x"), judge(lowest > 0.0 && spread <= most));
     }
 
-    pub(crate) fn memory(&mut self, what: &str, peak: u64, file: u64, most: f64) {
+    pub(crate) fn memory(&mut self, what: &str, peak: u64, file: u64, most: Option<f64>) {
         let ratio = peak as f64 / file as f64;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let measured = format!("{ratio:.2}x ({:.1} / {:.1} MiB)", mib(peak), mib(file));
-        self.row(what, measured, format!("at most {most}x"), judge(peak > 0 && ratio <= most));
+        match most {
+            Some(most) => {
+                self.row(what, measured, format!("at most {most}x"), judge(peak > 0 && ratio <= most))
+            }
+            None => self.row(what, measured, String::new(), Verdict::Information),
+        }
     }
 
     pub(crate) fn count(&mut self, what: &str, measured: u64, most: u64) {
