@@ -181,6 +181,8 @@ pub enum UnsignedRule {
     Configured,
     /// A trusted key is installed.
     KeysInstalled,
+    /// A signed policy was accepted before.
+    SignedBefore,
 }
 
 impl std::fmt::Display for UnsignedRule {
@@ -189,6 +191,9 @@ impl std::fmt::Display for UnsignedRule {
             Self::Asked => "a signature was required (--require-signature)",
             Self::Configured => "the configuration of this host requires a signature",
             Self::KeysInstalled => "this host has trusted keys, so it takes signed policies only",
+            Self::SignedBefore => {
+                "this host has accepted a signed policy before, so it takes signed policies only"
+            }
         })
     }
 }
@@ -221,17 +226,25 @@ impl ApplyError {
             Self::Policy { .. } | Self::Read { .. } => (Outcome::Refused, "malformed"),
             Self::Unsigned { .. } => (Outcome::Refused, "bad_signature"),
             Self::Keys { .. } | Self::Counter { .. } => (Outcome::Refused, "other"),
-            Self::Stage { .. } | Self::Advance { .. } | Self::Enforce { .. } | Self::Change(_) => (Outcome::Failed, "other"),
+            Self::Stage { .. } | Self::Advance { .. } | Self::Enforce { .. } | Self::Change(_) => {
+                (Outcome::Failed, "other")
+            }
         }
     }
 }
 
 /// A file that may be put in force.
 enum Admitted {
-    Signed { bundle: VerifiedBundle },
+    Signed {
+        bundle: VerifiedBundle,
+    },
     /// It is, byte for byte, what is in force.
-    InForce { bundle: VerifiedBundle },
-    Unsigned { file: Vec<u8> },
+    InForce {
+        bundle: VerifiedBundle,
+    },
+    Unsigned {
+        file: Vec<u8>,
+    },
 }
 
 impl Admitted {
@@ -266,10 +279,15 @@ impl Admitted {
         let manifest = self.bundle().map(VerifiedBundle::manifest);
         let mut warnings = Vec::new();
         if self.bundle().is_none() {
-            warnings.push("this policy is not signed: nothing proves where it comes from, and it has no version".to_owned());
+            warnings.push(
+                "this policy is not signed: nothing proves where it comes from, and it has no version"
+                    .to_owned(),
+            );
         }
         if self.bundle().is_some_and(|bundle| bundle.format() == BundleFormat::V1) {
-            warnings.push("version 1 bundles are read for migration only; sign the next policy as version 2".to_owned());
+            warnings.push(
+                "version 1 bundles are read for migration only; sign the next policy as version 2".to_owned(),
+            );
         }
         if enforcement.as_ref().is_some_and(|enforcement| !enforcement.enforced) {
             warnings.push("nothing is enforced: this release records what would be loaded".to_owned());
@@ -296,7 +314,12 @@ impl Host {
     /// # Errors
     ///
     /// [`ApplyError`]. What was in force before still is.
-    pub fn apply(&self, caller: &Caller, offer: Offer<'_>, options: &ApplyOptions) -> Result<Applied, ApplyError> {
+    pub fn apply(
+        &self,
+        caller: &Caller,
+        offer: Offer<'_>,
+        options: &ApplyOptions,
+    ) -> Result<Applied, ApplyError> {
         let source = match &offer {
             Offer::File(path) => path.display().to_string(),
             Offer::Bytes { name, .. } => (*name).to_owned(),
@@ -318,7 +341,13 @@ impl Host {
         applied
     }
 
-    fn apply_locked(&self, caller: &Caller, source: &str, offer: Offer<'_>, options: &ApplyOptions) -> Result<Applied, ApplyError> {
+    fn apply_locked(
+        &self,
+        caller: &Caller,
+        source: &str,
+        offer: Offer<'_>,
+        options: &ApplyOptions,
+    ) -> Result<Applied, ApplyError> {
         self.require_sound_log().map_err(ApplyError::Change)?;
         let admitted = self.admit(self.read_offer(offer)?, options, caller.now)?;
         let policy = self.parse_policy(admitted.policy())?;
@@ -327,7 +356,8 @@ impl Host {
                 .enforcer()
                 .enforce(&policy, &admitted.identity())
                 .map_err(|source| ApplyError::Enforce { source })?;
-            let event = apply_event(caller, source, &staged(source, &admitted, None)).detail("result", "unchanged");
+            let event =
+                apply_event(caller, source, &staged(source, &admitted, None)).detail("result", "unchanged");
             self.audit()
                 .append(&event)
                 .map_err(|source| ApplyError::Change(ChangeError::NotLogged { source: Box::new(source) }))?;
@@ -335,7 +365,8 @@ impl Host {
         }
         let replaces = self.version_in_force();
         let plan = staged(source, &admitted, replaces);
-        durable::write_staged(&self.paths().staged(), admitted.file(), 0o644).map_err(|source| ApplyError::Stage { source })?;
+        durable::write_staged(&self.paths().staged(), admitted.file(), 0o644)
+            .map_err(|source| ApplyError::Stage { source })?;
         let journal = Journal::new(caller.now, &caller.actor, Change::Apply(plan.clone()));
         if let Err(source) = journal.write(self.paths()) {
             self.give_up();
@@ -346,17 +377,24 @@ impl Host {
         if let Some(bundle) = admitted.bundle()
             && let Err(source) = self.advance_counter(&bundle.counter())
         {
+            if source.is_in_place() {
+                return Err(ApplyError::Change(ChangeError::Step { source }));
+            }
             self.give_up();
             return Err(ApplyError::Advance { source });
         }
         let enforcement = match self.enforcer().enforce(&policy, &plan.policy) {
             Ok(enforcement) => enforcement,
+            Err(EnforceError::Write { source }) if source.is_in_place() => {
+                return Err(ApplyError::Change(ChangeError::Step { source }));
+            }
             Err(source) => {
                 self.give_up();
                 return Err(ApplyError::Enforce { source });
             }
         };
-        self.install(admitted.bundle().map(VerifiedBundle::format)).map_err(|source| ApplyError::Change(ChangeError::Step { source }))?;
+        self.install(admitted.bundle().map(VerifiedBundle::format))
+            .map_err(|source| ApplyError::Change(ChangeError::Step { source }))?;
         self.finish_change(&journal, apply_event(caller, source, &plan)).map_err(ApplyError::Change)?;
         Ok(admitted.report(ApplyResult::Applied, &policy, Some(enforcement)))
     }
@@ -364,7 +402,9 @@ impl Host {
     fn read_offer(&self, offer: Offer<'_>) -> Result<Vec<u8>, ApplyError> {
         let limit = self.max_file_len();
         match offer {
-            Offer::File(path) => durable::read_bounded(path, limit).map_err(|source| ApplyError::Read { source }),
+            Offer::File(path) => {
+                durable::read_bounded(path, limit).map_err(|source| ApplyError::Read { source })
+            }
             Offer::Bytes { name, bytes } if bytes.len() as u64 > limit => Err(ApplyError::Read {
                 source: ReadError::TooLarge { path: name.into(), len: bytes.len() as u64, limit },
             }),
@@ -379,7 +419,8 @@ impl Host {
             return Ok(Admitted::Unsigned { file });
         }
         let in_force = self.is_in_force(&file);
-        let bundle = SignedBundle::parse(file).map_err(|source| ApplyError::Verify(VerifyError::Bundle { source }))?;
+        let bundle =
+            SignedBundle::parse(file).map_err(|source| ApplyError::Verify(VerifyError::Bundle { source }))?;
         // Expiry and the format rule are for what is new; they do not keep the policy in force from being loaded again.
         let (v1, expiry) = if in_force { (V1::Allow, Expiry::Ignored) } else { (options.v1, Expiry::Judged) };
         let bundle = self.verify_bundle(bundle, v1, now, expiry).map_err(ApplyError::Verify)?;
@@ -409,13 +450,16 @@ impl Host {
             SignatureRule::Required => UnsignedRule::Asked,
             SignatureRule::Configured if self.config().require_signature => UnsignedRule::Configured,
             SignatureRule::Configured if !keys.is_empty() => UnsignedRule::KeysInstalled,
+            // The keys may be away for an instant, while somebody swaps the directory.
+            SignatureRule::Configured if self.accepted_format().is_some() => UnsignedRule::SignedBefore,
             SignatureRule::Configured => return Ok(()),
         };
         Err(ApplyError::Unsigned { rule })
     }
 
     pub(crate) fn parse_policy<'a>(&self, policy: &'a [u8]) -> Result<Policy<'a>, ApplyError> {
-        aegis_policy::parse(policy, &self.config().policy_limits()).map_err(|source| ApplyError::Policy { source })
+        aegis_policy::parse(policy, &self.config().policy_limits())
+            .map_err(|source| ApplyError::Policy { source })
     }
 
     /// Writes the counter unless it says the same already.
@@ -467,11 +511,15 @@ impl Host {
             .reason(crate::health::cause_chain(error))
             .detail("refusal", refusal);
         let event = match error {
-            ApplyError::Refused(CounterRefusal::Rollback { offered, .. }) => event.detail("policy_version", *offered),
-            ApplyError::Refused(CounterRefusal::OtherContent { version, .. }) => event.detail("policy_version", *version),
-            ApplyError::Verify(VerifyError::Revoked { key_id, .. } | VerifyError::BadSignature { key_id }) => {
-                event.detail("key_id", key_id.to_string())
+            ApplyError::Refused(CounterRefusal::Rollback { offered, .. }) => {
+                event.detail("policy_version", *offered)
             }
+            ApplyError::Refused(CounterRefusal::OtherContent { version, .. }) => {
+                event.detail("policy_version", *version)
+            }
+            ApplyError::Verify(
+                VerifyError::Revoked { key_id, .. } | VerifyError::BadSignature { key_id },
+            ) => event.detail("key_id", key_id.to_string()),
             _ => event,
         };
         self.log_refusal(&event);
@@ -499,9 +547,12 @@ pub(crate) fn apply_event(caller: &Caller, source: &str, plan: &StagedPolicy) ->
 pub(crate) fn describe(event: Event, plan: &StagedPolicy) -> Event {
     let StagedPolicy { source: _, policy, file_sha256: _, format, epoch, signers, replaces } = plan;
     let signers: Vec<String> = signers.iter().map(KeyId::to_string).collect();
-    let event = event.detail("policy_sha256", policy.policy_sha256.to_string()).detail("signed", format.is_some());
+    let event =
+        event.detail("policy_sha256", policy.policy_sha256.to_string()).detail("signed", format.is_some());
     let event = match policy.policy_version {
-        Some(version) => event.detail("policy_version", version).detail("epoch", *epoch).detail("signers", signers),
+        Some(version) => {
+            event.detail("policy_version", version).detail("epoch", *epoch).detail("signers", signers)
+        }
         None => event,
     };
     match replaces {

@@ -100,7 +100,9 @@ pub enum BundleError {
         source: serde_json::Error,
     },
     /// Line 2 means an envelope, but is not spelled in the one way.
-    #[error("the envelope is not in its one canonical spelling: compact JSON, `payload`, `payloadType`, `signatures`, padded base64")]
+    #[error(
+        "the envelope is not in its one canonical spelling: compact JSON, `payload`, `payloadType`, `signatures`, padded base64"
+    )]
     EnvelopeSpelling,
     /// A signature for another purpose.
     #[error("the payload type is {found:?}, not {PAYLOAD_TYPE:?}")]
@@ -168,7 +170,9 @@ impl BundleError {
         Some(
             match self {
                 Self::Magic { .. } => "sign the policy with `aegisbpf policy sign`",
-                Self::CarriageReturn { .. } => "copy the bundle as a binary file; something on the way changed its line ends",
+                Self::CarriageReturn { .. } => {
+                    "copy the bundle as a binary file; something on the way changed its line ends"
+                }
                 Self::PolicySize { .. } | Self::HeaderLine { .. } | Self::Separator { .. } => {
                     "fetch the bundle again; it was changed or cut short on the way"
                 }
@@ -227,7 +231,15 @@ impl SignedBundle {
         if found != manifest.policy_size {
             return Err(BundleError::PolicySize { found, stated: manifest.policy_size });
         }
-        Ok(Self { format: BundleFormat::V2, manifest, signed_bytes, signatures, v1_signer: None, file, policy })
+        Ok(Self {
+            format: BundleFormat::V2,
+            manifest,
+            signed_bytes,
+            signatures,
+            v1_signer: None,
+            file,
+            policy,
+        })
     }
 
     /// Puts a bundle together from its parts.
@@ -237,7 +249,8 @@ impl SignedBundle {
             payload_type: PAYLOAD_TYPE.to_owned(),
             signatures: signatures.iter().map(EnvelopeSignature::from).collect(),
         };
-        let line = serde_json::to_string(&envelope).expect("an envelope is strings alone, so it always serialises");
+        let line =
+            serde_json::to_string(&envelope).expect("an envelope is strings alone, so it always serialises");
         let mut file = Vec::with_capacity(MAGIC_V2.len() + line.len() + 1 + SEPARATOR.len() + policy.len());
         file.extend_from_slice(MAGIC_V2);
         file.extend_from_slice(line.as_bytes());
@@ -302,7 +315,8 @@ impl From<&BundleSignature> for EnvelopeSignature {
 }
 
 fn parse_envelope(line: &[u8]) -> Result<(Manifest, Vec<u8>, Vec<BundleSignature>), BundleError> {
-    let envelope: Envelope = serde_json::from_slice(line).map_err(|source| BundleError::Envelope { source })?;
+    let envelope: Envelope =
+        serde_json::from_slice(line).map_err(|source| BundleError::Envelope { source })?;
     if serde_json::to_vec(&envelope).map_err(|source| BundleError::Envelope { source })? != line {
         return Err(BundleError::EnvelopeSpelling);
     }
@@ -365,7 +379,8 @@ impl<'a> HeaderLines<'a> {
 
     fn next_line(&mut self) -> Result<&'a [u8], BundleError> {
         let rest = self.file.get(self.at..self.file.len().min(MAX_HEADER_LEN)).unwrap_or_default();
-        let end = rest.iter().position(|&byte| byte == b'\n').ok_or(BundleError::HeaderLine { line: self.line })?;
+        let end =
+            rest.iter().position(|&byte| byte == b'\n').ok_or(BundleError::HeaderLine { line: self.line })?;
         let line = rest.get(..end).unwrap_or_default();
         if line.ends_with(b"\r") {
             return Err(BundleError::CarriageReturn { line: self.line });

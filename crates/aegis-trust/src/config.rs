@@ -85,7 +85,10 @@ impl ConfigError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } => source.help(),
-            Self::Permissions { path, .. } => Some(format!("find out who changed it, then `chown root {0}` and `chmod 644 {0}`", path.display())),
+            Self::Permissions { path, .. } => Some(format!(
+                "find out who changed it, then `chown root {0}` and `chmod 644 {0}`",
+                path.display()
+            )),
             Self::Syntax { .. } | Self::Range { .. } => {
                 Some("the settings are listed in docs/formats.md under \"Configuration\"".to_owned())
             }
@@ -100,15 +103,16 @@ impl Config {
     ///
     /// [`ConfigError`] if it is there but cannot be used.
     pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
-        let bytes = durable::read_state(path, MAX_CONFIG_LEN).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let bytes = durable::read_state(path, MAX_CONFIG_LEN)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let Some(bytes) = bytes else { return Ok(Self::default()) };
         if let Ok(metadata) = path.symlink_metadata()
             && let Some(problem) = durable::insecure(&metadata)
         {
             return Err(ConfigError::Permissions { path: path.to_owned(), problem });
         }
-        let config: Self =
-            toml::from_slice(&bytes).map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
+        let config: Self = toml::from_slice(&bytes)
+            .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })?;
         config.check(path)?;
         Ok(config)
     }
@@ -150,7 +154,12 @@ mod tests {
         durable::write_atomic(&path, b"require_signature = true\nrequired_signatures = 2\n", 0o644).unwrap();
         let config = Config::load(&path).unwrap();
         assert!(config.require_signature && config.required_signatures == 2);
-        for (text, name) in [("require_signatures = true", "unknown"), ("require_signature = 1", "type"), ("[", "syntax"), ("\u{0}", "NUL")] {
+        for (text, name) in [
+            ("require_signatures = true", "unknown"),
+            ("require_signature = 1", "type"),
+            ("[", "syntax"),
+            ("\u{0}", "NUL"),
+        ] {
             durable::write_atomic(&path, text.as_bytes(), 0o644).unwrap();
             assert!(matches!(Config::load(&path), Err(ConfigError::Syntax { .. })), "{name}");
         }

@@ -73,7 +73,9 @@ pub enum CounterRefusal {
         accepted: u64,
     },
     /// Two different policies under one version: one of them is not what the signers meant.
-    #[error("policy version {version} was accepted before with other content (sha256 {accepted}, offered {offered})")]
+    #[error(
+        "policy version {version} was accepted before with other content (sha256 {accepted}, offered {offered})"
+    )]
     OtherContent {
         /// The version in both.
         version: u64,
@@ -91,7 +93,9 @@ pub enum CounterRefusal {
         accepted: u32,
     },
     /// A higher epoch starts the versions anew, so a signature alone is not enough.
-    #[error("epoch {offered} is higher than {accepted}, the epoch of this host, and no approval by two custodians came with it")]
+    #[error(
+        "epoch {offered} is higher than {accepted}, the epoch of this host, and no approval by two custodians came with it"
+    )]
     EpochNeedsApproval {
         /// The epoch in the bundle.
         offered: u32,
@@ -185,13 +189,15 @@ impl CounterRefusal {
                 Some(next) => format!(
                     "sign it again as version {next} or higher (`aegisbpf policy reissue --from FILE --policy-version {next}`)"
                 ),
-                None => "only a higher epoch, approved by two custodians, can follow the highest version".to_owned(),
+                None => "only a higher epoch, approved by two custodians, can follow the highest version"
+                    .to_owned(),
             },
             Self::OtherContent { version, .. } => match version.checked_add(1) {
                 Some(next) => format!(
                     "find out which of the two the signers meant, and sign that one as version {next} or higher"
                 ),
-                None => "only a higher epoch, approved by two custodians, can follow the highest version".to_owned(),
+                None => "only a higher epoch, approved by two custodians, can follow the highest version"
+                    .to_owned(),
             },
             Self::OlderEpoch { accepted, .. } => format!("sign it again with `--epoch {accepted}`"),
             Self::EpochNeedsApproval { accepted, .. } => format!(
@@ -216,12 +222,17 @@ impl Counter {
         let [version, digest, epoch] = lines.as_slice() else {
             return Err(CounterParseError::Lines { lines: lines.len() });
         };
-        let ended = |line: &'_ [u8]| line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok()).map(str::to_owned);
+        let ended = |line: &'_ [u8]| {
+            line.strip_suffix(b"\n").and_then(|line| std::str::from_utf8(line).ok()).map(str::to_owned)
+        };
         let Some(epoch) = ended(epoch) else { return Err(CounterParseError::Lines { lines: 3 }) };
-        let policy_version = ended(version).as_deref().and_then(strict_decimal).filter(|&version| version != 0);
+        let policy_version =
+            ended(version).as_deref().and_then(strict_decimal).filter(|&version| version != 0);
         let digest = ended(digest);
-        let policy_sha256 = digest.as_deref().and_then(|line| line.strip_prefix("sha256 ")).and_then(|hex| hex.parse().ok());
-        let epoch = epoch.strip_prefix("epoch ").and_then(strict_decimal).and_then(|epoch| u32::try_from(epoch).ok());
+        let policy_sha256 =
+            digest.as_deref().and_then(|line| line.strip_prefix("sha256 ")).and_then(|hex| hex.parse().ok());
+        let epoch =
+            epoch.strip_prefix("epoch ").and_then(strict_decimal).and_then(|epoch| u32::try_from(epoch).ok());
         Ok(Self {
             policy_version: policy_version.ok_or(CounterParseError::Version)?,
             policy_sha256: policy_sha256.ok_or(CounterParseError::Digest)?,
@@ -245,11 +256,16 @@ impl Counter {
             return Err(CounterRefusal::OlderEpoch { offered: offered.epoch, accepted: accepted.epoch });
         }
         if offered.epoch > accepted.epoch {
-            return Err(CounterRefusal::EpochNeedsApproval { offered: offered.epoch, accepted: accepted.epoch });
+            return Err(CounterRefusal::EpochNeedsApproval {
+                offered: offered.epoch,
+                accepted: accepted.epoch,
+            });
         }
         match offered.policy_version.cmp(&accepted.policy_version) {
             std::cmp::Ordering::Greater => Ok(Judgement::Newer),
-            std::cmp::Ordering::Equal if offered.policy_sha256 == accepted.policy_sha256 => Ok(Judgement::Same),
+            std::cmp::Ordering::Equal if offered.policy_sha256 == accepted.policy_sha256 => {
+                Ok(Judgement::Same)
+            }
             std::cmp::Ordering::Equal => Err(CounterRefusal::OtherContent {
                 version: offered.policy_version,
                 offered: offered.policy_sha256,
@@ -334,8 +350,14 @@ mod tests {
         assert_eq!(judge(&counter(1, 8, "eight")), Ok(Judgement::Newer));
         assert_eq!(judge(&counter(1, u64::MAX, "last")), Ok(Judgement::Newer));
         assert_eq!(judge(&accepted), Ok(Judgement::Same));
-        assert!(matches!(judge(&counter(1, 7, "other")), Err(CounterRefusal::OtherContent { version: 7, .. })));
-        assert!(matches!(judge(&counter(1, 6, "six")), Err(CounterRefusal::Rollback { offered: 6, accepted: 7 })));
+        assert!(matches!(
+            judge(&counter(1, 7, "other")),
+            Err(CounterRefusal::OtherContent { version: 7, .. })
+        ));
+        assert!(matches!(
+            judge(&counter(1, 6, "six")),
+            Err(CounterRefusal::Rollback { offered: 6, accepted: 7 })
+        ));
         assert!(matches!(judge(&counter(0, 9, "old")), Err(CounterRefusal::OlderEpoch { .. })));
         assert!(matches!(judge(&counter(2, 1, "new")), Err(CounterRefusal::EpochNeedsApproval { .. })));
     }

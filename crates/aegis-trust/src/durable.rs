@@ -57,7 +57,10 @@ pub enum ReadError {
     },
 }
 
-/// Why a file could not be written. The old content, if any, still stands.
+/// The step after which a new name is on the disk for certain.
+const SYNC_DIRECTORY: &str = "sync the directory";
+
+/// Why a file could not be written. The old content, if any, still stands, unless syncing the directory failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {}", path.display())]
 pub struct WriteError {
@@ -70,12 +73,22 @@ pub struct WriteError {
 }
 
 impl WriteError {
+    /// Whether the new content has its name already, and only the disk's word for it is missing. A change that came this
+    /// far is to be finished; it cannot be called undone.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.step == SYNC_DIRECTORY
+    }
+
     /// What to do next.
     pub fn help(&self) -> Option<String> {
         let help = match self.source.kind() {
             io::ErrorKind::PermissionDenied => "run it as root, or as the owner of the directory",
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on that file system, then run it again",
-            io::ErrorKind::ReadOnlyFilesystem => "the file system is mounted read-only: remount it, then run it again",
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "make room on that file system, then run it again"
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the file system is mounted read-only: remount it, then run it again"
+            }
             _ => return None,
         };
         Some(help.to_owned())
@@ -89,8 +102,8 @@ impl ReadError {
             Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as root, or as the owner of the file".to_owned()
             }
-            Self::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => "check the path".to_owned(),
-            Self::Open { .. } | Self::Read { .. } => return None,
+            Self::Open { .. } => "check the path".to_owned(),
+            Self::Read { .. } => return None,
             Self::Link { .. } => "put the file itself there".to_owned(),
             Self::NotAFile { .. } => "name a regular file".to_owned(),
             Self::TooLarge { .. } => "check that it is the right file".to_owned(),
@@ -141,16 +154,18 @@ fn open_regular(path: &Path, links: Links, limit: u64) -> Result<(File, u64), Re
     if links == Links::Refuse {
         flags |= OFlags::NOFOLLOW;
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .map_err(|source| match source.raw_os_error() {
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(
+        |source| match source.raw_os_error() {
             Some(code) if links == Links::Refuse && code == rustix::io::Errno::LOOP.raw_os_error() => {
                 ReadError::Link { path: path.to_owned() }
             }
+            // A socket, or a device that nothing stands behind.
+            Some(code) if code == rustix::io::Errno::NXIO.raw_os_error() => {
+                ReadError::NotAFile { path: path.to_owned(), kind: "a socket" }
+            }
             _ => ReadError::Open { path: path.to_owned(), source },
-        })?;
+        },
+    )?;
     let metadata = file.metadata().map_err(|source| ReadError::Read { path: path.to_owned(), source })?;
     check_regular(&metadata, path)?;
     if metadata.len() > limit {
@@ -178,7 +193,9 @@ pub(crate) fn read_open(file: File, path: &Path, len: u64, limit: u64) -> Result
     let read = |source| ReadError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let expected = usize::try_from(len.min(limit)).unwrap_or(usize::MAX);
-    bytes.try_reserve_exact(expected.saturating_add(1)).map_err(|error| read(io::Error::new(io::ErrorKind::OutOfMemory, error)))?;
+    bytes
+        .try_reserve_exact(expected.saturating_add(1))
+        .map_err(|error| read(io::Error::new(io::ErrorKind::OutOfMemory, error)))?;
     // One byte more than the limit: a file that grows while it is read is refused, not cut short.
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(read)?;
     let read_len = bytes.len() as u64;
@@ -228,7 +245,11 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError>
 
 /// Renames, and returns when the new name is on the disk.
 pub(crate) fn rename_synced(from: &Path, to: &Path) -> Result<(), WriteError> {
-    fs::rename(from, to).map_err(|source| WriteError { path: to.to_owned(), step: "rename a new file to", source })?;
+    fs::rename(from, to).map_err(|source| WriteError {
+        path: to.to_owned(),
+        step: "rename a new file to",
+        source,
+    })?;
     sync_parent(to)
 }
 
@@ -259,11 +280,11 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(|source| WriteError { path: path.to_owned(), step: "create the directory", source })?;
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| WriteError {
+        path: path.to_owned(),
+        step: "create the directory",
+        source,
+    })?;
     sync_parent(path)
 }
 
@@ -273,9 +294,11 @@ pub(crate) fn sync_parent(path: &Path) -> Result<(), WriteError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    File::open(parent)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|source| WriteError { path: parent.to_owned(), step: "sync the directory", source })
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(|source| WriteError {
+        path: parent.to_owned(),
+        step: SYNC_DIRECTORY,
+        source,
+    })
 }
 
 fn write_synced(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
@@ -289,7 +312,8 @@ fn write_synced(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(),
         .open(temp)
         .map_err(|source| failed("create", source))?;
     // The mode asked for is the mode given, whatever the umask of the caller.
-    file.set_permissions(fs::Permissions::from_mode_bits(mode)).map_err(|source| failed("set the mode of", source))?;
+    file.set_permissions(fs::Permissions::from_mode_bits(mode))
+        .map_err(|source| failed("set the mode of", source))?;
     file.write_all(bytes).map_err(|source| failed("write", source))?;
     file.sync_all().map_err(|source| failed("sync", source))
 }
@@ -324,7 +348,8 @@ fn insecure_for(me: u32, owner: u32, mode: u32) -> Option<String> {
         let expected = if me == 0 { "root".to_owned() } else { format!("user {me} or root") };
         return Some(format!("belongs to user {owner}, not to {expected}"));
     }
-    (mode & 0o022 != 0).then(|| format!("can be written by others than its owner (mode {:04o})", mode & 0o7777))
+    (mode & 0o022 != 0)
+        .then(|| format!("can be written by others than its owner (mode {:04o})", mode & 0o7777))
 }
 
 #[cfg(test)]
@@ -341,9 +366,19 @@ mod tests {
         assert_eq!(read_bounded(&file, 5).unwrap(), b"12345");
         assert!(matches!(read_bounded(&file, 4), Err(ReadError::TooLarge { len: 5, limit: 4, .. })));
         assert!(matches!(read_bounded(dir.path(), 5), Err(ReadError::NotAFile { kind: "a directory", .. })));
-        assert!(matches!(read_bounded(Path::new("/dev/zero"), 5), Err(ReadError::NotAFile { kind: "a device", .. })));
+        assert!(matches!(
+            read_bounded(Path::new("/dev/zero"), 5),
+            Err(ReadError::NotAFile { kind: "a device", .. })
+        ));
         let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         assert!(matches!(read_bounded(&fifo, 5), Err(ReadError::NotAFile { kind: "a FIFO", .. })));
         let link = dir.path().join("link");
         symlink(&file, &link).unwrap();

@@ -76,10 +76,14 @@ impl EnforceError {
     /// What to do next.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Rejected { .. } => Some("the policy before it is still in force; correct the policy and sign it again".to_owned()),
+            Self::Rejected { .. } => Some(
+                "the policy before it is still in force; correct the policy and sign it again".to_owned(),
+            ),
             Self::Write { source } => source.help(),
             Self::Read { source } => source.help(),
-            Self::Record { .. } => Some("run `aegisbpf policy apply` with the policy in force; it writes the record anew".to_owned()),
+            Self::Record { .. } => Some(
+                "run `aegisbpf policy apply` with the policy in force; it writes the record anew".to_owned(),
+            ),
         }
     }
 }
@@ -137,10 +141,12 @@ impl Enforcer for RecordingEnforcer {
     }
 
     fn state(&self) -> Result<Option<Enforcement>, EnforceError> {
-        let bytes = durable::read_state(&self.record, MAX_RECORD_LEN).map_err(|source| EnforceError::Read { source })?;
+        let bytes = durable::read_state(&self.record, MAX_RECORD_LEN)
+            .map_err(|source| EnforceError::Read { source })?;
         bytes
             .map(|bytes| {
-                serde_json::from_slice(&bytes).map_err(|source| EnforceError::Record { path: self.record.clone(), source })
+                serde_json::from_slice(&bytes)
+                    .map_err(|source| EnforceError::Record { path: self.record.clone(), source })
             })
             .transpose()
     }

@@ -111,7 +111,8 @@ impl Host {
         match durable::read_state(&self.paths().applied(), self.max_file_len()) {
             Ok(None) => InForce::Nothing,
             Ok(Some(file)) if !crate::bundle::is_bundle(&file) => InForce::Unsigned,
-            Ok(Some(file)) => SignedBundle::parse(file).map_or_else(|error| InForce::Broken(cause_chain(&error)), InForce::Bundle),
+            Ok(Some(file)) => SignedBundle::parse(file)
+                .map_or_else(|error| InForce::Broken(cause_chain(&error)), InForce::Bundle),
             Err(error) => InForce::Broken(cause_chain(&error)),
         }
     }
@@ -121,15 +122,29 @@ impl Host {
             Ok(listing) => listing,
             Err(error) => return vec![bad("keys", Status::Failed, cause_chain(&error), error.help())],
         };
-        let usable = listing.trusted.iter().filter(|key| !key.revoked).map(|key| key.id).collect::<std::collections::BTreeSet<_>>().len();
+        let usable = listing
+            .trusted
+            .iter()
+            .filter(|key| !key.revoked)
+            .map(|key| key.id)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
         let required = self.config().required_signatures;
         let add = || Some("install a signer's public key with `aegisbpf keys add FILE`".to_owned());
         let count = match () {
-            () if usable == 0 => bad("keys", Status::Failed, "no usable trusted key: this host can accept no signed policy".to_owned(), add()),
-            () if usable < usize::try_from(required).unwrap_or(usize::MAX) => {
-                bad("keys", Status::Failed, format!("{usable} usable trusted keys, and {required} must sign"), add())
-            }
-            () => good("keys", format!("{usable} usable trusted keys, {} revoked", listing.revoked.len())),
+            () if usable == 0 => bad(
+                "keys",
+                Status::Failed,
+                "no usable trusted key: this host can accept no signed policy".to_owned(),
+                add(),
+            ),
+            () if usable < usize::try_from(required).unwrap_or(usize::MAX) => bad(
+                "keys",
+                Status::Failed,
+                format!("{usable} usable trusted keys, and {required} must sign"),
+                add(),
+            ),
+            () => good("keys", format!("usable trusted keys: {usable}; revoked: {}", listing.revoked.len())),
         };
         let old: Vec<&str> = listing
             .trusted
@@ -143,10 +158,14 @@ impl Host {
                 "key_age",
                 Status::Degraded,
                 format!("older than {ROTATE_AFTER_DAYS} days: {}", old.join(", ")),
-                Some("rotate: make a new key, add it, sign the next policy with it, remove the old one".to_owned()),
+                Some(
+                    "rotate: make a new key, add it, sign the next policy with it, remove the old one"
+                        .to_owned(),
+                ),
             ),
         };
-        let stray: Vec<&str> = listing.trusted.iter().filter(|key| key.revoked).map(|key| key.name.as_str()).collect();
+        let stray: Vec<&str> =
+            listing.trusted.iter().filter(|key| key.revoked).map(|key| key.name.as_str()).collect();
         let revoked = match stray.is_empty() {
             true => good("revoked_keys", "no revoked key lies among the trusted ones".to_owned()),
             false => bad(
@@ -249,7 +268,9 @@ impl Host {
 
     fn rollback_check(&self) -> Check {
         match self.paths().rolled_back().symlink_metadata() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => good("rollback", "no rollback stands".to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                good("rollback", "no rollback stands".to_owned())
+            }
             Ok(_) | Err(_) => bad(
                 "rollback",
                 Status::Degraded,
@@ -265,7 +286,12 @@ impl Host {
         let enforcement = match self.enforcer().state() {
             Err(error) => return bad(name, Status::Failed, cause_chain(&error), error.help()),
             Ok(None) => {
-                return bad(name, Status::Degraded, "nothing is enforced: no policy was ever loaded".to_owned(), None);
+                return bad(
+                    name,
+                    Status::Degraded,
+                    "nothing is enforced: no policy was ever loaded".to_owned(),
+                    None,
+                );
             }
             Ok(Some(enforcement)) => enforcement,
         };
@@ -275,7 +301,9 @@ impl Host {
                 name,
                 Status::Failed,
                 format!("the {backend} backend holds another policy than the one in force"),
-                Some("apply the policy in force again: `aegisbpf policy apply` with policy.applied".to_owned()),
+                Some(
+                    "apply the policy in force again: `aegisbpf policy apply` with policy.applied".to_owned(),
+                ),
             );
         }
         match enforcement.enforced {
@@ -283,8 +311,14 @@ impl Host {
             false => bad(
                 name,
                 Status::Degraded,
-                format!("nothing is enforced: the {backend} backend recorded {} rules and denies nothing", enforcement.rules),
-                Some("this release has no kernel backend yet; use it to prove signing and distribution".to_owned()),
+                format!(
+                    "nothing is enforced: the {backend} backend recorded {} rules and denies nothing",
+                    enforcement.rules
+                ),
+                Some(
+                    "this release has no kernel backend yet; use it to prove signing and distribution"
+                        .to_owned(),
+                ),
             ),
         }
     }
@@ -296,7 +330,10 @@ impl Host {
             Ok(Some(journal)) => bad(
                 name,
                 Status::Degraded,
-                format!("a change begun at {} was interrupted or is under way", truncate_to_seconds(journal.started_at)),
+                format!(
+                    "a change begun at {} was interrupted or is under way",
+                    truncate_to_seconds(journal.started_at)
+                ),
                 Some("run it again; any command that changes this host finishes it first".to_owned()),
             ),
             Err(error) => bad(name, Status::Failed, cause_chain(&error), error.help()),
@@ -309,14 +346,20 @@ impl Host {
             return match self.paths().applied().symlink_metadata() {
                 Ok(_) => bad(
                     name,
-                    Status::Failed,
-                    "the audit log is gone, but a policy was applied here".to_owned(),
-                    Some("find out who removed it; compare with the entries in your SIEM".to_owned()),
+                    Status::Degraded,
+                    "there is no audit log, but a policy was applied here".to_owned(),
+                    Some("if this host was not restored from a backup, find out who removed the log, and compare with the entries in your SIEM; the next change begins a new one".to_owned()),
                 ),
                 Err(_) => good(name, "nothing was logged yet".to_owned()),
             };
         }
         match self.audit().quick_check() {
+            Ok(check) if check.unsealed > 0 || check.torn_bytes > 0 => bad(
+                name,
+                Status::Degraded,
+                format!("{} entries and {} bytes were written after its checkpoint", check.unsealed, check.torn_bytes),
+                Some("a command was stopped while it logged, or somebody wrote to the log: read the last entries with `aegisbpf audit show`; the next change takes them in and says so".to_owned()),
+            ),
             Ok(check) => good(name, format!("{} entries, as its checkpoint says", check.size)),
             Err(error) => bad(name, Status::Failed, cause_chain(&error), error.help()),
         }
@@ -326,12 +369,25 @@ impl Host {
         let name = "revocation_drill";
         let run = || Some("run `aegisbpf keys drill`".to_owned());
         match self.last_drill() {
-            Ok(None) => bad(name, Status::Degraded, "no revocation drill was ever run on this host".to_owned(), run()),
+            Ok(None) => {
+                bad(name, Status::Degraded, "no revocation drill was ever run on this host".to_owned(), run())
+            }
             Ok(Some(drill)) => {
                 let days = now.duration_since(drill.finished_at).as_hours() / 24;
                 match days > DRILL_AFTER_DAYS {
-                    true => bad(name, Status::Degraded, format!("the last revocation drill was {days} days ago"), run()),
-                    false => good(name, format!("the last revocation drill passed at {}", truncate_to_seconds(drill.finished_at))),
+                    true => bad(
+                        name,
+                        Status::Degraded,
+                        format!("the last revocation drill was {days} days ago"),
+                        run(),
+                    ),
+                    false => good(
+                        name,
+                        format!(
+                            "the last revocation drill passed at {}",
+                            truncate_to_seconds(drill.finished_at)
+                        ),
+                    ),
                 }
             }
             Err(error) => bad(name, Status::Degraded, cause_chain(&error), run()),
@@ -343,14 +399,27 @@ fn clock(host: &Host, now: Timestamp) -> Check {
     let name = "clock";
     let set = || Some("set the clock (`timedatectl`)".to_owned());
     if !clock_is_sane(now) {
-        return bad(name, Status::Failed, format!("the clock says {now}, which cannot be: expiry cannot be judged"), set());
+        return bad(
+            name,
+            Status::Failed,
+            format!("the clock says {now}, which cannot be: expiry cannot be judged"),
+            set(),
+        );
     }
-    let last = host.audit().exists().then(|| host.audit().quick_check().ok()).flatten().and_then(|check| check.last_time);
+    let last = host
+        .audit()
+        .exists()
+        .then(|| host.audit().quick_check().ok())
+        .flatten()
+        .and_then(|check| check.last_time);
     match last {
         Some(last) if last.duration_since(now) > SignedDuration::from_mins(5) => bad(
             name,
             Status::Degraded,
-            format!("the clock says {}, which is before the last audit entry, {last}", truncate_to_seconds(now)),
+            format!(
+                "the clock says {}, which is before the last audit entry, {last}",
+                truncate_to_seconds(now)
+            ),
             set(),
         ),
         _ => good(name, "it does not run behind what was logged".to_owned()),
@@ -359,7 +428,9 @@ fn clock(host: &Host, now: Timestamp) -> Check {
 
 fn expiry_check(in_force: &InForce, now: Timestamp) -> Check {
     let name = "expiry";
-    let InForce::Bundle(bundle) = in_force else { return good(name, "no signed policy is in force".to_owned()) };
+    let InForce::Bundle(bundle) = in_force else {
+        return good(name, "no signed policy is in force".to_owned());
+    };
     let Some(expires_at) = bundle.manifest().expires_at else {
         return good(name, "the policy in force does not expire".to_owned());
     };
@@ -369,15 +440,23 @@ fn expiry_check(in_force: &InForce, now: Timestamp) -> Check {
         _ if now >= expires_at => bad(
             name,
             Status::Degraded,
-            format!("the policy in force expired at {expires_at}; it stays in force, but no other host would take it"),
+            format!(
+                "the policy in force expired at {expires_at}; it stays in force, but no other host would take it"
+            ),
             renew(),
         ),
-        _ if hours < EXPIRY_SOON_DAYS * 24 => {
-            bad(name, Status::Degraded, format!("the policy in force expires within {EXPIRY_SOON_DAYS} days, at {expires_at}"), renew())
-        }
-        _ if hours < EXPIRY_NOTICE_DAYS * 24 => {
-            bad(name, Status::Degraded, format!("the policy in force expires within {EXPIRY_NOTICE_DAYS} days, at {expires_at}"), renew())
-        }
+        _ if hours < EXPIRY_SOON_DAYS * 24 => bad(
+            name,
+            Status::Degraded,
+            format!("the policy in force expires within {EXPIRY_SOON_DAYS} days, at {expires_at}"),
+            renew(),
+        ),
+        _ if hours < EXPIRY_NOTICE_DAYS * 24 => bad(
+            name,
+            Status::Degraded,
+            format!("the policy in force expires within {EXPIRY_NOTICE_DAYS} days, at {expires_at}"),
+            renew(),
+        ),
         _ => good(name, format!("the policy in force expires at {expires_at}")),
     }
 }

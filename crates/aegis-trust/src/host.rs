@@ -1,13 +1,11 @@
 //! One host: its paths, its settings, its log, its enforcer, and what is common to every change.
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use aegis_audit::{Action, Actor, AppendError, AuditLog, Event, Outcome};
-use aegis_crypto::{KeyId, PublicKey};
 use jiff::Timestamp;
 
 use crate::{
@@ -98,9 +96,11 @@ impl ChangeError {
             Self::Recovery { source } => source.help(),
             Self::Journal { source } => source.help(),
             Self::AuditUnsound { source } => source.help(),
-            Self::Step { source } => {
-                Some(source.help().unwrap_or_else(|| "correct the cause and run the same command again".to_owned()))
-            }
+            Self::Step { source } => Some(
+                source
+                    .help()
+                    .unwrap_or_else(|| "correct the cause and run the same command again".to_owned()),
+            ),
             Self::NotLogged { source } => source.help(),
         }
     }
@@ -190,7 +190,9 @@ impl Host {
         now: Timestamp,
         expiry: Expiry,
     ) -> Result<VerifiedBundle, VerifyError> {
-        let (keys, revoked) = self.trust_material().map_err(|source| VerifyError::Keys { source })?;
+        let untold = |source| VerifyError::Keys { source };
+        let keys = self.trusted_keys().map_err(untold)?.by_id();
+        let revoked = self.revoked_keys().map_err(untold)?.reasons();
         let trust = Trust {
             keys: &keys,
             revoked: &revoked,
@@ -199,10 +201,6 @@ impl Host {
             accepted_format: self.accepted_format(),
         };
         verify::verify_with(bundle, &trust, now, expiry)
-    }
-
-    fn trust_material(&self) -> Result<(BTreeMap<KeyId, PublicKey>, BTreeMap<KeyId, String>), KeysError> {
-        Ok((self.trusted_keys()?.by_id(), self.revoked_keys()?.reasons()))
     }
 
     /// The highest format this host has accepted. Whatever cannot be read counts as the newer one.
@@ -241,7 +239,9 @@ impl Host {
         if let Some(problem) = counter_problem(path) {
             return Err(CounterError::Permissions { path: path.clone(), problem });
         }
-        Counter::parse(&bytes).map(Some).map_err(|source| CounterError::Malformed { path: path.clone(), source })
+        Counter::parse(&bytes)
+            .map(Some)
+            .map_err(|source| CounterError::Malformed { path: path.clone(), source })
     }
 
     /// The version that `--policy-version auto` means: one above the counter, or 1.
@@ -268,11 +268,17 @@ impl Host {
                 Ok(false) => {}
                 Ok(true) => return Ok(Some(format!("{} holds a signed bundle", path.display()))),
                 Err(source) => {
-                    return Err(CounterError::Evidence { path: self.paths.version_counter.clone(), evidence: path, source });
+                    return Err(CounterError::Evidence {
+                        path: self.paths.version_counter.clone(),
+                        evidence: path,
+                        source,
+                    });
                 }
             }
         }
-        Ok(self.highest_in_audit_log().map(|counter| format!("the audit log says version {} was applied", counter.policy_version)))
+        Ok(self
+            .highest_in_audit_log()
+            .map(|counter| format!("the audit log says version {} was applied", counter.policy_version)))
     }
 
     /// The highest policy that the audit log says was accepted. A log that cannot be read says nothing.
@@ -297,7 +303,8 @@ impl Host {
 
     /// Takes the lock and puts right what an interrupted command left.
     pub(crate) fn begin_change(&self, caller: &Caller) -> Result<StateLock, ChangeError> {
-        let lock = StateLock::acquire(&self.paths.state_dir).map_err(|source| ChangeError::Lock { source })?;
+        let lock =
+            StateLock::acquire(&self.paths.state_dir).map_err(|source| ChangeError::Lock { source })?;
         self.recover_locked(caller).map_err(|source| ChangeError::Recovery { source: Box::new(source) })?;
         Ok(lock)
     }
@@ -305,7 +312,9 @@ impl Host {
     /// Refuses to begin what could not be logged.
     pub(crate) fn require_sound_log(&self) -> Result<(), ChangeError> {
         if self.audit.exists() {
-            self.audit.quick_check().map_err(|source| ChangeError::AuditUnsound { source: Box::new(source) })?;
+            self.audit
+                .quick_check()
+                .map_err(|source| ChangeError::AuditUnsound { source: Box::new(source) })?;
         }
         Ok(())
     }

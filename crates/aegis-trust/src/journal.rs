@@ -187,7 +187,9 @@ impl Journal {
     /// The change under way, if there is one.
     pub(crate) fn load(paths: &HostPaths) -> Result<Option<Self>, JournalError> {
         let path = paths.journal();
-        let Some(bytes) = durable::read_state(&path, MAX_JOURNAL_LEN).map_err(|source| JournalError::Read { source })? else {
+        let Some(bytes) =
+            durable::read_state(&path, MAX_JOURNAL_LEN).map_err(|source| JournalError::Read { source })?
+        else {
             return Ok(None);
         };
         serde_json::from_slice(&bytes).map(Some).map_err(|source| JournalError::Malformed { path, source })

@@ -133,9 +133,13 @@ impl KeysError {
             ),
             Self::File { source } => return source.help(),
             Self::Key { path, source } => {
-                return source.help().or_else(|| Some(format!("remove {}, or put the right public key there", path.display())));
+                return source.help().or_else(|| {
+                    Some(format!("remove {}, or put the right public key there", path.display()))
+                });
             }
-            Self::TooMany { .. } => "remove the keys that are no longer in use with `aegisbpf keys remove ID`".to_owned(),
+            Self::TooMany { .. } => {
+                "remove the keys that are no longer in use with `aegisbpf keys remove ID`".to_owned()
+            }
             Self::Revoked { source } => return source.help(),
         })
     }
@@ -249,23 +253,27 @@ fn load_key(handle: &File, dir: &Path, name: &str) -> Result<TrustedKey, KeysErr
     let read = |source| KeysError::File { source: ReadError::Read { path: path.clone(), source } };
     // NONBLOCK: opening a FIFO must not wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file: OwnedFd = rustix::fs::openat(handle, name, flags, Mode::empty()).map_err(|errno| KeysError::File {
-        source: match errno {
-            rustix::io::Errno::LOOP => ReadError::Link { path: path.clone() },
-            // A socket answers so.
-            rustix::io::Errno::NXIO => ReadError::NotAFile { path: path.clone(), kind: "a socket" },
-            errno => ReadError::Open { path: path.clone(), source: errno.into() },
-        },
-    })?;
+    let file: OwnedFd =
+        rustix::fs::openat(handle, name, flags, Mode::empty()).map_err(|errno| KeysError::File {
+            source: match errno {
+                rustix::io::Errno::LOOP => ReadError::Link { path: path.clone() },
+                // A socket answers so.
+                rustix::io::Errno::NXIO => ReadError::NotAFile { path: path.clone(), kind: "a socket" },
+                errno => ReadError::Open { path: path.clone(), source: errno.into() },
+            },
+        })?;
     let file = File::from(file);
     let metadata = file.metadata().map_err(read)?;
     durable::check_regular(&metadata, &path).map_err(|source| KeysError::File { source })?;
     if let Some(problem) = durable::insecure(&metadata) {
         return Err(KeysError::Permissions { path, problem });
     }
-    let added_at = metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or_default();
-    let bytes = durable::read_open(file, &path, metadata.len(), MAX_KEY_FILE_LEN).map_err(|source| KeysError::File { source })?;
-    let parsed = parse_public_key_file(&bytes).map_err(|source| KeysError::Key { path: path.clone(), source })?;
+    let added_at =
+        metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or_default();
+    let bytes = durable::read_open(file, &path, metadata.len(), MAX_KEY_FILE_LEN)
+        .map_err(|source| KeysError::File { source })?;
+    let parsed =
+        parse_public_key_file(&bytes).map_err(|source| KeysError::Key { path: path.clone(), source })?;
     let name = name.strip_suffix(".pub").unwrap_or(name).to_owned();
     Ok(TrustedKey { id: parsed.key.key_id(), key: parsed.key, name, path, added_at })
 }

@@ -1,18 +1,24 @@
 //! Changes to what a host trusts: add, remove, revoke; and how a key proves that its private half is held.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use aegis_audit::{Action, Event, Outcome};
-use aegis_crypto::{KeyId, KeyIdPrefix, NotAuthentic, PublicKey, PublicKeyFileError, PublicKeyFormat, Signature, parse_public_key_file};
+use aegis_crypto::{
+    KeyId, KeyIdPrefix, NotAuthentic, PublicKey, PublicKeyFileError, PublicKeyFormat, Signature,
+    parse_public_key_file,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
     bundle::SignedBundle,
-    durable::{self, WriteError},
+    durable::{self, ReadError, WriteError},
     host::{Caller, ChangeError, Host},
     journal::{Change, Journal},
-    key_dir::{FindKeyError, KeysError, MAX_KEYS, TrustedKey, TrustedKeys},
+    key_dir::{FindKeyError, KeysError, MAX_KEY_FILE_LEN, MAX_KEYS, TrustedKey, TrustedKeys},
     manifest::truncate_to_seconds,
     recover::RecoverError,
     revoked::{MAX_REASON_LEN, RevokedKey, RevokedKeys, is_reason},
@@ -127,6 +133,12 @@ pub enum KeyChangeError {
     /// The keys that are there cannot be told.
     #[error(transparent)]
     Keys(KeysError),
+    /// What was offered cannot be read.
+    #[error("it cannot be read")]
+    Read {
+        /// Why.
+        source: ReadError,
+    },
     /// What was offered is not a public key that can be trusted.
     #[error("it is not a public key that can be trusted")]
     NotAKey {
@@ -158,7 +170,9 @@ pub enum KeyChangeError {
         source: NotAuthentic,
     },
     /// Not a name for a file.
-    #[error("{name:?} cannot be a key's name: use 1 to {MAX_NAME_LEN} of A-Z a-z 0-9 . _ -, not beginning with a dot")]
+    #[error(
+        "{name:?} cannot be a key's name: use 1 to {MAX_NAME_LEN} of A-Z a-z 0-9 . _ -, not beginning with a dot"
+    )]
     Name {
         /// What was asked for.
         name: String,
@@ -178,7 +192,9 @@ pub enum KeyChangeError {
     #[error(transparent)]
     Find(FindKeyError),
     /// Nobody could sign for this host any more.
-    #[error("without key {id}, {left} usable keys would be left, and this host requires {required}: it could accept no policy")]
+    #[error(
+        "without key {id}, {left} usable keys would be left, and this host requires {required}: it could accept no policy"
+    )]
     Lockout {
         /// The key.
         id: KeyId,
@@ -212,14 +228,14 @@ impl KeyChangeError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Keys(source) => source.help(),
+            Self::Read { source } => source.help(),
             Self::NotAKey { source } => source.help(),
             Self::Revoked { .. } => Some("make a new key with `aegisbpf keys generate`".to_owned()),
             Self::ProofMissing { .. } | Self::ProofWrong { .. } => Some(
                 "have the holder sign the exact output of `aegisbpf keys challenge FILE`, and give the signature with --proof"
                     .to_owned(),
             ),
-            Self::Name { .. } => None,
-            Self::NameTaken { .. } => Some("choose another with --name".to_owned()),
+            Self::Name { .. } | Self::NameTaken { .. } => Some("choose another with --name".to_owned()),
             Self::Full => Some("remove the keys that are no longer in use with `aegisbpf keys remove ID`".to_owned()),
             Self::Find(source) => source.help(),
             Self::Lockout { .. } => Some(
@@ -276,8 +292,31 @@ impl Host {
     ///
     /// [`KeyChangeError::HostKey`] if the host's own key can be neither read nor made.
     pub fn key_challenge(&self, key: &PublicKey) -> Result<String, KeyChangeError> {
-        let host = self.audit().host_key().map_err(|source| KeyChangeError::HostKey { source: Box::new(source) })?;
+        let host =
+            self.audit().host_key().map_err(|source| KeyChangeError::HostKey { source: Box::new(source) })?;
         Ok(format!("AEGIS-KEY-PROOF-V1\nkey {}\nhost {}\n", key.key_id(), host.public_key().key_id()))
+    }
+
+    /// Trusts the key in a file that somebody named; links are followed.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyChangeError`]; nothing was changed.
+    pub fn add_key_file(
+        &self,
+        caller: &Caller,
+        file: &Path,
+        name: Option<&str>,
+        proof: Option<&Signature>,
+    ) -> Result<KeyAdded, KeyChangeError> {
+        let source = file.display().to_string();
+        match durable::read_bounded(file, MAX_KEY_FILE_LEN) {
+            Ok(bytes) => self.add_key(caller, &bytes, &source, name, proof),
+            // Refused like any other offer, and so logged like any other.
+            Err(error) => {
+                self.logged(caller, Action::KeyAdd, &source, || Err(KeyChangeError::Read { source: error }))
+            }
+        }
     }
 
     /// Trusts a key.
@@ -305,8 +344,14 @@ impl Host {
             let format = format_name(parsed.format);
             if let Some(known) = keys.files_of(&id).first() {
                 let event = Event::new(caller.now, caller.actor.clone(), Action::KeyAdd, source);
-                self.append(event.detail("key_id", id.to_string()).detail("already", true))?;
-                return Ok(KeyAdded { id, name: known.name.clone(), path: known.path.clone(), format, already: true });
+                self.append(&event.detail("key_id", id.to_string()).detail("already", true))?;
+                return Ok(KeyAdded {
+                    id,
+                    name: known.name.clone(),
+                    path: known.path.clone(),
+                    format,
+                    already: true,
+                });
             }
             let name = key_name(name, source, &id)?;
             if let Some(other) = keys.iter().find(|other| other.name == name) {
@@ -317,14 +362,20 @@ impl Host {
             }
             let file_name = format!("{name}.pub");
             let path = self.key_path(&file_name);
-            durable::make_dir(&self.paths().keys_dir, 0o755).map_err(|source| KeyChangeError::Write { source })?;
-            let journal = self.begin_journal(caller, Change::AddKey { id, file_name, source: source.to_owned() })?;
+            durable::make_dir(&self.paths().keys_dir, 0o755)
+                .map_err(|source| KeyChangeError::Write { source })?;
+            let journal =
+                self.begin_journal(caller, Change::AddKey { id, file_name, source: source.to_owned() })?;
             // Normalised: whatever form it came in, an SPKI PEM is what the next reader finds.
             if let Err(source) = durable::write_new(&path, key.to_spki_pem().as_bytes(), 0o644) {
+                if source.is_in_place() {
+                    return Err(KeyChangeError::Change(ChangeError::Step { source }));
+                }
                 self.give_up();
                 return Err(KeyChangeError::Write { source });
             }
-            self.finish_change(&journal, add_event(caller, &id, &name, source)).map_err(KeyChangeError::Change)?;
+            self.finish_change(&journal, add_event(caller, &id, &name, source))
+                .map_err(KeyChangeError::Change)?;
             Ok(KeyAdded { id, name, path, format, already: false })
         })
     }
@@ -334,16 +385,24 @@ impl Host {
     /// # Errors
     ///
     /// [`KeyChangeError`]; nothing was changed.
-    pub fn remove_key(&self, caller: &Caller, id: &KeyIdPrefix, lockout: Lockout) -> Result<KeyRemoved, KeyChangeError> {
+    pub fn remove_key(
+        &self,
+        caller: &Caller,
+        id: &KeyIdPrefix,
+        lockout: Lockout,
+    ) -> Result<KeyRemoved, KeyChangeError> {
         self.logged(caller, Action::KeyRemove, id.as_str(), || {
             let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
             let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
             let id = keys.find(id).map_err(KeyChangeError::Find)?.id;
             let usable_left = self.check_lockout(&keys, &revoked, &id, lockout)?;
             let file_names = file_names(&keys, &id);
-            let journal = self.begin_journal(caller, Change::RemoveKey { id, file_names: file_names.clone() })?;
-            self.remove_files(&file_names).map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
-            self.finish_change(&journal, remove_event(caller, &id, &file_names)).map_err(KeyChangeError::Change)?;
+            let journal =
+                self.begin_journal(caller, Change::RemoveKey { id, file_names: file_names.clone() })?;
+            self.remove_files(&file_names)
+                .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
+            self.finish_change(&journal, remove_event(caller, &id, &file_names))
+                .map_err(KeyChangeError::Change)?;
             Ok(KeyRemoved { id, names: file_names, usable_left })
         })
     }
@@ -370,7 +429,9 @@ impl Host {
                 Ok(key) => key.id,
                 Err(FindKeyError::None { prefix }) => {
                     // A whole id needs no key: a stolen key can be refused before it ever arrives.
-                    prefix.parse().map_err(|_not_whole| KeyChangeError::Find(FindKeyError::None { prefix }))?
+                    prefix
+                        .parse()
+                        .map_err(|_not_whole| KeyChangeError::Find(FindKeyError::None { prefix }))?
                 }
                 Err(error) => return Err(KeyChangeError::Find(error)),
             };
@@ -385,11 +446,13 @@ impl Host {
                 Some(RevokedKey { revoked_at, reason, .. }) => (revoked_at, reason),
                 None => (truncate_to_seconds(caller.now), reason.to_owned()),
             };
-            let change = Change::RevokeKey { id, revoked_at, reason: reason.clone(), file_names: names.clone() };
+            let change =
+                Change::RevokeKey { id, revoked_at, reason: reason.clone(), file_names: names.clone() };
             let journal = self.begin_journal(caller, change)?;
             self.refuse_for_ever(revoked, &id, revoked_at, &reason, &names)
                 .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
-            self.finish_change(&journal, revoke_event(caller, &id, &reason, &names)).map_err(KeyChangeError::Change)?;
+            self.finish_change(&journal, revoke_event(caller, &id, &reason, &names))
+                .map_err(KeyChangeError::Change)?;
             let signed_applied = self.signers_in_force().contains(&id);
             Ok(KeyRevoked { id, reason, names, usable_left, already, signed_applied })
         })
@@ -406,14 +469,19 @@ impl Host {
         let _lock = self.begin_change(caller).map_err(KeyChangeError::Change)?;
         let done = self.require_sound_log().map_err(KeyChangeError::Change).and_then(|()| change());
         if let Err(error) = &done
-            && !matches!(error, KeyChangeError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. }))
+            && !matches!(
+                error,
+                KeyChangeError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. })
+            )
         {
             let outcome = match error {
-                KeyChangeError::Write { .. } | KeyChangeError::Change(_) | KeyChangeError::HostKey { .. } => Outcome::Failed,
+                KeyChangeError::Write { .. } | KeyChangeError::Change(_) | KeyChangeError::HostKey { .. } => {
+                    Outcome::Failed
+                }
                 _ => Outcome::Refused,
             };
             let refusal = match error {
-                KeyChangeError::NotAKey { .. } => "malformed",
+                KeyChangeError::NotAKey { .. } | KeyChangeError::Read { .. } => "malformed",
                 KeyChangeError::ProofMissing { .. } | KeyChangeError::ProofWrong { .. } => "bad_signature",
                 _ => "other",
             };
@@ -435,12 +503,15 @@ impl Host {
 
     fn begin_journal(&self, caller: &Caller, change: Change) -> Result<Journal, KeyChangeError> {
         let journal = Journal::new(caller.now, &caller.actor, change);
-        journal.write(self.paths()).map_err(|source| KeyChangeError::Change(ChangeError::Journal { source }))?;
+        if let Err(source) = journal.write(self.paths()) {
+            self.give_up();
+            return Err(KeyChangeError::Change(ChangeError::Journal { source }));
+        }
         Ok(journal)
     }
 
-    fn append(&self, event: Event) -> Result<(), KeyChangeError> {
-        let logged = self.audit().append(&event).map(drop);
+    fn append(&self, event: &Event) -> Result<(), KeyChangeError> {
+        let logged = self.audit().append(event).map(drop);
         logged.map_err(|source| KeyChangeError::Change(ChangeError::NotLogged { source: Box::new(source) }))
     }
 
@@ -450,7 +521,8 @@ impl Host {
             // A proof that is given is checked, also where none is demanded.
             Some(proof) => {
                 let challenge = self.key_challenge(key)?;
-                key.verify(challenge.as_bytes(), proof).map_err(|source| KeyChangeError::ProofWrong { id, source })
+                key.verify(challenge.as_bytes(), proof)
+                    .map_err(|source| KeyChangeError::ProofWrong { id, source })
             }
             None if self.config().require_key_proof => Err(KeyChangeError::ProofMissing { id }),
             None => Ok(()),
@@ -496,16 +568,28 @@ impl Host {
         self.remove_files(files)
     }
 
-    pub(crate) fn resume_add(&self, journal: &Journal, id: &KeyId, file_name: &str, source: &str) -> Result<Option<Event>, RecoverError> {
+    pub(crate) fn resume_add(
+        &self,
+        journal: &Journal,
+        id: &KeyId,
+        file_name: &str,
+        source: &str,
+    ) -> Result<Option<Event>, RecoverError> {
         // The second name that a killed writer leaves.
-        durable::remove_synced(&self.key_path(&format!(".{file_name}.tmp"))).map_err(|source| RecoverError::Step { source })?;
+        durable::remove_synced(&self.key_path(&format!(".{file_name}.tmp")))
+            .map_err(|source| RecoverError::Step { source })?;
         let added = self.trusted_keys().is_ok_and(|keys| !keys.files_of(id).is_empty());
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         let name = file_name.strip_suffix(".pub").unwrap_or(file_name);
         Ok(added.then(|| add_event(&caller, id, name, source)))
     }
 
-    pub(crate) fn resume_remove(&self, journal: &Journal, id: &KeyId, file_names: &[String]) -> Result<Event, RecoverError> {
+    pub(crate) fn resume_remove(
+        &self,
+        journal: &Journal,
+        id: &KeyId,
+        file_names: &[String],
+    ) -> Result<Event, RecoverError> {
         self.remove_files(file_names).map_err(|source| RecoverError::Step { source })?;
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         Ok(remove_event(&caller, id, file_names))
@@ -520,7 +604,8 @@ impl Host {
         file_names: &[String],
     ) -> Result<Event, RecoverError> {
         let revoked = self.revoked_keys().map_err(|source| RecoverError::Keys { source })?;
-        self.refuse_for_ever(revoked, id, revoked_at, reason, file_names).map_err(|source| RecoverError::Step { source })?;
+        self.refuse_for_ever(revoked, id, revoked_at, reason, file_names)
+            .map_err(|source| RecoverError::Step { source })?;
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         Ok(revoke_event(&caller, id, reason, file_names))
     }
@@ -529,7 +614,9 @@ impl Host {
     pub(crate) fn signers_in_force(&self) -> Vec<KeyId> {
         let file = durable::read_state(&self.paths().applied(), self.max_file_len()).ok().flatten();
         let bundle = file.and_then(|file| SignedBundle::parse(file).ok());
-        bundle.map(|bundle| bundle.signatures().iter().map(|signature| signature.key_id).collect()).unwrap_or_default()
+        bundle
+            .map(|bundle| bundle.signatures().iter().map(|signature| signature.key_id).collect())
+            .unwrap_or_default()
     }
 }
 

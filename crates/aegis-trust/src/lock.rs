@@ -47,7 +47,9 @@ impl LockError {
         match self {
             Self::Directory { source } => source.help(),
             Self::Open { .. } => Some("run it as root, or as the owner of the state directory".to_owned()),
-            Self::Busy { path } => Some(format!("see who holds it (`fuser -v {}`), and run this again", path.display())),
+            Self::Busy { path } => {
+                Some(format!("see who holds it (`fuser -v {}`), and run this again", path.display()))
+            }
         }
     }
 }
@@ -80,10 +82,14 @@ impl StateLock {
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _file: file }),
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if start.elapsed() < LOCK_WAIT => {
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)
+                    if start.elapsed() < LOCK_WAIT =>
+                {
                     thread::sleep(Duration::from_millis(5));
                 }
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => return Err(LockError::Busy { path }),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
+                    return Err(LockError::Busy { path });
+                }
                 Err(errno) => return Err(LockError::Open { path, source: errno.into() }),
             }
         }

@@ -82,7 +82,8 @@ impl Manifest {
         if bytes.len() > MAX_MANIFEST_LEN {
             return Err(ManifestError::TooLong { len: bytes.len() });
         }
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|source| ManifestError::Field { source })?;
+        let manifest: Self =
+            serde_json::from_slice(bytes).map_err(|source| ManifestError::Field { source })?;
         manifest.check()?;
         let expected = manifest.to_json();
         if expected.as_bytes() != bytes {
@@ -144,14 +145,19 @@ mod whole_seconds_or_null {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => super::whole_seconds::serialize(time, serializer),
             None => serializer.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
         Option::<String>::deserialize(deserializer)?
             .map(|text| {
                 super::parse_whole_seconds(&text)
@@ -223,7 +229,10 @@ mod tests {
             ("escape", change("policy_version", "policy\\u005fversion")),
         ];
         for (name, text) in spelling {
-            assert!(matches!(Manifest::parse(text.as_bytes()), Err(ManifestError::Spelling { .. })), "{name}: {text}");
+            assert!(
+                matches!(Manifest::parse(text.as_bytes()), Err(ManifestError::Spelling { .. })),
+                "{name}: {text}"
+            );
         }
         assert!(matches!(Manifest::parse(change(":7,", ":0,").as_bytes()), Err(ManifestError::VersionZero)));
         assert!(matches!(

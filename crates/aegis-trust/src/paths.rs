@@ -89,11 +89,13 @@ impl HostPaths {
         let config_dir = read("AEGIS_CONFIG_DIR")?.unwrap_or_else(|| "/etc/aegisbpf".into());
         let keys_dir = read("AEGIS_KEYS_DIR")?.unwrap_or_else(|| config_dir.join("keys"));
         let counter = read("AEGIS_VERSION_COUNTER_PATH")?;
-        let beside_counter = counter.as_deref().and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
-            true => PathBuf::from("."),
-            false => parent.to_owned(),
-        });
-        let state_dir = read("AEGIS_STATE_DIR")?.or(beside_counter).unwrap_or_else(|| "/var/lib/aegisbpf".into());
+        let beside_counter =
+            counter.as_deref().and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
+                true => PathBuf::from("."),
+                false => parent.to_owned(),
+            });
+        let state_dir =
+            read("AEGIS_STATE_DIR")?.or(beside_counter).unwrap_or_else(|| "/var/lib/aegisbpf".into());
         let version_counter = counter.unwrap_or_else(|| state_dir.join("version_counter"));
         let below = |path: PathBuf| match root {
             // Whatever was named, it ends below the root: `/etc` and `etc` alike.
@@ -196,7 +198,13 @@ mod tests {
 
     #[test]
     fn refuses_variables_that_cannot_be_meant() {
-        assert!(matches!(resolve(None, &[("AEGIS_STATE_DIR", "")]), Err(PathsError::Empty { name: "AEGIS_STATE_DIR" })));
-        assert!(matches!(resolve(Some("/r"), &[("AEGIS_KEYS_DIR", "/../etc")]), Err(PathsError::Parent { .. })));
+        assert!(matches!(
+            resolve(None, &[("AEGIS_STATE_DIR", "")]),
+            Err(PathsError::Empty { name: "AEGIS_STATE_DIR" })
+        ));
+        assert!(matches!(
+            resolve(Some("/r"), &[("AEGIS_KEYS_DIR", "/../etc")]),
+            Err(PathsError::Parent { .. })
+        ));
     }
 }

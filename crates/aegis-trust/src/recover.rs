@@ -142,7 +142,8 @@ impl Host {
     /// A change that was given up may have reached the enforcer; what is in force is what `policy.applied` says.
     fn enforce_applied_again(&self) -> Result<(), RecoverError> {
         let read = |source| RecoverError::Read { source };
-        let Some(file) = durable::read_state(&self.paths().applied(), self.max_file_len()).map_err(read)? else {
+        let Some(file) = durable::read_state(&self.paths().applied(), self.max_file_len()).map_err(read)?
+        else {
             return Ok(());
         };
         let (policy_version, file, offset) = match SignedBundle::parse(file.clone()) {
@@ -156,11 +157,19 @@ impl Host {
         let text = file.get(offset..).unwrap_or_default();
         let Ok(policy) = self.parse_policy(text) else { return Ok(()) };
         let identity = PolicyIdentity { policy_version, policy_sha256: sha256(text) };
-        self.enforcer().enforce(&policy, &identity).map(drop).map_err(|source| RecoverError::Enforce { source })
+        self.enforcer()
+            .enforce(&policy, &identity)
+            .map(drop)
+            .map_err(|source| RecoverError::Enforce { source })
     }
 
     /// Finishes an interrupted policy change, or gives it up if it may not be.
-    fn resume_policy(&self, journal: &Journal, plan: &StagedPolicy, now: Timestamp) -> Result<Option<Event>, RecoverError> {
+    fn resume_policy(
+        &self,
+        journal: &Journal,
+        plan: &StagedPolicy,
+        now: Timestamp,
+    ) -> Result<Option<Event>, RecoverError> {
         let limit = self.max_file_len();
         let read = |source| RecoverError::Read { source };
         let staged = durable::read_state(&self.paths().staged(), limit).map_err(read)?;
@@ -178,7 +187,8 @@ impl Host {
         };
         let Ok(policy) = self.parse_policy(text) else { return Ok(None) };
         if let (Change::Apply(_), Some(policy_version)) = (&journal.change, plan.policy.policy_version) {
-            let counter = Counter { policy_version, policy_sha256: plan.policy.policy_sha256, epoch: plan.epoch };
+            let counter =
+                Counter { policy_version, policy_sha256: plan.policy.policy_sha256, epoch: plan.epoch };
             self.advance_counter(&counter).map_err(|source| RecoverError::Step { source })?;
         }
         self.enforcer().enforce(&policy, &plan.policy).map_err(|source| RecoverError::Enforce { source })?;
@@ -206,7 +216,9 @@ impl Host {
         match &journal.change {
             // It goes below the counter, on purpose.
             Change::Rollback(_) => true,
-            _ => self.counter().is_ok_and(|counter| Counter::judge(counter.as_ref(), &bundle.counter()).is_ok()),
+            _ => self
+                .counter()
+                .is_ok_and(|counter| Counter::judge(counter.as_ref(), &bundle.counter()).is_ok()),
         }
     }
 }
@@ -230,5 +242,7 @@ fn given_up(journal: &Journal, caller: &Caller) -> Event {
 /// Where the policy begins in a bundle that was verified; its end if it is none.
 fn policy_offset(file: &[u8]) -> usize {
     let separator = b"\n---\n";
-    file.windows(separator.len()).position(|window| window == separator).map_or(file.len(), |at| at + separator.len())
+    file.windows(separator.len())
+        .position(|window| window == separator)
+        .map_or(file.len(), |at| at + separator.len())
 }

@@ -90,7 +90,12 @@ impl Host {
     /// # Errors
     ///
     /// [`RepairError`].
-    pub fn repair_counter(&self, caller: &Caller, at_least: Option<u64>, reason: &str) -> Result<CounterRepaired, RepairError> {
+    pub fn repair_counter(
+        &self,
+        caller: &Caller,
+        at_least: Option<u64>,
+        reason: &str,
+    ) -> Result<CounterRepaired, RepairError> {
         if !is_reason(reason) {
             return Err(RepairError::Reason);
         }
@@ -101,27 +106,46 @@ impl Host {
         {
             let outcome = match error {
                 RepairError::Sound { .. } | RepairError::NoEvidence | RepairError::Reason => Outcome::Refused,
-                RepairError::Read { .. } | RepairError::Write { .. } | RepairError::Change(_) => Outcome::Failed,
+                RepairError::Read { .. } | RepairError::Write { .. } | RepairError::Change(_) => {
+                    Outcome::Failed
+                }
             };
-            let event = Event::new(caller.now, caller.actor.clone(), Action::CounterRepair, "version counter");
-            self.log_refusal(&event.outcome(outcome).reason(crate::health::cause_chain(error)).detail("refusal", "other"));
+            let event =
+                Event::new(caller.now, caller.actor.clone(), Action::CounterRepair, "version counter");
+            self.log_refusal(
+                &event.outcome(outcome).reason(crate::health::cause_chain(error)).detail("refusal", "other"),
+            );
         }
         repaired
     }
 
-    fn repair_locked(&self, caller: &Caller, at_least: Option<u64>, reason: &str) -> Result<CounterRepaired, RepairError> {
+    fn repair_locked(
+        &self,
+        caller: &Caller,
+        at_least: Option<u64>,
+        reason: &str,
+    ) -> Result<CounterRepaired, RepairError> {
         self.require_sound_log().map_err(RepairError::Change)?;
         let sound = self.counter().ok().flatten();
         let evidence = self.counter_evidence(at_least)?;
-        let highest = evidence.iter().map(|evidence| evidence.counter).max_by_key(|counter| (counter.order(), known(counter)));
+        let highest = evidence
+            .iter()
+            .map(|evidence| evidence.counter)
+            .max_by_key(|counter| (counter.order(), known(counter)));
         let counter = highest.ok_or(RepairError::NoEvidence)?;
         if sound == Some(counter) {
             return Err(RepairError::Sound { counter });
         }
         let change = Change::RepairCounter { counter: counter.to_string(), reason: reason.to_owned() };
         let journal = Journal::new(caller.now, &caller.actor, change);
-        journal.write(self.paths()).map_err(|source| RepairError::Change(ChangeError::Journal { source }))?;
+        if let Err(source) = journal.write(self.paths()) {
+            self.give_up();
+            return Err(RepairError::Change(ChangeError::Journal { source }));
+        }
         if let Err(source) = self.advance_counter(&counter) {
+            if source.is_in_place() {
+                return Err(RepairError::Change(ChangeError::Step { source }));
+            }
             self.give_up();
             return Err(RepairError::Write { source });
         }
@@ -140,7 +164,8 @@ impl Host {
             found(paths.version_counter.display().to_string(), counter);
         }
         for path in [paths.applied(), paths.previous(), paths.rolled_back()] {
-            let file = durable::read_state(&path, self.max_file_len()).map_err(|source| RepairError::Read { source })?;
+            let file = durable::read_state(&path, self.max_file_len())
+                .map_err(|source| RepairError::Read { source })?;
             let bundle = file.and_then(|file| SignedBundle::parse(file).ok());
             if let Some(manifest) = bundle.as_ref().map(SignedBundle::manifest) {
                 let counter = Counter {
@@ -164,7 +189,12 @@ impl Host {
         Ok(evidence)
     }
 
-    pub(crate) fn resume_repair(&self, journal: &Journal, counter: &str, reason: &str) -> Result<Option<Event>, RecoverError> {
+    pub(crate) fn resume_repair(
+        &self,
+        journal: &Journal,
+        counter: &str,
+        reason: &str,
+    ) -> Result<Option<Event>, RecoverError> {
         let Ok(counter) = Counter::parse(counter.as_bytes()) else { return Ok(None) };
         // Something may have raised it since.
         if self.counter().ok().flatten().is_none_or(|current| current.order() < counter.order()) {

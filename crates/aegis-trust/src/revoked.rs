@@ -68,12 +68,14 @@ impl RevokedError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Read { source, .. } => source.help(),
-            Self::Line { path, .. } => {
-                Some(format!("restore {} from a backup; deleting it would make revoked keys trusted again", path.display()))
-            }
-            Self::Permissions { path, .. } => {
-                Some(format!("find out who changed it, then `chown root {0}` and `chmod 644 {0}`", path.display()))
-            }
+            Self::Line { path, .. } => Some(format!(
+                "restore {} from a backup; deleting it would make revoked keys trusted again",
+                path.display()
+            )),
+            Self::Permissions { path, .. } => Some(format!(
+                "find out who changed it, then `chown root {0}` and `chmod 644 {0}`",
+                path.display()
+            )),
         }
     }
 }
@@ -162,7 +164,9 @@ impl RevokedKeys {
 
 /// Whether a text can be a reason: printable ASCII on one line, not empty, at most [`MAX_REASON_LEN`].
 pub(crate) fn is_reason(text: &str) -> bool {
-    !text.trim().is_empty() && text.len() <= MAX_REASON_LEN && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    !text.trim().is_empty()
+        && text.len() <= MAX_REASON_LEN
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }
 
 fn parse_line(line: &str) -> Option<RevokedKey> {
@@ -204,7 +208,11 @@ mod tests {
     fn a_missing_copy_takes_nothing_away() {
         let dir = tempfile::tempdir().unwrap();
         let paths = HostPaths::under(dir.path());
-        let entry = |byte: u8| RevokedKey { id: KeyId::of(&[byte]), revoked_at: Timestamp::UNIX_EPOCH, reason: "lost".into() };
+        let entry = |byte: u8| RevokedKey {
+            id: KeyId::of(&[byte]),
+            revoked_at: Timestamp::UNIX_EPOCH,
+            reason: "lost".into(),
+        };
         let list = |byte: u8| {
             let mut keys = RevokedKeys::default();
             keys.insert(entry(byte));

@@ -98,9 +98,11 @@ impl RollbackError {
     pub fn help(&self) -> Option<String> {
         let reissue = "sign the content you want under a new version: `aegisbpf policy reissue --from FILE --policy-version N`";
         match self {
-            Self::NoPrevious | Self::Stands { .. } | Self::Unsigned | Self::Epoch { .. } | Self::Policy { .. } => {
-                Some(reissue.to_owned())
-            }
+            Self::NoPrevious
+            | Self::Stands { .. }
+            | Self::Unsigned
+            | Self::Epoch { .. }
+            | Self::Policy { .. } => Some(reissue.to_owned()),
             Self::Read { source } => source.help(),
             Self::Verify { .. } => Some(reissue.to_owned()),
             Self::Counter { source } => source.help(),
@@ -121,10 +123,15 @@ impl Host {
         let _lock = self.begin_change(caller).map_err(RollbackError::Change)?;
         let done = self.rollback_locked(caller);
         if let Err(error) = &done
-            && !matches!(error, RollbackError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. }))
+            && !matches!(
+                error,
+                RollbackError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. })
+            )
         {
             let outcome = match error {
-                RollbackError::Stage { .. } | RollbackError::Enforce { .. } | RollbackError::Change(_) => Outcome::Failed,
+                RollbackError::Stage { .. } | RollbackError::Enforce { .. } | RollbackError::Change(_) => {
+                    Outcome::Failed
+                }
                 _ => Outcome::Refused,
             };
             let refusal = match error {
@@ -133,7 +140,8 @@ impl Host {
                 RollbackError::Unsigned => "bad_signature",
                 _ => "other",
             };
-            let event = Event::new(caller.now, caller.actor.clone(), Action::PolicyRollback, "policy.applied.prev");
+            let event =
+                Event::new(caller.now, caller.actor.clone(), Action::PolicyRollback, "policy.applied.prev");
             self.log_refusal(
                 &event.outcome(outcome).reason(crate::health::cause_chain(error)).detail("refusal", refusal),
             );
@@ -174,22 +182,32 @@ impl Host {
             .map_err(|source| RollbackError::Policy { source })?;
         let plan = StagedPolicy {
             source: "policy.applied.prev".to_owned(),
-            policy: PolicyIdentity { policy_version: Some(manifest.policy_version), policy_sha256: manifest.policy_sha256 },
+            policy: PolicyIdentity {
+                policy_version: Some(manifest.policy_version),
+                policy_sha256: manifest.policy_sha256,
+            },
             file_sha256,
             format: Some(bundle.format().into()),
             epoch: manifest.epoch,
             signers: bundle.signers().to_vec(),
             replaces: applied.as_deref().and_then(version_of),
         };
-        durable::write_staged(&paths.staged(), bundle.as_bytes(), 0o644).map_err(|source| RollbackError::Stage { source })?;
+        durable::write_staged(&paths.staged(), bundle.as_bytes(), 0o644)
+            .map_err(|source| RollbackError::Stage { source })?;
         let journal = Journal::new(caller.now, &caller.actor, Change::Rollback(plan.clone()));
         if let Err(source) = journal.write(paths) {
             self.give_up();
             return Err(RollbackError::Change(ChangeError::Journal { source }));
         }
-        if let Err(source) = self.enforcer().enforce(&policy, &plan.policy) {
-            self.give_up();
-            return Err(RollbackError::Enforce { source });
+        match self.enforcer().enforce(&policy, &plan.policy) {
+            Ok(_) => {}
+            Err(EnforceError::Write { source }) if source.is_in_place() => {
+                return Err(RollbackError::Change(ChangeError::Step { source }));
+            }
+            Err(source) => {
+                self.give_up();
+                return Err(RollbackError::Enforce { source });
+            }
         }
         self.install_rollback().map_err(|source| RollbackError::Change(ChangeError::Step { source }))?;
         self.finish_change(&journal, rollback_event(caller, &plan)).map_err(RollbackError::Change)?;
@@ -217,7 +235,10 @@ impl Host {
 }
 
 pub(crate) fn rollback_event(caller: &Caller, plan: &StagedPolicy) -> Event {
-    describe(Event::new(caller.now, caller.actor.clone(), Action::PolicyRollback, "policy.applied.prev"), plan)
+    describe(
+        Event::new(caller.now, caller.actor.clone(), Action::PolicyRollback, "policy.applied.prev"),
+        plan,
+    )
 }
 
 fn version_of(file: &[u8]) -> Option<u64> {

@@ -204,7 +204,11 @@ pub(crate) enum Expiry {
 /// # Errors
 ///
 /// [`VerifyError`].
-pub fn verify(bundle: SignedBundle, trust: &Trust<'_>, now: Timestamp) -> Result<VerifiedBundle, VerifyError> {
+pub fn verify(
+    bundle: SignedBundle,
+    trust: &Trust<'_>,
+    now: Timestamp,
+) -> Result<VerifiedBundle, VerifyError> {
     verify_with(bundle, trust, now, Expiry::Judged)
 }
 
@@ -250,7 +254,9 @@ fn valid_signers(bundle: &SignedBundle, trust: &Trust<'_>) -> Result<Vec<KeyId>,
             continue;
         }
         if let Some(key) = trust.keys.get(&claimed.key_id) {
-            if bundle.v1_signer().is_some_and(|named| named != key.as_bytes()) || key.verify(message, &claimed.signature).is_err() {
+            if bundle.v1_signer().is_some_and(|named| named != key.as_bytes())
+                || key.verify(message, &claimed.signature).is_err()
+            {
                 return Err(VerifyError::BadSignature { key_id: claimed.key_id });
             }
             signers.push(claimed.key_id);
@@ -264,9 +270,9 @@ fn valid_signers(bundle: &SignedBundle, trust: &Trust<'_>) -> Result<Vec<KeyId>,
     }
     match revoked {
         Some((key_id, reason)) => Err(VerifyError::Revoked { key_id, reason: reason.clone() }),
-        None if signers.is_empty() => {
-            Err(VerifyError::Untrusted { signers: bundle.signatures().iter().map(|claimed| claimed.key_id).collect() })
-        }
+        None if signers.is_empty() => Err(VerifyError::Untrusted {
+            signers: bundle.signatures().iter().map(|claimed| claimed.key_id).collect(),
+        }),
         None => Err(VerifyError::Quorum { found: signers.len(), required }),
     }
 }

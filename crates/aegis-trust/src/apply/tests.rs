@@ -67,7 +67,10 @@ impl Rehearsal {
         let paths = HostPaths::under(dir.path());
         let kernel = Kernel { record: RecordingEnforcer::new(&paths), refuses: Rc::default() };
         let host = Host::with_enforcer(paths, Box::new(kernel.clone())).unwrap();
-        let caller = Caller { now: "2026-06-01T12:00:00Z".parse().unwrap(), actor: aegis_audit::Actor::current("test") };
+        let caller = Caller {
+            now: "2026-06-01T12:00:00Z".parse().unwrap(),
+            actor: aegis_audit::Actor::current("test"),
+        };
         let this = Self { dir, host, a: signer(), b: signer(), caller, kernel };
         for (signer, name) in [(&this.a, "a"), (&this.b, "b")] {
             let hex = signer.public_key().to_hex();
@@ -190,7 +193,11 @@ fn a_refusal_changes_nothing_and_is_logged_once() {
         let log = host.entries();
         assert_eq!(log.len(), entries + 1, "{name}");
         let last = log.last().unwrap();
-        assert_eq!((last.outcome, last.detail["refusal"].as_str()), (Outcome::Refused, Some(refusal)), "{name}");
+        assert_eq!(
+            (last.outcome, last.detail["refusal"].as_str()),
+            (Outcome::Refused, Some(refusal)),
+            "{name}"
+        );
     }
     assert_eq!((host.in_force(), host.counter()), (Some(7), Some(7)));
 }
@@ -244,6 +251,9 @@ fn unsigned_is_refused_unless_it_is_asked_for() {
     // It had no version, so the counter is not missed, and the first signed policy goes in.
     host.apply(host.bundle(1)).unwrap();
     assert_eq!(host.in_force(), Some(1));
+    // Without its keys the host still knows better than to take an unsigned one.
+    fs::remove_dir_all(&host.host.paths().keys_dir).unwrap();
+    assert_eq!(rule(offer(SignatureRule::Configured)), UnsignedRule::SignedBefore);
 }
 
 #[test]
@@ -253,7 +263,10 @@ fn a_missing_counter_is_never_zero() {
     let paths = host.host.paths();
     fs::remove_file(&paths.version_counter).unwrap();
     for evidence in [Some(paths.bundle_format()), Some(paths.applied()), None] {
-        assert!(matches!(host.apply(host.bundle(8)), Err(ApplyError::Counter { source: CounterError::Missing { .. } })));
+        assert!(matches!(
+            host.apply(host.bundle(8)),
+            Err(ApplyError::Counter { source: CounterError::Missing { .. } })
+        ));
         if let Some(path) = evidence {
             fs::remove_file(path).unwrap();
         }
@@ -276,7 +289,10 @@ fn a_repair_never_lowers() {
     assert!(host.apply(host.bundle(9)).is_err());
     // An older, one-line counter keeps its number.
     fs::write(&host.host.paths().version_counter, "12\n").unwrap();
-    assert!(matches!(host.apply(host.bundle(13)), Err(ApplyError::Counter { source: CounterError::Malformed { .. } })));
+    assert!(matches!(
+        host.apply(host.bundle(13)),
+        Err(ApplyError::Counter { source: CounterError::Malformed { .. } })
+    ));
     assert_eq!(repair(None).unwrap().counter.policy_version, 12);
     host.apply(host.bundle(13)).unwrap();
 }
@@ -308,7 +324,12 @@ fn a_rollback_goes_back_once_and_leaves_the_counter() {
     assert_eq!(fs::read(host.host.paths().rolled_back()).unwrap(), host.bundle(3));
     assert!(matches!(host.host.rollback(&host.caller), Err(RollbackError::Stands { from: Some(3) })));
     let degraded = host.host.health(host.caller.now);
-    assert!(degraded.checks.iter().any(|check| check.name == "rollback" && check.status != crate::health::Status::Ok));
+    assert!(
+        degraded
+            .checks
+            .iter()
+            .any(|check| check.name == "rollback" && check.status != crate::health::Status::Ok)
+    );
     host.apply(host.bundle(4)).unwrap();
     assert!(!host.host.paths().rolled_back().exists());
     assert_eq!(fs::read(host.host.paths().previous()).unwrap(), host.bundle(2));
@@ -329,7 +350,8 @@ fn a_rollback_believes_only_what_is_still_trusted() {
 #[test]
 fn the_last_usable_key_stays_and_a_revoked_one_never_returns() {
     let host = Rehearsal::new();
-    let id = |signer: &PemSigner| -> KeyIdPrefix { signer.public_key().key_id().to_string().parse().unwrap() };
+    let id =
+        |signer: &PemSigner| -> KeyIdPrefix { signer.public_key().key_id().to_string().parse().unwrap() };
     host.host.revoke_key(&host.caller, &id(&host.a), "laptop lost", Lockout::Refuse).unwrap();
     let hex = host.a.public_key().to_hex();
     let again = host.host.add_key(&host.caller, hex.as_bytes(), "a.pub", None, None);
@@ -381,14 +403,19 @@ fn finishes_what_a_kill_interrupted() {
         let counter = Counter { policy_version: 3, policy_sha256: plan.policy.policy_sha256, epoch: 0 };
         let journal = Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan.clone()));
         durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
-        let steps: [&dyn Fn(); 6] = [
-            &|| journal.write(paths).unwrap(),
-            &|| host.host.advance_counter(&counter).unwrap(),
-            &|| durable::link_over(&paths.applied(), &paths.previous()).unwrap(),
-            &|| durable::rename_synced(&paths.staged(), &paths.applied()).unwrap(),
-            &|| host.host.install(Some(BundleFormat::V2)).unwrap(),
-            &|| drop(host.host.audit().append(&apply_event(&host.caller, "v3.signed", &plan).transaction(&journal.transaction))),
-        ];
+        let steps: [&dyn Fn(); 6] =
+            [
+                &|| journal.write(paths).unwrap(),
+                &|| host.host.advance_counter(&counter).unwrap(),
+                &|| durable::link_over(&paths.applied(), &paths.previous()).unwrap(),
+                &|| durable::rename_synced(&paths.staged(), &paths.applied()).unwrap(),
+                &|| host.host.install(Some(BundleFormat::V2)).unwrap(),
+                &|| {
+                    drop(host.host.audit().append(
+                        &apply_event(&host.caller, "v3.signed", &plan).transaction(&journal.transaction),
+                    ))
+                },
+            ];
         for done in steps.iter().take(step) {
             done();
         }
@@ -400,9 +427,14 @@ fn finishes_what_a_kill_interrupted() {
         assert_eq!((host.in_force(), host.counter()), (Some(expected), Some(expected)), "{step}");
         assert_eq!(fs::read(paths.previous()).unwrap(), host.bundle(expected - 1), "{step}");
         assert!(!paths.journal().exists() && !paths.staged().exists(), "{step}");
-        let logged = host.entries().iter().filter(|entry| {
-            entry.outcome == Outcome::Accepted && entry.detail.get("policy_version").is_some_and(|version| version == 3)
-        }).count();
+        let logged = host
+            .entries()
+            .iter()
+            .filter(|entry| {
+                entry.outcome == Outcome::Accepted
+                    && entry.detail.get("policy_version").is_some_and(|version| version == 3)
+            })
+            .count();
         assert_eq!(logged, usize::from(step > 0), "{step}");
     }
 }
@@ -422,7 +454,11 @@ fn gives_up_what_may_no_longer_be_done() {
     host.apply(host.bundle(1)).unwrap();
     assert_eq!((host.in_force(), host.counter()), (Some(1), Some(1)));
     assert!(!paths.journal().exists() && !paths.staged().exists());
-    assert!(host.entries().iter().any(|entry| entry.outcome == Outcome::Failed && entry.detail.contains_key("recovered")));
+    assert!(
+        host.entries()
+            .iter()
+            .any(|entry| entry.outcome == Outcome::Failed && entry.detail.contains_key("recovered"))
+    );
 }
 
 #[test]
@@ -447,14 +483,25 @@ fn applies_at_once_end_in_one_order() {
             let (paths, caller) = (paths.clone(), host.caller.clone());
             scope.spawn(move || {
                 let host = Host::open(paths).unwrap();
-                let result = host.apply(&caller, Offer::Bytes { name: "policy.signed", bytes: bundle.clone() }, &REQUIRED);
-                assert!(matches!(result, Ok(_) | Err(ApplyError::Refused(CounterRefusal::Rollback { .. }))), "{result:?}");
+                let result = host.apply(
+                    &caller,
+                    Offer::Bytes { name: "policy.signed", bytes: bundle.clone() },
+                    &REQUIRED,
+                );
+                assert!(
+                    matches!(result, Ok(_) | Err(ApplyError::Refused(CounterRefusal::Rollback { .. }))),
+                    "{result:?}"
+                );
             });
         }
     });
     assert_eq!((host.in_force(), host.counter()), (Some(20), Some(20)));
-    let accepted: Vec<u64> = host.entries().iter().filter(|entry| entry.action == Action::PolicyApply)
+    let accepted: Vec<u64> = host
+        .entries()
+        .iter()
+        .filter(|entry| entry.action == Action::PolicyApply)
         .filter(|entry| entry.outcome == Outcome::Accepted)
-        .filter_map(|entry| entry.detail["policy_version"].as_u64()).collect();
+        .filter_map(|entry| entry.detail["policy_version"].as_u64())
+        .collect();
     assert!(accepted.is_sorted() && accepted.last() == Some(&20), "{accepted:?}");
 }

@@ -37,13 +37,14 @@ const SHA256: &str = "policy_sha256: <64 lowercase hex digits>";
 
 pub(super) fn parse(file: Vec<u8>) -> Result<SignedBundle, BundleError> {
     let mut lines = HeaderLines::after_magic(&file, MAGIC)?;
-    let mut header = |key: &'static str, expected: &'static str| -> Result<(&str, BundleError), BundleError> {
-        let line = lines.line;
-        let wrong = BundleError::V1Header { line, expected };
-        let text = lines.next_line()?;
-        let value = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix(key));
-        value.map(|value| (value, wrong)).ok_or(BundleError::V1Header { line, expected })
-    };
+    let mut header =
+        |key: &'static str, expected: &'static str| -> Result<(&str, BundleError), BundleError> {
+            let line = lines.line;
+            let wrong = BundleError::V1Header { line, expected };
+            let text = lines.next_line()?;
+            let value = std::str::from_utf8(text).ok().and_then(|text| text.strip_prefix(key));
+            value.map(|value| (value, wrong)).ok_or(BundleError::V1Header { line, expected })
+        };
     let (format, wrong) = header("format_version: ", FORMAT)?;
     if format != "1" {
         return Err(wrong);
@@ -65,8 +66,14 @@ pub(super) fn parse(file: Vec<u8>) -> Result<SignedBundle, BundleError> {
     let policy_sha256 = Digest::from_bytes(lower_hex::<32>(sha256).ok_or(wrong)?);
     let signed_bytes = format!("{policy_sha256}{policy_version}{timestamp}{expires}").into_bytes();
     let policy = lines.separator()?..file.len();
-    let manifest =
-        Manifest { policy_version, policy_sha256, policy_size: policy.len() as u64, issued_at, expires_at, epoch: 0 };
+    let manifest = Manifest {
+        policy_version,
+        policy_sha256,
+        policy_size: policy.len() as u64,
+        issued_at,
+        expires_at,
+        epoch: 0,
+    };
     manifest.check().map_err(|source| BundleError::Manifest { source })?;
     Ok(SignedBundle {
         format: BundleFormat::V1,
@@ -89,7 +96,12 @@ pub(crate) fn signed_bytes(manifest: &Manifest) -> Option<Vec<u8>> {
 }
 
 /// A version 1 file; `manifest` has passed [`signed_bytes`].
-pub(crate) fn assemble(manifest: &Manifest, key: &PublicKey, signature: &Signature, policy: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn assemble(
+    manifest: &Manifest,
+    key: &PublicKey,
+    signature: &Signature,
+    policy: &[u8],
+) -> Option<Vec<u8>> {
     let mut file = header_text(manifest, &hex::encode(key.as_bytes()), signature)?.into_bytes();
     file.extend_from_slice(policy);
     Some(file)
@@ -105,7 +117,8 @@ pub(super) fn print(bundle: &SignedBundle) -> Vec<u8> {
 }
 
 fn header_text(manifest: &Manifest, signer: &str, signature: &Signature) -> Option<String> {
-    let Manifest { policy_version, policy_sha256, policy_size: _, issued_at, expires_at, epoch: _ } = manifest;
+    let Manifest { policy_version, policy_sha256, policy_size: _, issued_at, expires_at, epoch: _ } =
+        manifest;
     let timestamp = ten_digits(*issued_at)?;
     let expires = expires_text(*expires_at)?;
     let magic = std::str::from_utf8(MAGIC).ok()?;

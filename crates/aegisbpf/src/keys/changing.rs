@@ -18,10 +18,14 @@ const MAX_PROOF_LEN: u64 = 256;
 pub(super) fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCode, Failure> {
     let source = input::name(&arguments.file);
     let what = format!("cannot add {source}");
-    let bytes = input::read(&arguments.file, MAX_KEY_FILE_LEN, &what)?;
     let proof = arguments.proof.as_deref().map(read_proof).transpose()?;
-    let host = session.host()?;
-    let added = host.add_key(&session.caller(), &bytes, &source, arguments.name.as_deref(), proof.as_ref());
+    let (host, caller, name) = (session.host()?, session.caller(), arguments.name.as_deref());
+    let added = if input::is_stdin(&arguments.file) {
+        let bytes = input::read(&arguments.file, MAX_KEY_FILE_LEN, &what)?;
+        host.add_key(&caller, &bytes, &source, name, proof.as_ref())
+    } else {
+        host.add_key_file(&caller, &arguments.file, name, proof.as_ref())
+    };
     session.warn_unlogged(&host);
     let added = added.map_err(|error| Failure::new(what, &error, error.help()))?;
     session.output.report(&added, |out| {
