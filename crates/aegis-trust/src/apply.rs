@@ -114,7 +114,7 @@ pub struct Applied {
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// It cannot be read.
-    #[error("it cannot be read")]
+    #[error(transparent)]
     Read {
         /// Why.
         source: ReadError,

@@ -134,7 +134,7 @@ pub enum KeyChangeError {
     #[error(transparent)]
     Keys(KeysError),
     /// What was offered cannot be read.
-    #[error("it cannot be read")]
+    #[error(transparent)]
     Read {
         /// Why.
         source: ReadError,
