@@ -202,6 +202,12 @@ pub enum BackupError {
         /// Why.
         source: WriteError,
     },
+    /// A file of the host cannot be written.
+    #[error("a file of this host cannot be written")]
+    Step {
+        /// Why.
+        source: WriteError,
+    },
     /// It was begun; the next command finishes it.
     #[error("the restore was begun and could not be finished")]
     Interrupted {
@@ -258,6 +264,7 @@ impl BackupError {
                     .help()
                     .unwrap_or_else(|| "correct the cause and run the same command again".to_owned()),
             ),
+            Self::Step { source } => source.help(),
             Self::Enforce { source } => source.help(),
             Self::NotLogged { source } => source.help(),
             Self::Change(source) => source.help(),
@@ -356,6 +363,7 @@ impl Host {
             BackupError::HostKey { .. }
             | BackupError::Checkpoint { .. }
             | BackupError::Write { .. }
+            | BackupError::Step { .. }
             | BackupError::Interrupted { .. }
             | BackupError::Enforce { .. }
             | BackupError::NotLogged { .. }

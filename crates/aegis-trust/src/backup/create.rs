@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use aegis_audit::{Action, Event};
 use aegis_crypto::PublicKey;
+use jiff::Timestamp;
 
 use super::{
     BackupCreated, BackupError,
@@ -36,7 +37,7 @@ impl Host {
         self.require_sound_log().map_err(BackupError::Change)?;
         let key =
             self.audit().host_key().map_err(|source| BackupError::HostKey { source: Box::new(source) })?;
-        let bytes = archive::build(self.files_to_back_up(key.public_key())?, &key, caller.now);
+        let bytes = archive::build(self.files_to_back_up(key.public_key(), caller.now)?, &key, caller.now);
         drop(key);
         let archive = Archive::parse(bytes, self.backup_policy_limit())
             .map_err(|source| BackupError::Unsound { source })?;
@@ -63,7 +64,7 @@ impl Host {
     }
 
     /// Everything that goes in. Whatever is there and cannot be used is an error: a backup of it would be none.
-    fn files_to_back_up(&self, host_key: &PublicKey) -> Result<Vec<NewFile>, BackupError> {
+    fn files_to_back_up(&self, host_key: &PublicKey, now: Timestamp) -> Result<Vec<NewFile>, BackupError> {
         let paths = self.paths();
         let read = |path: &Path, limit| {
             durable::read_state(path, limit).map_err(|source| BackupError::Read { source })
@@ -118,7 +119,8 @@ impl Host {
             .map_err(|source| BackupError::Checkpoint { source: Box::new(source) })?;
         // A log whose first entry was never finished has none that this key signed.
         if let Some(bytes) = checkpoint.filter(|bytes| signed_by(bytes, host_key)) {
-            files.push(NewFile { kind: FileKind::Checkpoint, bytes, mode: 0o600, mtime: 0 });
+            let mtime = u64::try_from(now.as_second()).unwrap_or(0);
+            files.push(NewFile { kind: FileKind::Checkpoint, bytes, mode: 0o600, mtime });
         }
         Ok(files)
     }

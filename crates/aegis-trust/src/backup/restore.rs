@@ -330,7 +330,7 @@ fn counter_of(bundle: &SignedBundle) -> Counter {
 }
 
 fn step(source: WriteError) -> BackupError {
-    BackupError::Change(ChangeError::Step { source })
+    BackupError::Step { source }
 }
 
 fn restore_event(caller: &Caller, source: &str, report: &BackupRestored) -> Event {

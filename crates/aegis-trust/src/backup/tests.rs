@@ -930,6 +930,24 @@ fn what_a_restored_policy_replaces_is_what_a_rollback_goes_back_to() {
     assert!(!damaged.paths().previous().exists());
 }
 
+#[test]
+fn a_step_that_fails_is_told_and_finished_by_the_next_command() {
+    let host = TestHost::full();
+    let (_dir, path, created) = host.backup();
+    let other = TestHost::new();
+    // A directory with something in it stands where a file should go.
+    let obstacle = other.paths().state_dir.join("audit-checkpoint.restored");
+    fs::create_dir_all(obstacle.join("x")).unwrap();
+    let error = other.restore(&path, named(&created.host_key)).unwrap_err();
+    assert!(matches!(error, BackupError::Interrupted { .. }), "{error:?}");
+    assert_eq!((other.version(), other.restores_logged().len()), (Some(5), 0), "what comes first is done");
+    assert!(other.host.begin_change(&other.caller).is_err(), "nothing else is begun before it is finished");
+    fs::remove_dir_all(obstacle).unwrap();
+    drop(other.host.begin_change(&other.caller).unwrap());
+    assert_eq!((other.in_force(), other.version()), (Some(5), Some(5)));
+    assert_eq!(other.restores_logged().len(), 1);
+}
+
 /// Refuses everything.
 struct Stubborn;
 
