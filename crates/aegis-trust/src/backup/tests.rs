@@ -837,6 +837,12 @@ fn an_unsigned_policy_comes_back_only_where_one_could_be_applied() {
     strict.configure("require_signature = true\n");
     strict.restore(&path, trust.clone()).unwrap();
     assert!(!strict.paths().applied().exists());
+    // Its keys are gone, but it took a signed policy before.
+    let (_other, with_format, trust_format) =
+        backup_of(vec![(FileKind::BundleFormat, b"2\n".to_vec()), (FileKind::Applied, text)]);
+    let before = TestHost::bare();
+    let report = before.restore(&with_format, trust_format).unwrap();
+    assert!(why(&report, "policy.applied").contains("signed policies only"));
     // What is in force unsigned is not replaced: nobody can say which is newer.
     let other = TestHost::bare();
     other.apply(policy(2).into_bytes());

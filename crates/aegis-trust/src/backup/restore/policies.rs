@@ -172,7 +172,8 @@ impl Host {
         let keys = self.trusted_keys().map_err(|error| cause_chain(&error))?;
         let limits = config.policy_limits();
         if !bundle::is_bundle(file) {
-            if config.require_signature || !keys.is_empty() {
+            // As for `policy apply` without --allow-unsigned, by the settings that are there now.
+            if config.require_signature || !keys.is_empty() || self.accepted_format().is_some() {
                 return Err("it is not signed, and this host takes signed policies only".to_owned());
             }
             let policy = aegis_policy::parse(file, &limits).map_err(|error| cause_chain(&error))?;
