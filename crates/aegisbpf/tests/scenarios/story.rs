@@ -1,0 +1,373 @@
+//! The runbook as one story, on machines that end up as it promises; and a log that nobody can rewrite unseen.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::host::{Host, KEYS, PROGRAM, Run, STATE, clean, copy_tree};
+use crate::tools;
+
+fn sign(host: &Host, version: u64, key: &str, more: &[&str]) -> String {
+    let out = format!("v{version}.signed");
+    let (version, key) = (version.to_string(), format!("signer/{key}.key"));
+    let sign = ["policy", "sign", "policy.conf", "-o", &out, "--policy-version", &version, "--key", &key];
+    host.ok(&[&sign[..], more].concat());
+    out
+}
+
+fn apply<'a>(bundle: &'a str) -> [&'a str; 4] {
+    ["policy", "apply", bundle, "--require-signature"]
+}
+
+fn in_force(host: &Host) -> u64 {
+    host.ok(&["policy", "show", "--json"]).json()["bundle"]["policy_version"].as_u64().unwrap()
+}
+
+#[test]
+fn the_runbook_from_an_empty_machine_to_a_refused_rollback() {
+    let host = Host::empty();
+    assert_eq!(host.health()["keys"]["status"], "failed", "without a key nothing signed can be applied");
+
+    // The first key, and the first policy.
+    let spring = host.new_key("spring");
+    assert_eq!(fs::metadata(host.file("signer/spring.key")).unwrap().permissions().mode() & 0o777, 0o600);
+    host.ok(&["keys", "add", "signer/spring.pub"]);
+    host.ok(&["policy", "lint", "policy.conf"]);
+    sign(&host, 1, "spring", &["--expires", "90d"]);
+    host.ok(&["policy", "verify", "v1.signed"]);
+    let before = crate::host::snapshot(&host.rooted(""));
+    host.ok(&["policy", "apply", "v1.signed", "--require-signature", "--dry-run"]);
+    crate::host::same(&before, &crate::host::snapshot(&host.rooted("")), "a dry run");
+    host.ok(&apply("v1.signed"));
+    host.refuses(&apply("policy.conf"), "not signed");
+
+    // Rotate: the new key beside the old one, the next policy by the new one, then the old one goes.
+    let summer = host.new_key("summer");
+    host.ok(&["keys", "add", "signer/summer.pub"]);
+    sign(&host, 2, "summer", &[]);
+    host.ok(&apply("v2.signed"));
+    let list = host.ok(&["keys", "list", "--json"]).json();
+    for key in list["trusted"].as_array().unwrap() {
+        assert_eq!(key["signs_applied"], key["id"] == summer.as_str(), "{key}");
+    }
+    host.ok(&["keys", "remove", &spring]);
+    sign(&host, 3, "spring", &[]);
+    host.refuses(&apply("v3.signed"), "no trusted key has signed it");
+    host.refuses(&["keys", "remove", &summer], "it could accept no policy");
+
+    // The signing laptop is stolen: a key that is not compromised, revocation, emergency policy.
+    host.new_key("autumn");
+    host.ok(&["keys", "add", "signer/autumn.pub"]);
+    let revoked = host.ok(&["keys", "revoke", &summer, "--reason", "laptop stolen", "--json"]).json();
+    assert_eq!(revoked["signed_applied"], true);
+    assert_eq!(host.health()["signer"]["status"], "degraded", "the policy in force has a revoked signer");
+    assert_eq!(in_force(&host), 2, "and stays in force");
+    sign(&host, 4, "autumn", &["--expires", "14d"]);
+    host.ok(&apply("v4.signed"));
+    assert_eq!(host.health()["signer"]["status"], "ok");
+    sign(&host, 5, "summer", &["--expires", "never"]);
+    host.refuses(&apply("v5.signed"), "was revoked (laptop stolen)");
+    host.refuses(&apply("v2.signed"), "was revoked");
+    host.refuses(&apply("v1.signed"), "no trusted key");
+    host.refuses(&["keys", "add", "signer/summer.pub"], "a revoked key never returns");
+    host.ok(&["keys", "add", "signer/spring.pub"]);
+    host.refuses(&apply("v1.signed"), "is older than 4");
+    host.refuses(&["policy", "rollback"], "was revoked");
+    assert_eq!((host.counter(), in_force(&host)), (Some(4), 4));
+
+    // The honest way back: old content under a new version.
+    let reissue =
+        ["policy", "reissue", "--from", "v1.signed", "--policy-version", "auto", "-o", "v5b.signed", "--key"];
+    host.ok(&[&reissue[..], &["signer/autumn.key"]].concat());
+    host.ok(&apply("v5b.signed"));
+    assert_eq!((host.counter(), in_force(&host)), (Some(5), 5));
+
+    // The quick way back, and forward again.
+    host.ok(&["policy", "rollback"]);
+    assert_eq!((host.counter(), in_force(&host)), (Some(5), 4));
+    assert_eq!(host.health()["rollback"]["status"], "degraded");
+    sign(&host, 6, "autumn", &[]);
+    host.ok(&apply("v6.signed"));
+    assert_eq!(host.health()["rollback"]["status"], "ok");
+
+    let drill = host.ok(&["keys", "drill", "--report", "drill.json", "--json"]).json();
+    assert_eq!(drill["passed"], true);
+    assert!(!fs::read(host.file("drill.json")).unwrap().is_empty());
+    assert_eq!(in_force(&host), 6, "a drill touches nothing real");
+    let health = host.health();
+    for (name, check) in &health {
+        let expected = if name == "enforcement" { "degraded" } else { "ok" };
+        assert_eq!(check["status"], expected, "{name}: {}", check["message"]);
+    }
+    assert!(health["enforcement"]["message"].as_str().unwrap().contains("nothing is enforced"));
+    host.ok(&["audit", "verify"]);
+    // The log has the whole story: every change once, every refusal once.
+    let log = host.log();
+    let count = |action: &str, outcome: &str| {
+        log.iter().filter(|entry| entry["action"] == action && entry["outcome"] == outcome).count()
+    };
+    assert_eq!((count("policy.apply", "accepted"), count("policy.apply", "refused")), (5, 6));
+    assert_eq!((count("keys.add", "accepted"), count("keys.revoke", "accepted")), (4, 1));
+    assert_eq!((count("keys.remove", "accepted"), count("keys.remove", "refused")), (1, 1));
+    assert_eq!((count("policy.rollback", "accepted"), count("policy.rollback", "refused")), (1, 1));
+}
+
+#[test]
+fn a_backup_brings_an_empty_machine_to_the_same_trust() {
+    let host = Host::in_force(&[4, 5]);
+    host.new_key("second");
+    host.ok(&["keys", "add", "signer/second.pub"]);
+    host.ok(&["keys", "revoke", &"cd".repeat(32), "--reason", "seen elsewhere"]);
+    host.ok(&["backup", "create", "backup.tar"]);
+    host.refuses(&["backup", "create", "backup.tar"], "never overwrites");
+    let verified = host.ok(&["backup", "verify", "backup.tar", "--json"]).json();
+    assert_eq!(verified["counter"]["policy_version"], 5);
+    let host_key = verified["host_key"].as_str().unwrap();
+    // No private key of anybody is in it.
+    let archive = fs::read(host.file("backup.tar")).unwrap();
+    assert!(!String::from_utf8_lossy(&archive).contains("PRIVATE KEY"));
+
+    let spare = Host::empty();
+    fs::copy(host.file("backup.tar"), spare.file("backup.tar")).unwrap();
+    spare.run(&["backup", "restore", "backup.tar"]).is_refusal("unasked", "is not a key of this host");
+    spare.ok(&["backup", "restore", "backup.tar", "--host-key", host_key]);
+    for name in ["policy.applied", "policy.applied.prev", "version_counter"] {
+        assert_eq!(spare.state(name), host.state(name), "{name}");
+    }
+    let listing = |host: &Host| {
+        let list = host.ok(&["keys", "list", "--json"]).json();
+        let ids = |which: &str| -> Vec<String> {
+            let mut ids: Vec<_> =
+                list[which].as_array().unwrap().iter().map(|key| key["id"].to_string()).collect();
+            ids.sort();
+            ids
+        };
+        (ids("trusted"), ids("revoked"))
+    };
+    assert_eq!(listing(&spare), listing(&host));
+    spare.is_sound("restored");
+    // A signed policy applies, an old one does not.
+    for version in [3, 4, 5, 6] {
+        fs::copy(host.sign(version, "first"), spare.file(&format!("v{version}.signed"))).unwrap();
+    }
+    spare.refuses(&apply("v3.signed"), "is older than 5");
+    spare.ok(&apply("v6.signed"));
+
+    // On the host itself an older archive takes nothing back: not the counter, not a removal of trust for ever.
+    let second = crate::forge::key(&host, "second").public_key().key_id().to_string();
+    host.ok(&apply("v6.signed"));
+    host.ok(&["keys", "revoke", &second, "--reason", "stolen after the backup"]);
+    let restored = host.ok(&["backup", "restore", "backup.tar", "--json"]).json();
+    assert!(!restored["kept"].as_array().unwrap().is_empty(), "{restored}");
+    assert_eq!((host.counter(), in_force(&host)), (Some(6), 6));
+    host.refuses(&["keys", "add", "signer/second.pub"], "a revoked key never returns");
+    host.refuses(&apply("v5.signed"), "is older than 6");
+    host.is_sound("restored over something newer");
+    // Damaged anywhere, it is refused, and changes nothing.
+    for at in (0..archive.len()).step_by(997) {
+        let mut damaged = archive.clone();
+        damaged[at] ^= 1;
+        fs::write(host.file("damaged.tar"), damaged).unwrap();
+        host.refuses_run(|| host.run(&["backup", "restore", "damaged.tar"]), &format!("byte {at}"), "");
+    }
+    for len in [0, 1, 511, 512, archive.len() / 2, archive.len() - 1] {
+        fs::write(host.file("damaged.tar"), &archive[..len]).unwrap();
+        host.refuses_run(|| host.run(&["backup", "restore", "damaged.tar"]), &format!("{len} bytes"), "");
+    }
+}
+
+#[test]
+fn a_backup_made_by_hand_with_cp_is_enough() {
+    let host = Host::in_force(&[4, 5]);
+    let copy = Host::empty();
+    // What the runbook names, and nothing else: the keys, the counter, policy.applied*.
+    for (dir, names) in
+        [(KEYS, vec!["first.pub"]), (STATE, vec!["version_counter", "policy.applied", "policy.applied.prev"])]
+    {
+        fs::create_dir_all(copy.rooted(dir)).unwrap();
+        for name in names {
+            fs::copy(host.rooted(dir).join(name), copy.rooted(dir).join(name)).unwrap();
+        }
+    }
+    let health = copy.health();
+    for name in ["keys", "version_counter", "policy", "signer"] {
+        assert_eq!(health[name]["status"], "ok", "{name}: {}", health[name]["message"]);
+    }
+    for version in [4, 5, 6] {
+        fs::copy(host.sign(version, "first"), copy.file(&format!("v{version}.signed"))).unwrap();
+    }
+    copy.ok(&[
+        "policy",
+        "apply",
+        &copy.rooted(STATE).join("policy.applied").display().to_string(),
+        "--require-signature",
+    ]);
+    copy.refuses(&apply("v4.signed"), "is older than 5");
+    copy.ok(&apply("v6.signed"));
+    copy.is_sound("restored by hand");
+}
+
+#[test]
+fn the_variables_of_the_runbook_work_without_root() {
+    let test = "the_variables_of_the_runbook_work_without_root";
+    if !tools::need_root(test) || !tools::need(test, &["setpriv"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::copy(PROGRAM, path("aegisbpf")).unwrap();
+    fs::write(path("policy.conf"), crate::host::policy(1)).unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        clean(&mut command).args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(path("aegisbpf"));
+        command
+            .env("AEGIS_KEYS_DIR", path("my-keys"))
+            .env("AEGIS_VERSION_COUNTER_PATH", path("my-state/counter"));
+        command.env("AEGIS_CONFIG_DIR", path("my-config")).args(arguments).current_dir(dir.path());
+        Run::of(command)
+    };
+    let ok = |arguments: &[&str]| {
+        let done = run(arguments);
+        assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}");
+        done
+    };
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    ok(&["keys", "generate", "--out", "signer", "--name", "mine"]);
+    ok(&["keys", "add", "signer/mine.pub"]);
+    ok(&["policy", "sign", "policy.conf", "-o", "v1.signed", "--key", "signer/mine.key"]);
+    ok(&apply("v1.signed"));
+    assert!(path("my-keys/mine.pub").exists() && path("my-state/policy.applied").exists());
+    assert!(fs::read_to_string(path("my-state/counter")).unwrap().starts_with("1\n"));
+    ok(&[
+        "policy",
+        "sign",
+        "policy.conf",
+        "-o",
+        "v2.signed",
+        "--key",
+        "signer/mine.key",
+        "--policy-version",
+        "auto",
+    ]);
+    ok(&apply("v2.signed"));
+    run(&apply("v1.signed")).is_refusal("older", "is older than 2");
+    ok(&["audit", "verify"]);
+    assert_eq!(run(&["health"]).code, Some(1));
+}
+
+/// Ten entries, the checkpoint kept after the sixth, and the log as it was then.
+fn logged() -> (Host, std::path::PathBuf) {
+    let host = Host::in_force(&[1, 2, 3, 4]);
+    host.run(&apply("v1.signed"));
+    host.ok(&["audit", "checkpoint", "-o", "kept"]);
+    fs::create_dir(host.file("older")).unwrap();
+    copy_tree(&host.rooted(STATE).join("audit"), &host.file("older"));
+    for _ in 0..3 {
+        host.run(&apply("v2.signed"));
+    }
+    host.ok(&["audit", "verify", "--checkpoint", "kept"]);
+    let log = host.rooted(STATE).join("audit/log.jsonl");
+    (host, log)
+}
+
+/// Writes another log in place of the real one, and expects that it is found against the checkpoint that was kept.
+#[track_caller]
+fn is_found(host: &Host, log: &Path, bytes: &[u8], what: &str) {
+    fs::write(log, bytes).unwrap();
+    let run = host.run(&["audit", "verify", "--checkpoint", "kept"]);
+    assert_eq!(run.code, Some(1), "{what}: {run:?}");
+    assert!(run.stdout.is_empty() && run.stderr.contains("  because: "), "{what}: {run:?}");
+}
+
+#[test]
+fn whatever_is_done_to_the_log_is_found_against_a_kept_checkpoint() {
+    let (host, path) = logged();
+    let good = fs::read(&path).unwrap();
+    let lines: Vec<&[u8]> = good.split_inclusive(|byte| *byte == b'\n').collect();
+    assert_eq!(lines.len(), 9);
+    for at in 0..lines.len() {
+        let replaced = |line: &[u8]| {
+            let mut all = lines.clone();
+            all[at] = line;
+            all.concat()
+        };
+        let mut flipped = lines[at].to_vec();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        is_found(&host, &path, &replaced(&flipped), &format!("entry {at} flipped"));
+        let changed = String::from_utf8(lines[at].to_vec()).unwrap();
+        let changed = changed.replace("\"uid\":", "\"uid\":1").replace("refused", "accepted");
+        is_found(&host, &path, &replaced(changed.as_bytes()), &format!("entry {at} edited"));
+        is_found(&host, &path, &replaced(b""), &format!("entry {at} dropped"));
+        is_found(&host, &path, &replaced(&[lines[at], lines[at]].concat()), &format!("entry {at} repeated"));
+        is_found(&host, &path, &lines[..at].concat(), &format!("cut before entry {at}"));
+        is_found(
+            &host,
+            &path,
+            &[lines[..at].concat(), lines[at][..10].to_vec()].concat(),
+            &format!("cut within entry {at}"),
+        );
+        for other in at + 1..lines.len() {
+            let mut swapped = lines.clone();
+            swapped.swap(at, other);
+            is_found(&host, &path, &swapped.concat(), &format!("entries {at} and {other} swapped"));
+        }
+    }
+    fs::write(&path, &good).unwrap();
+    host.ok(&["audit", "verify", "--checkpoint", "kept"]);
+}
+
+#[test]
+fn an_older_or_another_log_is_found_against_a_kept_checkpoint() {
+    let (host, _) = logged();
+    let audit = host.rooted(STATE).join("audit");
+    host.ok(&["audit", "checkpoint", "-o", "latest"]);
+    let put = |from: &Path| {
+        fs::remove_dir_all(&audit).unwrap();
+        fs::create_dir(&audit).unwrap();
+        copy_tree(from, &audit);
+    };
+    // The whole folder as it was: sound in itself, and older than what is known of it.
+    put(&host.file("older"));
+    host.ok(&["audit", "verify"]);
+    host.ok(&["audit", "verify", "--checkpoint", "kept"]);
+    let run = host.run(&["audit", "verify", "--checkpoint", "latest"]);
+    run.is_refusal("an older copy", "");
+    // Grown again to the same length, it is another log.
+    for _ in 0..3 {
+        host.run(&apply("v2.signed"));
+    }
+    host.run(&["audit", "verify", "--checkpoint", "latest"]).is_refusal("rewritten since", "");
+    // Another host's log.
+    let stranger = Host::in_force(&[1, 2, 3, 4]);
+    for _ in 0..8 {
+        stranger.run(&apply("v1.signed"));
+    }
+    put(&stranger.rooted(STATE).join("audit"));
+    host.run(&["audit", "verify", "--checkpoint", "kept"]).is_refusal("another log", "");
+    // None at all.
+    fs::remove_dir_all(&audit).unwrap();
+    host.run(&["audit", "verify", "--checkpoint", "kept"]).is_refusal("no log", "");
+    assert_eq!(host.health()["audit_log"]["status"], "degraded");
+}
+
+#[test]
+fn nothing_is_put_in_force_while_the_log_is_damaged() {
+    let (host, path) = logged();
+    host.sign(5, "first");
+    let good = fs::read(&path).unwrap();
+    let last = good[..good.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    fs::write(&path, &good[..last]).unwrap();
+    let before = host.snapshot_without_log();
+    for arguments in [&apply("v5.signed")[..], &["keys", "add", "signer/first.pub"], &["policy", "rollback"]]
+    {
+        host.run(arguments).is_refusal(&format!("{arguments:?}"), "log");
+    }
+    crate::host::same(&before, &host.snapshot_without_log(), "a damaged log");
+    assert_eq!(host.health()["audit_log"]["status"], "failed");
+    fs::write(&path, &good).unwrap();
+    host.ok(&apply("v5.signed"));
+    host.is_sound("the log is back");
+}
