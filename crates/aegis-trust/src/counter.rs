@@ -278,6 +278,24 @@ impl Counter {
         }
     }
 
+    /// The digest of a version whose content is not known. SHA-256 gives it for nothing that anybody will find, so no
+    /// policy is taken as the same one.
+    pub(crate) const UNKNOWN_CONTENT: Digest = Digest::from_bytes([0; 32]);
+
+    /// Whether the content is known. Of two witnesses for one version, the one that knows it is better.
+    pub(crate) fn knows_content(&self) -> bool {
+        self.policy_sha256 != Self::UNKNOWN_CONTENT
+    }
+
+    /// What a damaged counter still says: all of it, or the version in its first line. For repairs only.
+    pub(crate) fn salvage(bytes: &[u8]) -> Option<Self> {
+        Self::parse(bytes).ok().or_else(|| {
+            let line = std::str::from_utf8(bytes.split(|&byte| byte == b'\n').next()?).ok()?;
+            let policy_version = strict_decimal(line.trim()).filter(|&version| version != 0)?;
+            Some(Self { policy_version, policy_sha256: Self::UNKNOWN_CONTENT, epoch: 0 })
+        })
+    }
+
     /// (epoch, version), the order of policies.
     pub fn order(&self) -> (u32, u64) {
         (self.epoch, self.policy_version)

@@ -120,7 +120,9 @@ impl Host {
         };
         self.log_once(&journal, event)?;
         durable::remove_synced(&self.paths().staged()).map_err(|source| RecoverError::Step { source })?;
-        Journal::clear(self.paths()).map_err(|source| RecoverError::Step { source })
+        Journal::clear(self.paths())
+            .and_then(|()| self.discard_restore())
+            .map_err(|source| RecoverError::Step { source })
     }
 
     fn log_once(&self, journal: &Journal, event: Event) -> Result<(), RecoverError> {
@@ -235,7 +237,7 @@ fn given_up(journal: &Journal, caller: &Caller) -> Event {
     };
     Event::new(caller.now, journal.actor.clone(), action, object)
         .outcome(Outcome::Failed)
-        .reason("it was interrupted before it took effect, and was given up")
+        .reason("it was interrupted, could not be finished, and was given up")
         .detail("recovered", true)
 }
 

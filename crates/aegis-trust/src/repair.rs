@@ -1,12 +1,11 @@
 //! An honest repair of the version counter: never below what the host can prove it accepted.
 
 use aegis_audit::{Action, Event, Outcome};
-use aegis_crypto::Digest;
 use serde::Serialize;
 
 use crate::{
     bundle::SignedBundle,
-    counter::{Counter, MAX_COUNTER_LEN, strict_decimal},
+    counter::{Counter, MAX_COUNTER_LEN},
     durable::{self, ReadError, WriteError},
     host::{Caller, ChangeError, Host},
     journal::{Change, Journal},
@@ -131,7 +130,7 @@ impl Host {
         let highest = evidence
             .iter()
             .map(|evidence| evidence.counter)
-            .max_by_key(|counter| (counter.order(), known(counter)));
+            .max_by_key(|counter| (counter.order(), counter.knows_content()));
         let counter = highest.ok_or(RepairError::NoEvidence)?;
         if sound == Some(counter) {
             return Err(RepairError::Sound { counter });
@@ -159,7 +158,7 @@ impl Host {
         let mut found = |found_in: String, counter| evidence.push(CounterEvidence { found_in, counter });
         // A malformed counter may still begin with its version; one that is a directory or unreadable says nothing.
         if let Ok(Some(bytes)) = durable::read_state(&paths.version_counter, MAX_COUNTER_LEN)
-            && let Some(counter) = readable_part(&bytes)
+            && let Some(counter) = Counter::salvage(&bytes)
         {
             found(paths.version_counter.display().to_string(), counter);
         }
@@ -183,7 +182,7 @@ impl Host {
             let epoch = evidence.iter().map(|evidence| evidence.counter.epoch).max().unwrap_or(0);
             evidence.push(CounterEvidence {
                 found_in: "--at-least".to_owned(),
-                counter: Counter { policy_version, policy_sha256: UNKNOWN, epoch },
+                counter: Counter { policy_version, policy_sha256: Counter::UNKNOWN_CONTENT, epoch },
             });
         }
         Ok(evidence)
@@ -203,23 +202,6 @@ impl Host {
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         Ok(Some(repair_event(&caller, &counter, reason)))
     }
-}
-
-/// The digest of a version whose content is not known. SHA-256 gives it for nothing that anybody will find.
-const UNKNOWN: Digest = Digest::from_bytes([0; 32]);
-
-/// Of two witnesses for one version, the one that knows the content is better.
-fn known(counter: &Counter) -> bool {
-    counter.policy_sha256 != UNKNOWN
-}
-
-/// The whole counter, or what its first line says.
-fn readable_part(bytes: &[u8]) -> Option<Counter> {
-    Counter::parse(bytes).ok().or_else(|| {
-        let line = std::str::from_utf8(bytes.split(|&byte| byte == b'\n').next()?).ok()?;
-        let policy_version = strict_decimal(line.trim()).filter(|&version| version != 0)?;
-        Some(Counter { policy_version, policy_sha256: UNKNOWN, epoch: 0 })
-    })
 }
 
 fn repair_event(caller: &Caller, counter: &Counter, reason: &str) -> Event {

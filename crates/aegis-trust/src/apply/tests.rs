@@ -403,19 +403,17 @@ fn finishes_what_a_kill_interrupted() {
         let counter = Counter { policy_version: 3, policy_sha256: plan.policy.policy_sha256, epoch: 0 };
         let journal = Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan.clone()));
         durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
-        let steps: [&dyn Fn(); 6] =
-            [
-                &|| journal.write(paths).unwrap(),
-                &|| host.host.advance_counter(&counter).unwrap(),
-                &|| durable::link_over(&paths.applied(), &paths.previous()).unwrap(),
-                &|| durable::rename_synced(&paths.staged(), &paths.applied()).unwrap(),
-                &|| host.host.install(Some(BundleFormat::V2)).unwrap(),
-                &|| {
-                    drop(host.host.audit().append(
-                        &apply_event(&host.caller, "v3.signed", &plan).transaction(&journal.transaction),
-                    ))
-                },
-            ];
+        let steps: [&dyn Fn(); 6] = [
+            &|| journal.write(paths).unwrap(),
+            &|| host.host.advance_counter(&counter).unwrap(),
+            &|| durable::link_over(&paths.applied(), &paths.previous()).unwrap(),
+            &|| durable::rename_synced(&paths.staged(), &paths.applied()).unwrap(),
+            &|| host.host.install(Some(BundleFormat::V2)).unwrap(),
+            &|| {
+                let event = apply_event(&host.caller, "v3.signed", &plan);
+                host.host.audit().append(&event.transaction(&journal.transaction)).unwrap();
+            },
+        ];
         for done in steps.iter().take(step) {
             done();
         }

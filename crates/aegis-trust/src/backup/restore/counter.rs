@@ -1,18 +1,13 @@
 //! Bringing the version counter back: it is the one file that may only ever go up.
 
-use aegis_crypto::Digest;
-
 use super::{Report, counter_of};
 use crate::{
     backup::{archive::Archive, file_kind::FileKind},
     bundle::SignedBundle,
-    counter::{Counter, MAX_COUNTER_LEN, strict_decimal},
+    counter::{Counter, MAX_COUNTER_LEN},
     durable::{self, WriteError},
     host::Host,
 };
-
-/// The digest of a version whose content is not known.
-const UNKNOWN: Digest = Digest::from_bytes([0; 32]);
 
 impl Host {
     /// The counter becomes the higher of the two, and never less than anything here says was accepted.
@@ -64,7 +59,7 @@ impl Host {
         let paths = self.paths();
         // A malformed counter may still begin with its version, and one with bad permissions be whole.
         let damaged = durable::read_state(&paths.version_counter, MAX_COUNTER_LEN).ok().flatten();
-        let damaged = damaged.as_deref().and_then(readable_part);
+        let damaged = damaged.as_deref().and_then(Counter::salvage);
         let bundles =
             [paths.applied(), paths.previous(), paths.rolled_back()].into_iter().filter_map(|path| {
                 let file = durable::read_state(&path, self.max_file_len()).ok()??;
@@ -72,16 +67,7 @@ impl Host {
             });
         bundles.chain(damaged).chain(self.highest_in_audit_log()).max_by_key(|counter| {
             // Of two witnesses for one version, the one that knows the content is better.
-            (counter.order(), counter.policy_sha256 != UNKNOWN)
+            (counter.order(), counter.knows_content())
         })
     }
-}
-
-/// The whole counter, or what its first line says.
-fn readable_part(bytes: &[u8]) -> Option<Counter> {
-    Counter::parse(bytes).ok().or_else(|| {
-        let line = std::str::from_utf8(bytes.split(|&byte| byte == b'\n').next()?).ok()?;
-        let policy_version = strict_decimal(line.trim()).filter(|&version| version != 0)?;
-        Some(Counter { policy_version, policy_sha256: UNKNOWN, epoch: 0 })
-    })
 }
