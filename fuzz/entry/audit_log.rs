@@ -47,20 +47,14 @@ fn as_log(bytes: &[u8], directory: &Path) {
 
 /// A checkpoint that somebody kept is believed only if the host signed it.
 fn as_kept_checkpoint(bytes: &[u8], directory: &Path) {
-    let parsed = parse_checkpoint(bytes);
+    let Ok(parsed) = parse_checkpoint(bytes) else { return };
     let log = lay_out(directory, LOG);
     let verified = log.verify(&[bytes.to_vec()], &mut |_, _| {});
     if verified.is_ok() {
-        assert!(
-            parsed.is_ok_and(|checkpoint| checkpoint.size() <= 4),
-            "a checkpoint that is none was believed"
-        );
+        assert!(parsed.size() <= 4, "a checkpoint that is none was believed");
     }
     if bytes == CHECKPOINT {
-        assert!(
-            log.verify(&[bytes.to_vec()], &mut |_, _| {}).is_ok(),
-            "the host's own checkpoint is refused"
-        );
+        assert!(verified.is_ok(), "the host's own checkpoint is refused");
     }
 }
 
