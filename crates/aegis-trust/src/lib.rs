@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`paths`], [`config`] | where things are, and what the host insists on |
 //! | [`key_dir`], [`revoked`], [`keys`] | the trusted keys, the ids refused for ever, and changes to both |
-//! | [`manifest`], [`bundle`], [`verify`](mod@verify) | the signed file, and the one function that believes it |
+//! | [`manifest`], [`bundle`], [`verify`](mod@verify), [`standing`] | the signed file, the one function that believes it, what the counter says to it |
 //! | [`counter`], [`repair`] | the anti-rollback counter, and its honest repair |
 //! | [`apply`], [`rollback`], [`enforce`] | the transaction, the way back, and who loads the rules |
 //! | [`journal`], [`recover`], [`durable`], [`lock`] | what survives a kill at any instant |
@@ -40,6 +40,7 @@ pub mod rollback;
 pub mod sign;
 pub mod signer_command;
 pub mod signer_pkcs11;
+pub mod standing;
 pub mod verify;
 
 pub use host::{Caller, Host};

@@ -212,6 +212,22 @@ pub fn verify(
     verify_with(bundle, trust, now, Expiry::Judged)
 }
 
+/// Believes a bundle by one key alone, without a host: for a signer who checks what was made.
+///
+/// # Errors
+///
+/// [`VerifyError`].
+pub fn verify_by_key(
+    bundle: SignedBundle,
+    key: PublicKey,
+    v1: V1,
+    now: Timestamp,
+) -> Result<VerifiedBundle, VerifyError> {
+    let (keys, revoked) = (BTreeMap::from([(key.key_id(), key)]), BTreeMap::new());
+    let trust = Trust { keys: &keys, revoked: &revoked, required_signatures: 1, v1, accepted_format: None };
+    verify(bundle, &trust, now)
+}
+
 pub(crate) fn verify_with(
     bundle: SignedBundle,
     trust: &Trust<'_>,
