@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "the test runner shows it if a test fails")]
 
+#[cfg(test)]
 mod promises {
     mod corpus;
     mod document;
