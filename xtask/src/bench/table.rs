@@ -50,7 +50,8 @@ impl Table {
         let each: Vec<String> = nanos_a_rule.iter().map(|nanos| format!("{nanos:.0}")).collect();
         if nanos_a_rule.len() < 2 {
             let measured = format!("{} ns a rule", each.join(", "));
-            return self.row(what, measured, String::new(), Verdict::Information);
+            self.row(what, measured, String::new(), Verdict::Information);
+            return;
         }
         let spread = highest / lowest;
         let measured = format!("{spread:.2}x ({} ns)", each.join(", "));
@@ -63,7 +64,7 @@ impl Table {
         let measured = format!("{ratio:.2}x ({:.1} / {:.1} MiB)", mib(peak), mib(file));
         match most {
             Some(most) => {
-                self.row(what, measured, format!("at most {most}x"), judge(peak > 0 && ratio <= most))
+                self.row(what, measured, format!("at most {most}x"), judge(peak > 0 && ratio <= most));
             }
             None => self.row(what, measured, String::new(), Verdict::Information),
         }
