@@ -188,7 +188,7 @@ fn is_between(host: &Host, old: &State, new: &State, what: &str) {
 /// The names of all files but those of the log; the temporary ones of the log are left over like any other.
 fn names(host: &Host) -> BTreeSet<PathBuf> {
     let audit = PathBuf::from(STATE).join("audit");
-    let all = crate::host::snapshot(&host.rooted(""));
+    let all = crate::snapshot::snapshot(&host.rooted(""));
     all.into_keys()
         .filter(|path| !path.starts_with(&audit) || path.extension().is_some_and(|end| end == "tmp"))
         .collect()

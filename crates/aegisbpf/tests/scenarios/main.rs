@@ -3,12 +3,14 @@
 //!
 //! | module | what it shows |
 //! |---|---|
-//! | [`story`] | the runbook from an empty machine to a refused rollback; what tampering with the log leads to |
+//! | [`story`] | the runbook from an empty machine to a refused rollback |
+//! | [`tampering`] | whatever is done to the log is found |
 //! | [`hostile`] | bad input is refused with its reason, changes nothing, and is in the log once |
-//! | [`crash`], [`full_disk`] | killed or refused by the disk at any system call: old or new, whole, and repaired by the next command |
+//! | [`crash`], [`recovery`], [`limits`] | killed or refused by the disk at any system call: old or new, whole, and repaired by the next command |
+//! | [`durability`] | what a power cut would keep |
 //! | [`concurrency`] | commands at once: one order, no loss |
-//! | [`interop`] | openssl, OpenSSH, Python and a PKCS#11 token |
-//! | [`host`], [`forge`], [`faults`], [`tools`] | what they share |
+//! | [`interop`], [`token`] | openssl, OpenSSH, Python and a PKCS#11 token |
+//! | [`host`], [`snapshot`], [`forge`], [`faults`], [`tools`] | what they share |
 
 #![allow(
     clippy::unwrap_used,
@@ -19,11 +21,16 @@
 
 mod concurrency;
 mod crash;
+mod durability;
 mod faults;
 mod forge;
-mod full_disk;
 mod host;
 mod hostile;
 mod interop;
+mod limits;
+mod recovery;
+mod snapshot;
 mod story;
+mod tampering;
+mod token;
 mod tools;

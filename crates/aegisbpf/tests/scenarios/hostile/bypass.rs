@@ -30,12 +30,12 @@ fn no_combination_of_flags_lets_a_forgery_through() {
         }
         for bundle in ["forged.signed", "stranger.signed"] {
             let arguments = [&["policy", "apply", bundle][..], &chosen].concat();
-            let before = crate::host::snapshot(&host.rooted(""));
+            let before = crate::snapshot::snapshot(&host.rooted(""));
             let logged = host.log().len();
             let run = host.run(&arguments);
             assert_eq!((run.code, run.stdout.as_str()), (Some(1), ""), "{arguments:?}: {run:?}");
             if chosen.contains(&"--dry-run") {
-                crate::host::same(&before, &crate::host::snapshot(&host.rooted("")), "a dry run");
+                crate::snapshot::same(&before, &crate::snapshot::snapshot(&host.rooted("")), "a dry run");
             } else {
                 assert_eq!(host.log().len(), logged + 1, "{arguments:?}");
             }
@@ -75,7 +75,7 @@ fn settings_that_cannot_be_read_are_not_taken_for_no_settings() {
         ["require_signature = \"yes\"", "require_signatures = true", "[", "required_signatures = 0", "\u{0}"]
     {
         fs::write(&config, text).unwrap();
-        let before = crate::host::snapshot(&host.rooted(""));
+        let before = crate::snapshot::snapshot(&host.rooted(""));
         for arguments in [
             &["policy", "apply", "v6.signed"][..],
             &["policy", "rollback"],
@@ -83,7 +83,7 @@ fn settings_that_cannot_be_read_are_not_taken_for_no_settings() {
         ] {
             host.run(arguments).is_refusal(&format!("{text:?} {arguments:?}"), "aegisbpf.toml");
         }
-        crate::host::same(&before, &crate::host::snapshot(&host.rooted("")), text);
+        crate::snapshot::same(&before, &crate::snapshot::snapshot(&host.rooted("")), text);
     }
     // Two signers are required, and one has signed.
     fs::write(&config, "required_signatures = 2\n").unwrap();
@@ -164,7 +164,7 @@ fn the_installed_bundle_is_applied_again_at_start_up() {
     let record = std::path::Path::new("var/lib/aegisbpf/enforcement.json");
     assert_eq!(after[record].bytes, before[record].bytes);
     after.insert(record.to_owned(), before[record].clone());
-    crate::host::same(&before, &after, "applied again");
+    crate::snapshot::same(&before, &after, "applied again");
     // Put in the place of the installed one, a forgery is still a forgery.
     fs::write(host.rooted("var/lib/aegisbpf/policy.applied"), forged(&host)).unwrap();
     host.refuses(&["policy", "apply", &applied, "--require-signature"], "signed digest");
@@ -230,4 +230,41 @@ fn a_root_holds_every_path_that_a_variable_names() {
     command.env("AEGIS_KEYS_DIR", outside.path());
     assert_eq!(Run::of(command).code, Some(0));
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "written outside of the root");
+}
+
+#[test]
+fn lint_tells_before_signing_what_apply_would_refuse() {
+    let host = Host::in_force(&[5]);
+    // Sections that it does not know are an error; they are never dropped.
+    let unknown = "version=1\n[deny_path]\n/b\n/a\n[deny_everything]\n/c\n";
+    fs::write(host.file("unknown.conf"), unknown).unwrap();
+    for arguments in [&["policy", "lint", "unknown.conf"][..], &["policy", "lint", "unknown.conf", "--fix"]] {
+        assert_eq!(host.run(arguments).code, Some(1), "{arguments:?}");
+        assert_eq!(fs::read_to_string(host.file("unknown.conf")).unwrap(), unknown);
+    }
+    // What this host has no room for.
+    let config = host.rooted("etc/aegisbpf/aegisbpf.toml");
+    fs::write(host.file("three.conf"), "version=1\n[deny_path]\n/a\n/b\n/c\n").unwrap();
+    let sign = [
+        "policy",
+        "sign",
+        "three.conf",
+        "-o",
+        "three.signed",
+        "--policy-version",
+        "6",
+        "--key",
+        "signer/first.key",
+    ];
+    host.ok(&sign);
+    for limit in ["max_policy_rules = 2\n", "max_policy_bytes = 20\n"] {
+        fs::write(&config, limit).unwrap();
+        for arguments in [&["policy", "lint", "three.conf"][..], &sign] {
+            let run = host.run(arguments);
+            assert_eq!(run.code, Some(1), "{limit}{arguments:?}: {run:?}");
+        }
+        host.refuses(&["policy", "apply", "three.signed", "--require-signature"], "");
+    }
+    fs::remove_file(&config).unwrap();
+    host.ok(&["policy", "apply", "three.signed", "--require-signature"]);
 }

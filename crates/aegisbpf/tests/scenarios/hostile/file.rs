@@ -91,7 +91,7 @@ fn every_reader_of_files_refuses_what_is_no_file() {
         let restore = host.run(&["backup", "restore", bad]);
         assert_eq!(restore.code, Some(1), "{bad}: {restore:?}");
     }
-    crate::host::same(&before, &host.snapshot_without_log(), "only readers ran");
+    crate::snapshot::same(&before, &host.snapshot_without_log(), "only readers ran");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn another_user_changes_nothing_and_is_told_so() {
         command.arg("--root").arg(host.rooted("")).args(arguments).current_dir(host.dir());
         Run::of(command)
     };
-    let before = crate::host::snapshot(&host.rooted(""));
+    let before = crate::snapshot::snapshot(&host.rooted(""));
     let id = host.ok(&["keys", "list", "--json"]).json()["trusted"][0]["id"].as_str().unwrap().to_owned();
     let commands: [&[&str]; 8] = [
         &["policy", "apply", "v6.signed", "--require-signature"],
@@ -157,7 +157,7 @@ fn another_user_changes_nothing_and_is_told_so() {
         let run = nobody(command);
         run.is_refusal(&format!("{command:?}"), "ermission denied");
     }
-    crate::host::same(&before, &crate::host::snapshot(&host.rooted("")), "another user");
+    crate::snapshot::same(&before, &crate::snapshot::snapshot(&host.rooted("")), "another user");
     // What is public can be read.
     assert_eq!(nobody(&["keys", "list"]).code, Some(0));
     assert_eq!(nobody(&["policy", "verify", "v6.signed"]).code, Some(0));

@@ -127,7 +127,7 @@ fn refusals_have_a_form_for_programs() {
 #[test]
 fn wrong_usage_ends_with_2_and_touches_nothing() {
     let host = Host::in_force(&[5]);
-    let before = crate::host::snapshot(&host.rooted(""));
+    let before = crate::snapshot::snapshot(&host.rooted(""));
     let id = "ab".repeat(32);
     let commands: &[&[&str]] = &[
         &[],
@@ -189,5 +189,5 @@ fn wrong_usage_ends_with_2_and_touches_nothing() {
         assert_eq!(run.code, Some(2), "{arguments:?}: {run:?}");
         assert!(!run.stderr.is_empty() || arguments.is_empty(), "{arguments:?} said nothing");
     }
-    crate::host::same(&before, &crate::host::snapshot(&host.rooted("")), "wrong usage");
+    crate::snapshot::same(&before, &crate::snapshot::snapshot(&host.rooted("")), "wrong usage");
 }
