@@ -274,18 +274,21 @@ pub(crate) fn remove_synced(path: &Path) -> Result<(), WriteError> {
     }
 }
 
-/// Makes a directory and its parents. What it makes has `mode`.
+/// Makes a directory and its parents. What it makes has `mode`, and each is on the disk before the next is made in it.
 pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
     use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(());
     }
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|source| WriteError {
-        path: path.to_owned(),
-        step: "create the directory",
-        source,
-    })?;
-    sync_parent(path)
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_dir(parent, mode)?;
+    }
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => sync_parent(path),
+        // Another command was faster.
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => sync_parent(path),
+        Err(source) => Err(WriteError { path: path.to_owned(), step: "create the directory", source }),
+    }
 }
 
 /// Syncs the directory that holds `path`, so that a new name in it survives a power cut.
