@@ -7,7 +7,7 @@
 //! | ` ```text `, `json`, `toml`, `conf` | not run |
 //! | `# refused` after a command | it must end with 1; `# exit N` with N |
 //! | `…` in a line of output | any text |
-//! | `needs=PROGRAM` after the language | the block is skipped, aloud, where the program is missing |
+//! | `needs=A,B` after the language | the block is skipped, aloud, where one of these programs is missing |
 //!
 //! Nothing in the text is changed. `sudo` and `aegisbpf` are scripts on the `PATH` that put `/etc/aegisbpf`,
 //! `/var/lib/aegisbpf` and `/srv` below a private directory, in arguments as well as in the variables of `aegisbpf`.
@@ -28,7 +28,7 @@ pub(crate) struct Step {
     pub(crate) output: Vec<String>,
     /// A script ends at its first failing line.
     pub(crate) script: bool,
-    pub(crate) needs: Option<String>,
+    pub(crate) needs: Vec<String>,
 }
 
 /// The commands of a document, in order.
@@ -39,14 +39,16 @@ pub(crate) fn steps(text: &str) -> Result<Vec<Step>, String> {
         let Some(info) = line.trim_start().strip_prefix("```") else { continue };
         let mut words = info.split_whitespace();
         let language = words.next().unwrap_or_default().to_owned();
-        let needs = words.find_map(|word| word.strip_prefix("needs=")).map(str::to_owned);
+        let needs = words.find_map(|word| word.strip_prefix("needs=")).unwrap_or_default();
+        let needs: Vec<String> =
+            needs.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let block: Vec<(usize, &str)> = lines
             .by_ref()
             .take_while(|(_, line)| line.trim_end() != "```")
             .map(|(n, line)| (n + 1, line))
             .collect();
         match language.as_str() {
-            "console" => console(&block, needs.as_deref(), &mut steps)?,
+            "console" => console(&block, &needs, &mut steps)?,
             "sh" => steps.push(Step {
                 line: number + 1,
                 command: block.iter().map(|(_, line)| format!("{line}\n")).collect(),
@@ -64,7 +66,7 @@ pub(crate) fn steps(text: &str) -> Result<Vec<Step>, String> {
     Ok(steps)
 }
 
-fn console(block: &[(usize, &str)], needs: Option<&str>, steps: &mut Vec<Step>) -> Result<(), String> {
+fn console(block: &[(usize, &str)], needs: &[String], steps: &mut Vec<Step>) -> Result<(), String> {
     let mut current: Option<Step> = None;
     for (number, line) in block {
         if let Some(command) = line.strip_prefix("$ ") {
@@ -75,7 +77,7 @@ fn console(block: &[(usize, &str)], needs: Option<&str>, steps: &mut Vec<Step>) 
                 exit: 0,
                 output: Vec::new(),
                 script: false,
-                needs: needs.map(str::to_owned),
+                needs: needs.to_vec(),
             });
         } else if let Some(step) = &mut current {
             match line.strip_prefix("> ").or_else(|| (*line == ">").then_some("")) {
@@ -242,12 +244,12 @@ fn matches_after_ellipsis(expected: &str, line: &str) -> bool {
 
 #[test]
 fn reads_commands_exit_codes_and_output() {
-    let text = "a\n```console needs=tool\n$ one \\\n>   two  # refused: old\nerror: …\n$ three\n```\n```sh\nfour\n```\n```text\n$ five\n```\n";
+    let text = "a\n```console needs=tool,other\n$ one \\\n>   two  # refused: old\nerror: …\n$ three\n```\n```sh\nfour\n```\n```text\n$ five\n```\n";
     let steps = steps(text).unwrap();
     assert_eq!(steps.len(), 3);
     assert_eq!(steps[0].command, "one \\\n  two  # refused: old\n");
     assert_eq!((steps[0].exit, steps[0].output.as_slice()), (1, ["error: …".to_owned()].as_slice()));
-    assert_eq!((steps[0].line, steps[0].needs.as_deref()), (3, Some("tool")));
+    assert_eq!((steps[0].line, steps[0].needs.join(" ")), (3, "tool other".to_owned()));
     assert_eq!((steps[1].command.as_str(), steps[1].exit, steps[1].script), ("three\n", 0, false));
     assert_eq!((steps[2].command.as_str(), steps[2].script), ("four\n", true));
 }

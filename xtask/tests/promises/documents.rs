@@ -85,16 +85,15 @@ fn run(name: &str) {
     let steps = steps(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(!steps.is_empty(), "{name} has no command");
     let machine = Machine::new();
+    let mut missing = BTreeSet::new();
     for step in &steps {
-        if step
-            .needs
-            .as_deref()
-            .is_some_and(|needs| !program::has(needs, &format!("{name}, line {}", step.line)))
-        {
-            continue;
+        missing.extend(step.needs.iter().filter(|program| !program::is_on_path(program)));
+        if !step.needs.iter().any(|program| missing.contains(program)) {
+            machine.run(step).unwrap_or_else(|error| panic!("{name}, {error}"));
         }
-        if let Err(error) = machine.run(step) {
-            panic!("{name}, {error}");
-        }
+    }
+    if !missing.is_empty() {
+        let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
+        program::skip(&format!("a part of {name}: {} not installed", missing.join(" and ")));
     }
 }

@@ -30,17 +30,13 @@ pub(crate) fn aegisbpf() -> &'static Path {
     })
 }
 
-/// True if the program is there. A test that does without says so, and where the suite counts it.
-pub(crate) fn has(program: &str, test: &str) -> bool {
-    let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
-        .any(|directory| directory.join(program).is_file());
-    if !found {
-        skip(&format!("{test}: {program} is not installed"));
-    }
-    found
+/// Whether a program is there to be run.
+pub(crate) fn is_on_path(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .any(|directory| directory.join(program).is_file())
 }
 
-/// Says aloud that something was skipped.
+/// Says aloud that a test, or a part of one, was skipped, and where the suite counts it: then it is not a passed one.
 pub(crate) fn skip(sentence: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "skipped: {sentence}");
