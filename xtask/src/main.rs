@@ -32,6 +32,11 @@ usage: cargo xtask COMMAND
   test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 10, 0 skips)
   fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
   bench [--quick]             speed and memory against the cost of the unavoidable work
+
+variables that the tests read:
+  AEGIS_TEST_PYTHON           a python with xtask/requirements.txt installed; `test` sets it to the one of `setup`
+  AEGIS_TEST_SKIPS            a file to which a test that lacks something adds a line; `test` counts those lines
+  AEGIS_TEST_REQUIRE_ALL=1    fail instead of skipping
 ";
 
 fn main() -> ExitCode {
