@@ -6,7 +6,7 @@
 //! epoch 0
 //! ```
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, path::PathBuf};
 
 use aegis_crypto::Digest;
 use serde::Serialize;
@@ -153,7 +153,7 @@ pub enum CounterError {
         /// The file that would tell.
         evidence: PathBuf,
         /// Why.
-        source: io::Error,
+        source: ReadError,
     },
 }
 
@@ -169,9 +169,11 @@ impl CounterError {
             Self::Read { .. } | Self::Evidence { .. } => {
                 "run it as the owner of the file, and check the disk; do not delete the counter".to_owned()
             }
-            Self::Permissions { path, .. } => {
-                format!("find out who changed it, then `chmod 644 {0}` and `chown root {0}`", path.display())
-            }
+            Self::Permissions { path, .. } => format!(
+                "find out who could have changed it, compare it with a backup, then `chmod 644 {0}`, `chown root {0}`, \
+                 and the same for its directory with `chmod 755`",
+                path.display()
+            ),
             Self::Exhausted { .. } => {
                 "a policy with this version was signed by somebody who should not have had the key: revoke that key; \
                  only a higher epoch, approved by two custodians, starts the versions anew"

@@ -10,7 +10,7 @@ use crate::{
     journal::Journal,
     keys::ROTATE_AFTER_DAYS,
     manifest::truncate_to_seconds,
-    verify::{Expiry, V1, clock_is_sane},
+    verify::{CLOCK_SKEW, Expiry, V1, VerifyError, clock_is_sane},
 };
 
 /// A drill older than this is overdue: a quarter.
@@ -257,6 +257,13 @@ impl Host {
                 let signers: Vec<String> = verified.signers().iter().map(aegis_crypto::KeyId::fingerprint).collect();
                 good(name, format!("the policy in force is signed by {}", signers.join(", ")))
             }
+            // The file is not the one that was verified when it was applied.
+            Err(error @ (VerifyError::BadSignature { .. } | VerifyError::Mislabelled { .. } | VerifyError::Digest { .. })) => bad(
+                name,
+                Status::Failed,
+                format!("the policy in force was changed since it was applied: {}", cause_chain(&error)),
+                Some("keep the file as evidence, and apply the signed policy again from its source".to_owned()),
+            ),
             Err(error) => bad(
                 name,
                 Status::Degraded,
@@ -375,6 +382,16 @@ impl Host {
             Ok(Some(drill)) => {
                 let days = now.duration_since(drill.finished_at).as_hours() / 24;
                 match days > DRILL_AFTER_DAYS {
+                    // Until then it would count as fresh, for years if the clock was wrong enough.
+                    _ if drill.finished_at.duration_since(now) > CLOCK_SKEW => bad(
+                        name,
+                        Status::Degraded,
+                        format!(
+                            "the last revocation drill was at {}, which is in the future",
+                            truncate_to_seconds(drill.finished_at)
+                        ),
+                        run(),
+                    ),
                     true => bad(
                         name,
                         Status::Degraded,

@@ -7,13 +7,14 @@ use std::{
 
 use aegis_audit::{Action, Actor, AppendError, AuditLog, Event, Outcome};
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 
 use crate::{
     HostPaths,
     bundle::{self, BundleFormat, MAX_HEADER_LEN, SignedBundle},
     config::{Config, ConfigError},
     counter::{Counter, CounterError, MAX_COUNTER_LEN},
-    durable::{self, WriteError},
+    durable::{self, ReadError, WriteError},
     enforce::{Enforcer, RecordingEnforcer},
     journal::{Journal, JournalError},
     key_dir::{KeysError, TrustedKeys},
@@ -278,19 +279,17 @@ impl Host {
         }
         Ok(self
             .highest_in_audit_log()
-            .map(|counter| format!("the audit log says version {} was applied", counter.policy_version)))
+            .map(|counter| format!("the audit log says version {} was accepted", counter.policy_version)))
     }
 
-    /// The highest policy that the audit log says was accepted. A log that cannot be read says nothing.
+    /// The highest version that the audit log says was accepted, or that a repair raised the counter to. A log that
+    /// cannot be read says nothing.
     pub(crate) fn highest_in_audit_log(&self) -> Option<Counter> {
-        let query = aegis_audit::Query {
-            action: Some(Action::PolicyApply),
-            outcome: Some(Outcome::Accepted),
-            ..aegis_audit::Query::default()
-        };
+        let query = aegis_audit::Query { outcome: Some(Outcome::Accepted), ..aegis_audit::Query::default() };
         let entries = self.audit.query(&query).ok()?;
         entries
             .filter_map(Result::ok)
+            .filter(|entry| matches!(entry.action, Action::PolicyApply | Action::CounterRepair))
             .filter_map(|entry| {
                 Some(Counter {
                     policy_version: entry.detail.get("policy_version")?.as_u64()?,
@@ -298,7 +297,8 @@ impl Host {
                     epoch: u32::try_from(entry.detail.get("epoch")?.as_u64()?).ok()?,
                 })
             })
-            .max_by_key(Counter::order)
+            // Of two entries for one version, the one that knows the content is better.
+            .max_by_key(|counter| (counter.order(), counter.knows_content()))
     }
 
     /// Takes the lock and puts right what an interrupted command left.
@@ -343,20 +343,30 @@ impl Host {
 fn counter_problem(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let metadata = path.symlink_metadata().ok()?;
-    durable::insecure(&metadata).or_else(|| {
+    // Who can write to the directory can put an older counter back, whoever it belongs to.
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem_above = || {
+        let problem = durable::insecure(&directory.metadata().ok()?)?;
+        Some(format!("is in the directory {}, which {problem}", directory.display()))
+    };
+    durable::insecure(&metadata).or_else(problem_above).or_else(|| {
         (metadata.mode() & 0o200 == 0).then(|| "is read-only, so no policy can advance it".to_owned())
     })
 }
 
-fn begins_like_a_bundle(path: &Path) -> std::io::Result<bool> {
-    use std::io::Read;
-    match std::fs::File::open(path) {
-        Ok(file) => {
-            let mut start = Vec::new();
-            file.take(64).read_to_end(&mut start)?;
-            Ok(bundle::is_bundle(&start))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+/// Looks at the first bytes of a state file; what is no regular file is an error, and not waited for.
+fn begins_like_a_bundle(path: &Path) -> Result<bool, ReadError> {
+    use std::{io::Read, os::unix::fs::OpenOptionsExt};
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = match open {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(source) => return Err(ReadError::Open { path: path.to_owned(), source }),
+    };
+    let failed = |source| ReadError::Read { path: path.to_owned(), source };
+    durable::check_regular(&file.metadata().map_err(failed)?, path)?;
+    let mut start = Vec::new();
+    file.take(64).read_to_end(&mut start).map_err(failed)?;
+    Ok(bundle::is_bundle(&start))
 }

@@ -137,8 +137,12 @@ impl KeysError {
                     Some(format!("remove {}, or put the right public key there", path.display()))
                 });
             }
-            Self::TooMany { .. } => {
-                "remove the keys that are no longer in use with `aegisbpf keys remove ID`".to_owned()
+            // `keys remove` reads the directory too, so it cannot help here.
+            Self::TooMany { path } => {
+                format!(
+                    "find out who put them there, and move the `.pub` files that are not in use out of {}",
+                    path.display()
+                )
             }
             Self::Revoked { source } => return source.help(),
         })

@@ -578,7 +578,20 @@ impl Host {
         // The second name that a killed writer leaves.
         durable::remove_synced(&self.key_path(&format!(".{file_name}.tmp")))
             .map_err(|source| RecoverError::Step { source })?;
-        let added = self.trusted_keys().is_ok_and(|keys| !keys.files_of(id).is_empty());
+        // The file itself tells; another file that breaks the directory does not make this one unwritten.
+        let path = self.key_path(file_name);
+        let file = match durable::read_state(&path, MAX_KEY_FILE_LEN) {
+            Ok(file) => file,
+            // Not what this program writes.
+            Err(ReadError::Link { .. } | ReadError::NotAFile { .. } | ReadError::TooLarge { .. }) => None,
+            Err(source) => return Err(RecoverError::Read { source }),
+        };
+        let added = file
+            .and_then(|file| parse_public_key_file(&file).ok())
+            .is_some_and(|parsed| parsed.key.key_id() == *id);
+        if added {
+            durable::sync_parent(&path).map_err(|source| RecoverError::Step { source })?;
+        }
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         let name = file_name.strip_suffix(".pub").unwrap_or(file_name);
         Ok(added.then(|| add_event(&caller, id, name, source)))

@@ -25,6 +25,14 @@ pub enum LockError {
         /// Why.
         source: WriteError,
     },
+    /// Others could put a journal or a policy there, and the next command would finish what they began.
+    #[error("the state directory {} {problem}", path.display())]
+    Insecure {
+        /// The state directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The lock file cannot be opened.
     #[error("cannot open the lock {}", path.display())]
     Open {
@@ -46,6 +54,10 @@ impl LockError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Directory { source } => source.help(),
+            Self::Insecure { path, .. } => Some(format!(
+                "find out who could have changed it, compare it with a backup, then `chown root {0}` and `chmod go-w {0}`",
+                path.display()
+            )),
             Self::Open { .. } => Some("run it as root, or as the owner of the state directory".to_owned()),
             Self::Busy { path } => {
                 Some(format!("see who holds it (`fuser -v {}`), and run this again", path.display()))
@@ -69,6 +81,11 @@ impl StateLock {
     pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
         durable::make_dir(state_dir, 0o755).map_err(|source| LockError::Directory { source })?;
         let path = state_dir.join("lock");
+        let metadata =
+            state_dir.metadata().map_err(|source| LockError::Open { path: state_dir.to_owned(), source })?;
+        if let Some(problem) = durable::insecure(&metadata) {
+            return Err(LockError::Insecure { path: state_dir.to_owned(), problem });
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)

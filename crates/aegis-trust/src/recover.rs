@@ -26,8 +26,8 @@ pub enum RecoverError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(JournalError),
-    /// A staged file cannot be read.
-    #[error("the staged policy cannot be read")]
+    /// A file of the change cannot be read.
+    #[error("a file of that change cannot be read")]
     Read {
         /// Why.
         source: ReadError,
@@ -159,10 +159,11 @@ impl Host {
         let text = file.get(offset..).unwrap_or_default();
         let Ok(policy) = self.parse_policy(text) else { return Ok(()) };
         let identity = PolicyIdentity { policy_version, policy_sha256: sha256(text) };
-        self.enforcer()
-            .enforce(&policy, &identity)
-            .map(drop)
-            .map_err(|source| RecoverError::Enforce { source })
+        match self.enforcer().enforce(&policy, &identity) {
+            // Refused, it stays refused, and health says what is enforced; the commands that correct it must run.
+            Ok(_) | Err(EnforceError::Rejected { .. }) => Ok(()),
+            Err(source) => Err(RecoverError::Enforce { source }),
+        }
     }
 
     /// Finishes an interrupted policy change, or gives it up if it may not be.
@@ -175,25 +176,40 @@ impl Host {
         let limit = self.max_file_len();
         let read = |source| RecoverError::Read { source };
         let staged = durable::read_state(&self.paths().staged(), limit).map_err(read)?;
+        // Without it the rename was made: the counter and the enforcer have it, and only what comes after is left.
+        let renamed = staged.is_none();
         let file = match staged {
             Some(file) => file,
-            // The rename was made; only what comes after it is left.
             None => durable::read_state(&self.paths().applied(), limit).map_err(read)?.unwrap_or_default(),
         };
-        if sha256(&file) != plan.file_sha256 || !self.may_resume(journal, plan, &file, now) {
-            return Ok(None);
+        if sha256(&file) != plan.file_sha256 {
+            return if renamed { Ok(None) } else { self.give_up_links(&journal.change) };
         }
-        let text = match plan.format {
-            None => file.as_slice(),
-            Some(_) => file.get(policy_offset(&file)..).unwrap_or_default(),
-        };
-        let Ok(policy) = self.parse_policy(text) else { return Ok(None) };
-        if let (Change::Apply(_), Some(policy_version)) = (&journal.change, plan.policy.policy_version) {
-            let counter =
-                Counter { policy_version, policy_sha256: plan.policy.policy_sha256, epoch: plan.epoch };
-            self.advance_counter(&counter).map_err(|source| RecoverError::Step { source })?;
+        // What is in force already is not judged again: calling it given up would be a lie in the log.
+        if renamed {
+            // The host may have restarted since.
+            self.enforce_applied_again()?;
+        } else {
+            if !self.may_resume(journal, plan, &file, now) {
+                return self.give_up_links(&journal.change);
+            }
+            let text = match plan.format {
+                None => file.as_slice(),
+                Some(_) => file.get(policy_offset(&file)..).unwrap_or_default(),
+            };
+            let Ok(policy) = self.parse_policy(text) else { return self.give_up_links(&journal.change) };
+            if let (Change::Apply(_), Some(policy_version)) = (&journal.change, plan.policy.policy_version) {
+                let counter =
+                    Counter { policy_version, policy_sha256: plan.policy.policy_sha256, epoch: plan.epoch };
+                self.advance_counter(&counter).map_err(|source| RecoverError::Step { source })?;
+            }
+            match self.enforcer().enforce(&policy, &plan.policy) {
+                Ok(_) => {}
+                // It would say the same every time, and no other command could run.
+                Err(EnforceError::Rejected { .. }) => return self.give_up_links(&journal.change),
+                Err(source) => return Err(RecoverError::Enforce { source }),
+            }
         }
-        self.enforcer().enforce(&policy, &plan.policy).map_err(|source| RecoverError::Enforce { source })?;
         let caller = Caller { now, actor: journal.actor.clone() };
         let format = plan.format.map(BundleFormat::from);
         match &journal.change {
@@ -206,6 +222,15 @@ impl Host {
                 Ok(Some(apply_event(&caller, &plan.source, plan)))
             }
         }
+    }
+
+    /// A rollback that is given up does not stand, whatever name its first step gave to the policy in force.
+    fn give_up_links(&self, change: &Change) -> Result<Option<Event>, RecoverError> {
+        if let Change::Rollback(_) = change {
+            durable::remove_synced(&self.paths().rolled_back())
+                .map_err(|source| RecoverError::Step { source })?;
+        }
+        Ok(None)
     }
 
     /// Whether what was on its way may still go into force: its keys may have been revoked since.

@@ -503,3 +503,160 @@ fn applies_at_once_end_in_one_order() {
         .collect();
     assert!(accepted.is_sorted() && accepted.last() == Some(&20), "{accepted:?}");
 }
+
+#[test]
+fn what_is_in_force_is_never_called_given_up() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    let paths = host.host.paths();
+    let file = host.bundle_by(&host.b, 2, "version=1\n");
+    let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
+    let (plan, counter) = (staged("v2.signed", &Admitted::Signed { bundle }, Some(1)), 2);
+    durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
+    let journal = Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan.clone()));
+    journal.write(paths).unwrap();
+    let PolicyIdentity { policy_sha256, .. } = plan.policy;
+    host.host.advance_counter(&Counter { policy_version: counter, policy_sha256, epoch: 0 }).unwrap();
+    // Killed after the rename; then the operator takes the signer's key file away.
+    durable::rename_synced(&paths.staged(), &paths.applied()).unwrap();
+    fs::remove_file(paths.keys_dir.join("b.pub")).unwrap();
+    assert!(host.apply(host.bundle(1)).is_err());
+    assert_eq!((host.in_force(), host.counter()), (Some(2), Some(2)));
+    assert!(!paths.journal().exists());
+    let entries = host.entries();
+    let of_it = |entry: &&Entry| entry.transaction.as_ref() == Some(&journal.transaction);
+    let outcomes: Vec<Outcome> = entries.iter().filter(of_it).map(|entry| entry.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Accepted]);
+}
+
+#[test]
+fn a_rollback_that_is_given_up_does_not_stand() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle_by(&host.b, 1, "version=1\n")).unwrap();
+    host.apply(host.bundle(2)).unwrap();
+    let paths = host.host.paths();
+    let file = fs::read(paths.previous()).unwrap();
+    let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
+    let plan = staged("policy.applied.prev", &Admitted::Signed { bundle }, Some(2));
+    durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
+    Journal::new(host.caller.now, &host.caller.actor, Change::Rollback(plan)).write(paths).unwrap();
+    durable::link_over(&paths.applied(), &paths.rolled_back()).unwrap();
+    fs::remove_file(paths.keys_dir.join("b.pub")).unwrap();
+    host.apply(host.bundle(2)).unwrap();
+    assert_eq!(host.in_force(), Some(2));
+    assert!(!paths.rolled_back().exists() && !paths.journal().exists());
+}
+
+#[test]
+fn a_policy_that_the_kernel_refuses_does_not_lock_the_host() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    let paths = host.host.paths();
+    let file = host.bundle(2);
+    let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
+    let plan = staged("v2.signed", &Admitted::Signed { bundle }, Some(1));
+    durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
+    Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan)).write(paths).unwrap();
+    *host.kernel.refuses.borrow_mut() = true;
+    let id: KeyIdPrefix = host.b.public_key().key_id().to_string().parse().unwrap();
+    host.host.revoke_key(&host.caller, &id, "stolen", Lockout::Refuse).unwrap();
+    assert_eq!(host.in_force(), Some(1));
+    assert!(!paths.journal().exists() && !paths.staged().exists());
+}
+
+#[test]
+fn a_key_that_was_written_is_logged_as_added_whatever_lies_beside_it() {
+    let host = Rehearsal::new();
+    let paths = host.host.paths();
+    let c = signer();
+    let id = c.public_key().key_id();
+    let change = Change::AddKey { id, file_name: "c.pub".to_owned(), source: "c.pub".to_owned() };
+    let journal = Journal::new(host.caller.now, &host.caller.actor, change);
+    journal.write(paths).unwrap();
+    let (key, junk) = (paths.keys_dir.join("c.pub"), paths.keys_dir.join("junk.pub"));
+    durable::write_new(&key, c.public_key().to_spki_pem().as_bytes(), 0o644).unwrap();
+    fs::write(&junk, "junk").unwrap();
+    assert!(host.apply(host.bundle(1)).is_err());
+    let entries = host.entries();
+    let of_it = |entry: &&Entry| entry.transaction.as_ref() == Some(&journal.transaction);
+    let outcomes: Vec<Outcome> = entries.iter().filter(of_it).map(|entry| entry.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Accepted]);
+}
+
+#[test]
+fn a_counter_that_was_raised_by_hand_is_not_forgotten_with_its_file() {
+    let host = Rehearsal::new();
+    let repair = |at_least| host.host.repair_counter(&host.caller, at_least, "test");
+    // On a new host, too, where no policy says that there was a counter.
+    repair(Some(41)).unwrap();
+    let counter = &host.host.paths().version_counter;
+    fs::remove_file(counter).unwrap();
+    assert!(matches!(
+        host.apply(host.bundle(1)),
+        Err(ApplyError::Counter { source: CounterError::Missing { .. } })
+    ));
+    assert_eq!(repair(None).unwrap().counter.policy_version, 41);
+    host.apply(host.bundle(42)).unwrap();
+    repair(Some(100)).unwrap();
+    fs::remove_file(counter).unwrap();
+    assert_eq!(repair(None).unwrap().counter.policy_version, 100);
+}
+
+#[test]
+fn looks_for_a_lost_counter_without_waiting_for_a_fifo() {
+    let host = Rehearsal::new();
+    let fifo = host.host.paths().applied();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    assert!(matches!(
+        host.host.counter(),
+        Err(CounterError::Evidence { source: ReadError::NotAFile { kind: "a FIFO", .. }, .. })
+    ));
+}
+
+#[test]
+fn begins_nothing_in_a_state_directory_that_others_can_write_to() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    let state = &host.host.paths().state_dir;
+    for mode in [0o775, 0o757, 0o1777] {
+        fs::set_permissions(state, fs::Permissions::from_mode(mode)).unwrap();
+        let files = host.files();
+        let error = host.apply(host.bundle(2)).unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                ApplyError::Change(ChangeError::Lock { source: crate::lock::LockError::Insecure { .. } })
+            ),
+            "{mode:o}: {error:?}"
+        );
+        assert_eq!(host.files(), files, "{mode:o}");
+        assert!(matches!(host.host.counter(), Err(CounterError::Permissions { .. })), "{mode:o}");
+        let health = host.host.health(host.caller.now);
+        assert_eq!(health.status, crate::health::Status::Failed, "{mode:o}");
+    }
+    fs::set_permissions(state, fs::Permissions::from_mode(0o755)).unwrap();
+    host.apply(host.bundle(2)).unwrap();
+}
+
+#[test]
+fn health_fails_if_the_policy_in_force_was_changed() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    let signer = |host: &Rehearsal| {
+        let health = host.host.health(host.caller.now);
+        health.checks.into_iter().find(|check| check.name == "signer").unwrap().status
+    };
+    assert_eq!(signer(&host), crate::health::Status::Ok);
+    let mut changed = host.bundle(1);
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(host.host.paths().applied(), changed).unwrap();
+    assert_eq!(signer(&host), crate::health::Status::Failed);
+}
