@@ -10,6 +10,9 @@ use crate::escape::Escaped;
 use crate::failure::Failure;
 use crate::session::Session;
 
+/// The exit code of a host that cannot be trusted with signed policy.
+const FAILED: u8 = 2;
+
 #[derive(Args)]
 pub(crate) struct HealthArguments {
     #[command(flatten)]
@@ -17,7 +20,15 @@ pub(crate) struct HealthArguments {
 }
 
 pub(crate) fn run(_: &HealthArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let health = session.host()?.health(session.caller().now);
+    let host = match session.host() {
+        Ok(host) => host,
+        // Settings that cannot be used are a failed host, not a degraded one.
+        Err(failure) => {
+            failure.print(session.output.is_json());
+            return Ok(ExitCode::from(FAILED));
+        }
+    };
+    let health = host.health(session.caller().now);
     session.output.report(&health, |out| {
         writeln!(out, "{}", word(health.status))?;
         for check in &health.checks {
