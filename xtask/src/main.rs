@@ -6,7 +6,7 @@
 //! | [`quickstart`] | the main job, on real files, command by command |
 //! | [`test_suite`] | everything that is tested, summed up in one line |
 //! | [`fuzz`] | each fuzz target for a bounded time |
-//! | [`bench`] | speed and memory as ratios to the unavoidable work |
+//! | [`mod@bench`] | speed and memory as ratios to the unavoidable work |
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people at a terminal")]
 

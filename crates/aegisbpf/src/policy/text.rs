@@ -63,8 +63,8 @@ pub(crate) struct DiffArguments {
 pub(crate) struct ExplainArguments {
     /// The policy or bundle, `-` for standard input
     file: PathBuf,
-    /// A path, address[:port][/tcp|/udp], device:inode or sha256:HEX
-    #[arg(value_parser = parse_query)]
+    /// What is asked about
+    #[arg(help = "A path, address[:port][/tcp|/udp], device:inode or sha256:HEX", value_parser = parse_query)]
     query: Query,
     #[command(flatten)]
     form: Form,
