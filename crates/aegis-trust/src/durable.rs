@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::fs::OFlags;
@@ -205,16 +206,29 @@ pub(crate) fn read_open(file: File, path: &Path, len: u64, limit: u64) -> Result
     Ok(bytes)
 }
 
-/// Replaces `path` by `bytes`, whole or not at all, and returns when it is on the disk.
+/// Replaces `path` by `bytes`, whole or not at all, and returns when it is on the disk. One writer at a time.
 ///
 /// # Errors
 ///
 /// [`WriteError`]; no temp file is left behind.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
-    let temp = temp_path(path);
-    let written = write_synced(&temp, path, bytes, mode).and_then(|()| rename_synced(&temp, path));
+    write_through(&temp_path(path), path, bytes, mode)
+}
+
+/// As [`write_atomic`], for a file that no lock guards: two commands that write it at once do not meet in one temp file,
+/// and the last one to finish has the name.
+///
+/// # Errors
+///
+/// [`WriteError`]; no temp file is left behind, unless the process is killed.
+pub fn write_unguarded(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+    write_through(&own_temp_path(path), path, bytes, mode)
+}
+
+fn write_through(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+    let written = write_synced(temp, path, bytes, mode).and_then(|()| rename_synced(temp, path));
     if written.is_err() {
-        let _ = fs::remove_file(&temp);
+        let _ = fs::remove_file(temp);
     }
     written
 }
@@ -228,18 +242,27 @@ pub(crate) fn write_staged(path: &Path, bytes: &[u8], mode: u32) -> Result<(), W
     written
 }
 
-/// Creates `path` with `bytes` and syncs it; fails if something is already there.
+/// Creates `path` with `bytes` and syncs it; fails if something is already there. Of two commands that do it at once, one
+/// fails.
 ///
 /// # Errors
 ///
 /// [`WriteError`]; an existing file is left as it is.
 pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
-    let temp = temp_path(path);
+    write_new_through(&own_temp_path(path), path, bytes, mode)
+}
+
+/// As [`write_new`], for a file that a lock guards: what a killed process left is found by its name.
+pub(crate) fn write_new_guarded(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+    write_new_through(&temp_path(path), path, bytes, mode)
+}
+
+fn write_new_through(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
     let failed = |step, source| WriteError { path: path.to_owned(), step, source };
-    let written = write_synced(&temp, path, bytes, mode)
+    let written = write_synced(temp, path, bytes, mode)
         // A hard link fails where a rename would replace.
-        .and_then(|()| fs::hard_link(&temp, path).map_err(|source| failed("create", source)));
-    let _ = fs::remove_file(&temp);
+        .and_then(|()| fs::hard_link(temp, path).map_err(|source| failed("create", source)));
+    let _ = fs::remove_file(temp);
     written.and_then(|()| sync_parent(path))
 }
 
@@ -326,6 +349,15 @@ fn temp_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".tmp");
+    path.with_file_name(name)
+}
+
+/// A temp name that no other writer has: without a lock, two could write one temp file, and rename each other's half.
+fn own_temp_path(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.{}.tmp", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
 }
 
@@ -426,5 +458,34 @@ mod tests {
         assert!(insecure_for(1000, 1001, 0o100_644).unwrap().contains("user 1000 or root"));
         assert!(insecure_for(0, 0, 0o100_664).unwrap().contains("0664"));
         assert!(insecure_for(0, 0, 0o100_646).is_some());
+    }
+
+    #[test]
+    fn writers_at_once_never_meet_in_a_temp_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (shared, new) = (dir.path().join("shared"), dir.path().join("new"));
+        let made = std::thread::scope(|scope| {
+            let writers: Vec<_> = (0_u8..8)
+                .map(|writer| {
+                    let (shared, new) = (&shared, &new);
+                    scope.spawn(move || {
+                        let bytes = vec![writer; 1 << 16];
+                        for _ in 0..8 {
+                            write_unguarded(shared, &bytes, 0o644).unwrap();
+                        }
+                        write_new(new, &bytes, 0o600).is_ok().then_some(writer)
+                    })
+                })
+                .collect();
+            writers.into_iter().filter_map(|writer| writer.join().unwrap()).collect::<Vec<u8>>()
+        });
+        let whole = |path: &Path| {
+            let bytes = fs::read(path).unwrap();
+            assert!(bytes.len() == 1 << 16 && bytes.iter().all(|byte| *byte == bytes[0]));
+            bytes[0]
+        };
+        whole(&shared);
+        assert_eq!(made, [whole(&new)]);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 }

@@ -88,12 +88,7 @@ pub fn generate_key_pair(dir: &Path, name: &str) -> Result<GeneratedKey, Generat
     }
     let key = SigningKey::generate().map_err(|source| GenerateError::Random { source })?;
     durable::make_dir(dir, 0o700).map_err(|source| GenerateError::Write { source })?;
-    write_half(&private_path, key.to_pkcs8_pem().as_bytes(), 0o600)?;
-    if let Err(error) = write_half(&public_path, key.public_key().to_spki_pem().as_bytes(), 0o644) {
-        // This process made it a moment ago, and nobody trusts its public half yet.
-        let _ = durable::remove_synced(&private_path);
-        return Err(error);
-    }
+    write_pair(&key, &private_path, &public_path)?;
     Ok(GeneratedKey { id: key.public_key().key_id(), private_path, public_path })
 }
 
@@ -101,6 +96,14 @@ pub fn generate_key_pair(dir: &Path, name: &str) -> Result<GeneratedKey, Generat
 fn is_key_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with(['.', '-'])
+}
+
+fn write_pair(key: &SigningKey, private_path: &Path, public_path: &Path) -> Result<(), GenerateError> {
+    write_half(private_path, key.to_pkcs8_pem().as_bytes(), 0o600)?;
+    write_half(public_path, key.public_key().to_spki_pem().as_bytes(), 0o644).inspect_err(|_| {
+        // This process made it a moment ago, and nobody trusts its public half yet.
+        let _ = durable::remove_synced(private_path);
+    })
 }
 
 fn write_half(path: &Path, bytes: &[u8], mode: u32) -> Result<(), GenerateError> {
@@ -162,11 +165,10 @@ mod tests {
     #[test]
     fn removes_the_private_half_if_the_public_one_cannot_be_written() {
         let dir = tempfile::tempdir().unwrap();
-        // The public half's temp file cannot be made: its name is taken by a directory.
-        fs::create_dir_all(dir.path().join(".mine.pub.tmp/full")).unwrap();
-        assert!(matches!(generate_key_pair(dir.path(), "mine"), Err(GenerateError::Write { .. })));
-        assert!(!dir.path().join("mine.key").exists());
-        assert!(!dir.path().join("mine.pub").exists());
+        let (private, public) = (dir.path().join("mine.key"), dir.path().join("absent/mine.pub"));
+        let key = SigningKey::generate().unwrap();
+        assert!(matches!(write_pair(&key, &private, &public), Err(GenerateError::Write { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

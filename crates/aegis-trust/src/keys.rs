@@ -367,7 +367,7 @@ impl Host {
             let journal =
                 self.begin_journal(caller, Change::AddKey { id, file_name, source: source.to_owned() })?;
             // Normalised: whatever form it came in, an SPKI PEM is what the next reader finds.
-            if let Err(source) = durable::write_new(&path, key.to_spki_pem().as_bytes(), 0o644) {
+            if let Err(source) = durable::write_new_guarded(&path, key.to_spki_pem().as_bytes(), 0o644) {
                 if source.is_in_place() {
                     return Err(KeyChangeError::Change(ChangeError::Step { source }));
                 }

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
-use aegis_trust::durable::write_atomic;
+use aegis_trust::durable::write_unguarded;
 
 use crate::failure::Failure;
 use crate::input::is_stdin as is_stdout;
@@ -20,7 +20,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32, session: &Session) -> 
         return session.output.bytes(bytes);
     }
     let target = resolve(path)?;
-    write_atomic(&target, bytes, mode).map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
+    write_unguarded(&target, bytes, mode).map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
 }
 
 /// Gives a file that was just written back to its owner, or says that it has another one now.

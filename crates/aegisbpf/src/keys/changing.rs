@@ -21,7 +21,9 @@ pub(super) fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCod
     let proof = arguments.proof.as_deref().map(read_proof).transpose()?;
     let (host, caller, name) = (session.host()?, session.caller(), arguments.name.as_deref());
     let added = if input::is_stdin(&arguments.file) {
-        let bytes = input::read(&arguments.file, MAX_KEY_FILE_LEN, &what)?;
+        // One byte too many is refused below, and so logged like any other offer.
+        let bytes =
+            input::read_stdin(MAX_KEY_FILE_LEN).map_err(|error| Failure::new(&what, &error, error.help()))?;
         host.add_key(&caller, &bytes, &source, name, proof.as_ref())
     } else {
         host.add_key_file(&caller, &arguments.file, name, proof.as_ref())
