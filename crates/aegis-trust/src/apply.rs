@@ -369,7 +369,7 @@ impl Host {
             .map_err(|source| ApplyError::Stage { source })?;
         let journal = Journal::new(caller.now, &caller.actor, Change::Apply(plan.clone()));
         if let Err(source) = journal.write(self.paths()) {
-            self.give_up();
+            self.give_up().map_err(ApplyError::Change)?;
             return Err(ApplyError::Change(ChangeError::Journal { source }));
         }
         // The counter goes first: after a crash between the two writes the host can be given this bundle again, but it
@@ -380,7 +380,7 @@ impl Host {
             if source.is_in_place() {
                 return Err(ApplyError::Change(ChangeError::Step { source }));
             }
-            self.give_up();
+            self.give_up().map_err(ApplyError::Change)?;
             return Err(ApplyError::Advance { source });
         }
         let enforcement = match self.enforcer().enforce(&policy, &plan.policy) {
@@ -389,7 +389,7 @@ impl Host {
                 return Err(ApplyError::Change(ChangeError::Step { source }));
             }
             Err(source) => {
-                self.give_up();
+                self.give_up().map_err(ApplyError::Change)?;
                 return Err(ApplyError::Enforce { source });
             }
         };
@@ -489,9 +489,20 @@ impl Host {
     }
 
     /// Nothing is in force yet, so the change is forgotten: journal first, so that a crash here leaves only a stray file.
-    pub(crate) fn give_up(&self) {
-        let _ = Journal::clear(self.paths());
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Step`] if the journal stands, so that the next command goes on: nobody may call that undone.
+    pub(crate) fn give_up(&self) -> Result<(), ChangeError> {
+        let cleared = Journal::clear(self.paths());
+        // A directory that cannot be written to says so also of a file that was never in it.
+        let stands = self.paths().journal().symlink_metadata().is_ok();
+        match cleared {
+            Err(source) if stands => return Err(ChangeError::Step { source }),
+            Ok(()) | Err(_) => {}
+        }
         let _ = durable::remove_synced(&self.paths().staged());
+        Ok(())
     }
 
     /// The version of the bundle in force, as far as it can be told.

@@ -103,12 +103,10 @@ impl Config {
     ///
     /// [`ConfigError`] if it is there but cannot be used.
     pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
-        let bytes = durable::read_state(path, MAX_CONFIG_LEN)
+        let read = durable::read_state_of(path, MAX_CONFIG_LEN)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let Some(bytes) = bytes else { return Ok(Self::default()) };
-        if let Ok(metadata) = path.symlink_metadata()
-            && let Some(problem) = durable::insecure(&metadata)
-        {
+        let Some((bytes, metadata)) = read else { return Ok(Self::default()) };
+        if let Some(problem) = durable::insecure(&metadata) {
             return Err(ConfigError::Permissions { path: path.to_owned(), problem });
         }
         let config: Self = toml::from_slice(&bytes)

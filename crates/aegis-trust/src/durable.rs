@@ -142,11 +142,19 @@ pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
 ///
 /// [`ReadError`] if it is there but is a link, not a regular file, too large or unreadable.
 pub fn read_state(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ReadError> {
-    match open_regular(path, Links::Refuse, limit) {
-        Ok((file, len)) => read_open(file, path, len, limit).map(Some),
-        Err(error) if error.is_absent() => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(read_state_of(path, limit)?.map(|(bytes, _)| bytes))
+}
+
+/// As [`read_state`], with whose file it is and what its mode is. They are those of the file whose bytes these are: asked
+/// for by name afterwards, they could be those of another one.
+pub(crate) fn read_state_of(path: &Path, limit: u64) -> Result<Option<(Vec<u8>, fs::Metadata)>, ReadError> {
+    let (file, len) = match open_regular(path, Links::Refuse, limit) {
+        Ok(opened) => opened,
+        Err(error) if error.is_absent() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata().map_err(|source| ReadError::Read { path: path.to_owned(), source })?;
+    Ok(Some((read_open(file, path, len, limit)?, metadata)))
 }
 
 /// Opens a regular file without waiting for a FIFO's writer, and gives its length.

@@ -229,15 +229,15 @@ impl Host {
     /// [`CounterError`]: it is missing where it must be, malformed, or not safe. It is never read as zero.
     pub fn counter(&self) -> Result<Option<Counter>, CounterError> {
         let path = &self.paths.version_counter;
-        let bytes = durable::read_state(path, MAX_COUNTER_LEN)
+        let read = durable::read_state_of(path, MAX_COUNTER_LEN)
             .map_err(|source| CounterError::Read { path: path.clone(), source })?;
-        let Some(bytes) = bytes else {
+        let Some((bytes, metadata)) = read else {
             return match self.evidence_of_a_signed_policy()? {
                 Some(evidence) => Err(CounterError::Missing { path: path.clone(), evidence }),
                 None => Ok(None),
             };
         };
-        if let Some(problem) = counter_problem(path) {
+        if let Some(problem) = counter_problem(path, &metadata) {
             return Err(CounterError::Permissions { path: path.clone(), problem });
         }
         Counter::parse(&bytes)
@@ -340,16 +340,15 @@ impl Host {
     }
 }
 
-fn counter_problem(path: &Path) -> Option<String> {
+fn counter_problem(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
-    let metadata = path.symlink_metadata().ok()?;
     // Who can write to the directory can put an older counter back, whoever it belongs to.
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let problem_above = || {
         let problem = durable::insecure(&directory.metadata().ok()?)?;
         Some(format!("is in the directory {}, which {problem}", directory.display()))
     };
-    durable::insecure(&metadata).or_else(problem_above).or_else(|| {
+    durable::insecure(metadata).or_else(problem_above).or_else(|| {
         (metadata.mode() & 0o200 == 0).then(|| "is read-only, so no policy can advance it".to_owned())
     })
 }

@@ -371,7 +371,7 @@ impl Host {
                 if source.is_in_place() {
                     return Err(KeyChangeError::Change(ChangeError::Step { source }));
                 }
-                self.give_up();
+                self.give_up().map_err(KeyChangeError::Change)?;
                 return Err(KeyChangeError::Write { source });
             }
             self.finish_change(&journal, add_event(caller, &id, &name, source))
@@ -504,7 +504,7 @@ impl Host {
     fn begin_journal(&self, caller: &Caller, change: Change) -> Result<Journal, KeyChangeError> {
         let journal = Journal::new(caller.now, &caller.actor, change);
         if let Err(source) = journal.write(self.paths()) {
-            self.give_up();
+            self.give_up().map_err(KeyChangeError::Change)?;
             return Err(KeyChangeError::Change(ChangeError::Journal { source }));
         }
         Ok(journal)

@@ -138,14 +138,14 @@ impl Host {
         let change = Change::RepairCounter { counter: counter.to_string(), reason: reason.to_owned() };
         let journal = Journal::new(caller.now, &caller.actor, change);
         if let Err(source) = journal.write(self.paths()) {
-            self.give_up();
+            self.give_up().map_err(RepairError::Change)?;
             return Err(RepairError::Change(ChangeError::Journal { source }));
         }
         if let Err(source) = self.advance_counter(&counter) {
             if source.is_in_place() {
                 return Err(RepairError::Change(ChangeError::Step { source }));
             }
-            self.give_up();
+            self.give_up().map_err(RepairError::Change)?;
             return Err(RepairError::Write { source });
         }
         self.finish_change(&journal, repair_event(caller, &counter, reason)).map_err(RepairError::Change)?;

@@ -89,12 +89,10 @@ impl RevokedKeys {
     pub fn load(paths: &HostPaths) -> Result<Self, RevokedError> {
         let mut all = Self::default();
         for path in [paths.revoked(), paths.revoked_copy()] {
-            let bytes = durable::read_state(&path, MAX_REVOKED_LEN)
+            let read = durable::read_state_of(&path, MAX_REVOKED_LEN)
                 .map_err(|source| RevokedError::Read { path: path.clone(), source })?;
-            let Some(bytes) = bytes else { continue };
-            if let Ok(metadata) = path.symlink_metadata()
-                && let Some(problem) = durable::insecure(&metadata)
-            {
+            let Some((bytes, metadata)) = read else { continue };
+            if let Some(problem) = durable::insecure(&metadata) {
                 return Err(RevokedError::Permissions { path, problem });
             }
             all.merge(Self::parse(&bytes).map_err(|line| RevokedError::Line { path, line })?);

@@ -196,7 +196,7 @@ impl Host {
             .map_err(|source| RollbackError::Stage { source })?;
         let journal = Journal::new(caller.now, &caller.actor, Change::Rollback(plan.clone()));
         if let Err(source) = journal.write(paths) {
-            self.give_up();
+            self.give_up().map_err(RollbackError::Change)?;
             return Err(RollbackError::Change(ChangeError::Journal { source }));
         }
         match self.enforcer().enforce(&policy, &plan.policy) {
@@ -205,7 +205,7 @@ impl Host {
                 return Err(RollbackError::Change(ChangeError::Step { source }));
             }
             Err(source) => {
-                self.give_up();
+                self.give_up().map_err(RollbackError::Change)?;
                 return Err(RollbackError::Enforce { source });
             }
         }

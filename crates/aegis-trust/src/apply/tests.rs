@@ -660,3 +660,34 @@ fn health_fails_if_the_policy_in_force_was_changed() {
     fs::write(host.host.paths().applied(), changed).unwrap();
     assert_eq!(signer(&host), crate::health::Status::Failed);
 }
+
+#[test]
+fn a_change_whose_journal_stands_is_not_called_undone() {
+    /// Refuses the policy, and sees to it that the journal cannot be removed.
+    struct Saboteur(HostPaths);
+
+    impl Enforcer for Saboteur {
+        fn name(&self) -> &'static str {
+            "saboteur"
+        }
+        fn enforce(&self, _: &Policy<'_>, _: &PolicyIdentity) -> Result<Enforcement, EnforceError> {
+            fs::remove_file(self.0.journal()).unwrap();
+            fs::create_dir(self.0.journal()).unwrap();
+            Err(EnforceError::Rejected { backend: "saboteur", detail: "told to".to_owned() })
+        }
+        fn state(&self) -> Result<Option<Enforcement>, EnforceError> {
+            Ok(None)
+        }
+    }
+
+    let host = Rehearsal::new();
+    let paths = host.host.paths().clone();
+    let sabotaged = Host::with_enforcer(paths.clone(), Box::new(Saboteur(paths.clone()))).unwrap();
+    let entries = host.entries().len();
+    let offer = Offer::Bytes { name: "policy.signed", bytes: host.bundle(1) };
+    let error = sabotaged.apply(&host.caller, offer, &REQUIRED).unwrap_err();
+    assert!(matches!(error, ApplyError::Change(ChangeError::Step { .. })), "{error:?}");
+    // What the next command will do is for its entry to say.
+    assert_eq!(host.entries().len(), entries);
+    assert!(paths.staged().exists());
+}
