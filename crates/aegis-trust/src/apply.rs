@@ -333,8 +333,10 @@ impl Host {
             };
             return Ok(admitted.report(result, &policy, None));
         }
-        let _lock = self.begin_change(caller).map_err(ApplyError::Change)?;
-        let applied = self.apply_locked(caller, &source, offer, options);
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let applied = begun
+            .map_err(ApplyError::Change)
+            .and_then(|()| self.apply_locked(caller, &source, offer, options));
         if let Err(error) = &applied {
             self.log_apply_refusal(caller, &source, error);
         }

@@ -1,5 +1,6 @@
 //! Whether this host can be trusted with signed policy now, check by check, each with what to do.
 
+use aegis_crypto::{Digest, sha256};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -82,7 +83,7 @@ pub fn cause_chain(error: &dyn std::error::Error) -> String {
 /// What is in force, as far as it can be read.
 enum InForce {
     Nothing,
-    Unsigned,
+    Unsigned(Digest),
     Bundle(SignedBundle),
     Broken(String),
 }
@@ -110,7 +111,7 @@ impl Host {
     fn in_force(&self) -> InForce {
         match durable::read_state(&self.paths().applied(), self.max_file_len()) {
             Ok(None) => InForce::Nothing,
-            Ok(Some(file)) if !crate::bundle::is_bundle(&file) => InForce::Unsigned,
+            Ok(Some(file)) if !crate::bundle::is_bundle(&file) => InForce::Unsigned(sha256(&file)),
             Ok(Some(file)) => SignedBundle::parse(file)
                 .map_or_else(|error| InForce::Broken(cause_chain(&error)), InForce::Bundle),
             Err(error) => InForce::Broken(cause_chain(&error)),
@@ -210,7 +211,7 @@ impl Host {
                     ),
                 }
             }
-            (Ok(Some(counter)), InForce::Nothing | InForce::Unsigned | InForce::Broken(_)) => bad(
+            (Ok(Some(counter)), InForce::Nothing | InForce::Unsigned(_) | InForce::Broken(_)) => bad(
                 name,
                 Status::Degraded,
                 format!("version {} was accepted, but no signed policy is in force", counter.policy_version),
@@ -228,7 +229,7 @@ impl Host {
                 "no policy was ever applied".to_owned(),
                 Some("apply one with `aegisbpf policy apply FILE --require-signature`".to_owned()),
             ),
-            InForce::Unsigned => bad(
+            InForce::Unsigned(_) => bad(
                 name,
                 Status::Degraded,
                 "the policy in force is not signed".to_owned(),
@@ -302,8 +303,12 @@ impl Host {
             }
             Ok(Some(enforcement)) => enforcement,
         };
-        let other = matches!(in_force, InForce::Bundle(bundle) if bundle.manifest().policy_sha256 != enforcement.policy.policy_sha256);
-        if other {
+        let applied = match in_force {
+            InForce::Bundle(bundle) => Some(bundle.manifest().policy_sha256),
+            InForce::Unsigned(digest) => Some(*digest),
+            InForce::Nothing | InForce::Broken(_) => None,
+        };
+        if applied.is_some_and(|applied| applied != enforcement.policy.policy_sha256) {
             return bad(
                 name,
                 Status::Failed,
@@ -349,6 +354,20 @@ impl Host {
 
     fn audit_check(&self) -> Check {
         let name = "audit_log";
+        if let Err(error) = std::fs::read_dir(self.audit().dir())
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            // Hidden from this user, or no directory: that is not the same as gone.
+            return bad(
+                name,
+                match error.kind() {
+                    std::io::ErrorKind::PermissionDenied => Status::Degraded,
+                    _ => Status::Failed,
+                },
+                format!("the audit log {} cannot be read: {error}", self.audit().dir().display()),
+                Some("run it as root, or as the owner of the log".to_owned()),
+            );
+        }
         if !self.audit().exists() {
             return match self.paths().applied().symlink_metadata() {
                 Ok(_) => bad(

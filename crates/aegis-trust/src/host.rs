@@ -309,6 +309,17 @@ impl Host {
         Ok(lock)
     }
 
+    /// As [`begin_change`](Self::begin_change), for a caller who logs why nothing was begun: the log has a lock of its own.
+    pub(crate) fn begin_logged_change(
+        &self,
+        caller: &Caller,
+    ) -> (Option<StateLock>, Result<(), ChangeError>) {
+        match self.begin_change(caller) {
+            Ok(lock) => (Some(lock), Ok(())),
+            Err(error) => (None, Err(error)),
+        }
+    }
+
     /// Refuses to begin what could not be logged.
     pub(crate) fn require_sound_log(&self) -> Result<(), ChangeError> {
         if self.audit.exists() {

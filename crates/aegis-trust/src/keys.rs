@@ -466,8 +466,9 @@ impl Host {
         object: &str,
         change: impl FnOnce() -> Result<T, KeyChangeError>,
     ) -> Result<T, KeyChangeError> {
-        let _lock = self.begin_change(caller).map_err(KeyChangeError::Change)?;
-        let done = self.require_sound_log().map_err(KeyChangeError::Change).and_then(|()| change());
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let begun = begun.and_then(|()| self.require_sound_log());
+        let done = begun.map_err(KeyChangeError::Change).and_then(|()| change());
         if let Err(error) = &done
             && !matches!(
                 error,

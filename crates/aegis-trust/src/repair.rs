@@ -98,8 +98,9 @@ impl Host {
         if !is_reason(reason) {
             return Err(RepairError::Reason);
         }
-        let _lock = self.begin_change(caller).map_err(RepairError::Change)?;
-        let repaired = self.repair_locked(caller, at_least, reason);
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let repaired =
+            begun.map_err(RepairError::Change).and_then(|()| self.repair_locked(caller, at_least, reason));
         if let Err(error) = &repaired
             && !matches!(error, RepairError::Change(ChangeError::NotLogged { .. } | ChangeError::Step { .. }))
         {

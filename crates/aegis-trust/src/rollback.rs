@@ -120,8 +120,8 @@ impl Host {
     ///
     /// [`RollbackError`]. What was in force still is.
     pub fn rollback(&self, caller: &Caller) -> Result<RolledBack, RollbackError> {
-        let _lock = self.begin_change(caller).map_err(RollbackError::Change)?;
-        let done = self.rollback_locked(caller);
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let done = begun.map_err(RollbackError::Change).and_then(|()| self.rollback_locked(caller));
         if let Err(error) = &done
             && !matches!(
                 error,

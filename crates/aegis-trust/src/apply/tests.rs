@@ -691,3 +691,42 @@ fn a_change_whose_journal_stands_is_not_called_undone() {
     assert_eq!(host.entries().len(), entries);
     assert!(paths.staged().exists());
 }
+
+#[test]
+fn a_change_that_cannot_begin_is_logged_too() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    fs::write(host.host.paths().journal(), "{").unwrap();
+    let files = host.files();
+    let id: KeyIdPrefix = host.b.public_key().key_id().to_string().parse().unwrap();
+    let changes: [(Action, &dyn Fn() -> bool); 4] = [
+        (Action::PolicyApply, &|| host.apply(host.bundle(2)).is_err()),
+        (Action::PolicyRollback, &|| host.host.rollback(&host.caller).is_err()),
+        (Action::CounterRepair, &|| host.host.repair_counter(&host.caller, None, "test").is_err()),
+        (Action::KeyRevoke, &|| host.host.revoke_key(&host.caller, &id, "stolen", Lockout::Refuse).is_err()),
+    ];
+    for (action, refused) in changes {
+        let before = host.entries().len();
+        assert!(refused(), "{action}");
+        let entries = host.entries();
+        assert_eq!(entries.len(), before + 1, "{action}");
+        let last = entries.last().unwrap();
+        assert_eq!((last.action, last.outcome), (action, Outcome::Failed));
+        assert!(last.reason.as_ref().unwrap().contains("journal"), "{last:?}");
+    }
+    assert_eq!(host.files(), files);
+}
+
+#[test]
+fn health_holds_an_unsigned_policy_against_what_is_enforced() {
+    let host = Rehearsal::new();
+    let unsigned = ApplyOptions { signature: SignatureRule::AllowUnsigned, ..REQUIRED };
+    host.apply_with(b"version=1\n".to_vec(), &unsigned).unwrap();
+    let enforcement = |host: &Rehearsal| {
+        let health = host.host.health(host.caller.now);
+        health.checks.into_iter().find(|check| check.name == "enforcement").unwrap().status
+    };
+    assert_eq!(enforcement(&host), crate::health::Status::Degraded);
+    fs::write(host.host.paths().applied(), "version=1\n[deny_path]\n/x\n").unwrap();
+    assert_eq!(enforcement(&host), crate::health::Status::Failed);
+}
