@@ -61,8 +61,8 @@ impl<'a> Lines<'a> {
         most: usize,
         accept: impl Fn(&[u8]) -> Option<usize>,
     ) -> usize {
-        // A few bytes more, so that the last entry before `until` can be read in whole words.
-        let window = self.bytes.get(..until.saturating_add(8)).unwrap_or(self.bytes);
+        // Some bytes more, so that the last entry before `until` can be read in words of up to sixteen.
+        let window = self.bytes.get(..until.saturating_add(16)).unwrap_or(self.bytes);
         let mut rest = window.get(self.position..).unwrap_or_default();
         let mut taken = 0;
         while taken < most

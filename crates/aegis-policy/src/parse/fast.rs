@@ -4,8 +4,13 @@
 //! the whole line is a good one; `None` means *look closer*, never *refused*. So this can only be too strict, and
 //! then only costs time; that it is never too lax is tested against [`Entry::read`](crate::entry::Entry::read).
 
+mod decimal;
+#[cfg(test)]
+mod tests;
+
 use memchr::memchr2;
 
+use self::decimal::{ipv4, number, port, prefix_len};
 use crate::entry::{MAX_COMM_LEN, MAX_PATH_LEN};
 use crate::line::Lines;
 use crate::section::Section;
@@ -112,9 +117,9 @@ fn address(rest: &[u8]) -> Option<usize> {
 #[inline]
 fn network(rest: &[u8]) -> Option<usize> {
     let (address, at) = ipv4(rest, 0)?;
-    let (prefix_len, end) = octet(rest, after(rest, at, b'/')?)?;
-    let host_bits = u32::MAX.checked_shr(prefix_len).unwrap_or(0);
-    (prefix_len <= 32 && address & host_bits == 0).then_some(())?;
+    let (prefix_len, end) = prefix_len(rest, after(rest, at, b'/')?)?;
+    let host_bits = u64::from(u32::MAX) >> prefix_len;
+    (u64::from(address) & host_bits == 0).then_some(())?;
     end_of_line(rest, end)
 }
 
@@ -145,9 +150,9 @@ fn port_rule(rest: &[u8], at: usize) -> Option<usize> {
 
 #[inline]
 fn inode(rest: &[u8], at: usize) -> Option<usize> {
-    // Nine digits of 32 bits and eighteen of 64 always fit.
-    let (_, at) = number(rest, at, 9)?;
-    let (_, end) = number(rest, after(rest, at, b':')?, 18)?;
+    // Nine digits of 32 bits and fifteen of 64 always fit.
+    let at = number(rest, at, 9)?;
+    let end = number(rest, after(rest, at, b':')?, 15)?;
     end_of_line(rest, end)
 }
 
@@ -166,48 +171,13 @@ fn cgroup_word(rest: &[u8]) -> Option<usize> {
 #[inline]
 fn cgroup_id(rest: &[u8]) -> Option<usize> {
     rest.starts_with(b"cgid:").then_some(())?;
-    Some(number(rest, 5, 18)?.1)
+    number(rest, 5, 15)
 }
 
 #[inline]
 fn protocol(rest: &[u8], at: usize) -> Option<usize> {
     let name: &[u8; 4] = rest.get(at..)?.first_chunk()?;
     matches!(name, b":tcp" | b":udp" | b":any").then_some(at + 4)
-}
-
-#[inline]
-fn port(rest: &[u8], at: usize) -> Option<usize> {
-    let (port, end) = number(rest, at, 5)?;
-    (1..=65535).contains(&port).then_some(end)
-}
-
-/// Four decimal parts without leading zeros, from offset `at`: the address and where it ends.
-#[inline(always)]
-fn ipv4(rest: &[u8], at: usize) -> Option<(u32, usize)> {
-    let (a, at) = octet(rest, at)?;
-    let (b, at) = octet(rest, after(rest, at, b'.')?)?;
-    let (c, at) = octet(rest, after(rest, at, b'.')?)?;
-    let (d, at) = octet(rest, after(rest, at, b'.')?)?;
-    Some(((a << 24) | (b << 16) | (c << 8) | d, at))
-}
-
-/// One to three digits that make at most 255.
-#[inline(always)]
-fn octet(rest: &[u8], at: usize) -> Option<(u32, usize)> {
-    let digits = u32::from_le_bytes(*rest.get(at..)?.first_chunk()?) ^ 0x3030_3030;
-    // Below 0x80 nothing carries into the next byte, and a digit alone leaves the top bit clear.
-    let others = (digits.wrapping_add(0x7676_7676) | digits) & 0x8080_8080;
-    let len = others.trailing_zeros() / 8;
-    if !(1..=3).contains(&len) || (len > 1 && digits & 0xff == 0) {
-        return None;
-    }
-    // Hundreds, tens and ones, a byte each: these compare like the number.
-    let parts = (digits << (32 - 8 * len)).swap_bytes();
-    if parts > 0x02_05_05 {
-        return None;
-    }
-    let value = (parts >> 16) * 100 + ((parts >> 8) & 0xff) * 10 + (parts & 0xff);
-    Some((value, at + usize::try_from(len).ok()?))
 }
 
 /// Groups of one to four hex digits between colons, one `::` at most, no dotted part.
@@ -242,48 +212,6 @@ fn ipv6(rest: &[u8], from: usize) -> Option<usize> {
     (groups == 8 && !gap || groups < 8 && gap).then_some(at)
 }
 
-/// A decimal number of at most `most` digits without leading zero.
-#[inline(always)]
-fn number(rest: &[u8], from: usize, most: u32) -> Option<(u64, usize)> {
-    let digits = u64::from_le_bytes(*rest.get(from..)?.first_chunk()?) ^ u64::from_ne_bytes([0x30; 8]);
-    // As in `octet`, for eight bytes.
-    let others = digits.wrapping_add(u64::from_ne_bytes([0x76; 8])) | digits;
-    let len = (others & u64::from_ne_bytes([0x80; 8])).trailing_zeros() / 8;
-    if len == 8 {
-        return long_number(rest, from, most);
-    }
-    if len == 0 || len > most || (len > 1 && digits & 0xff == 0) {
-        return None;
-    }
-    // Pairs of digits, pairs of pairs, and both halves.
-    let digits = digits << (64 - 8 * len);
-    let pairs = (digits.wrapping_mul(10).wrapping_add(digits >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs.wrapping_mul(100).wrapping_add(pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    let value = (fours.wrapping_mul(10_000).wrapping_add(fours >> 32)) & 0xffff_ffff;
-    Some((value, from + usize::try_from(len).ok()?))
-}
-
-/// The same for eight digits and more.
-fn long_number(rest: &[u8], from: usize, most: u32) -> Option<(u64, usize)> {
-    let most = usize::try_from(most).ok()?;
-    let mut value = u64::from(digit(rest, from)?);
-    let mut at = from + 1;
-    while let Some(next) = digit(rest, at) {
-        if value == 0 || at - from >= most {
-            return None;
-        }
-        value = value * 10 + u64::from(next);
-        at += 1;
-    }
-    Some((value, at))
-}
-
-#[inline]
-fn digit(rest: &[u8], at: usize) -> Option<u32> {
-    let digit = rest.get(at)?.wrapping_sub(b'0');
-    (digit < 10).then_some(u32::from(digit))
-}
-
 #[inline]
 fn after(rest: &[u8], at: usize, byte: u8) -> Option<usize> {
     (*rest.get(at)? == byte).then_some(at + 1)
@@ -292,86 +220,4 @@ fn after(rest: &[u8], at: usize, byte: u8) -> Option<usize> {
 #[inline]
 fn end_of_line(rest: &[u8], at: usize) -> Option<usize> {
     (*rest.get(at)? == b'\n').then_some(at)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use proptest::sample::select;
-
-    use super::*;
-    use crate::entry::Entry;
-
-    /// True if the fast reader takes `entry` as a whole line.
-    fn takes(section: Section, entry: &str) -> bool {
-        // What follows is long enough to look into.
-        let source = format!("{entry}\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n\n");
-        let mut lines = Lines::all(source.as_bytes(), 0);
-        let taken = take_entries(section, &mut lines, source.len(), 1);
-        assert!(taken == 0 || lines.position() == entry.len() + 1, "{entry}");
-        taken == 1
-    }
-
-    #[test]
-    fn takes_what_policies_are_mostly_made_of() {
-        let hash = format!("sha256:{}", "0a".repeat(32));
-        let cases = [
-            (Section::DenyPath, "/etc/shadow"),
-            (Section::ProtectPath, "/opt/My Tools/x"),
-            (Section::ScanPaths, "/"),
-            (Section::DenyInode, "2049:123456789"),
-            (Section::DenyIp, "255.10.0.1"),
-            (Section::DenyIp, "2001:db8::1"),
-            (Section::DenyIp, "::"),
-            (Section::DenyIp, "1:2:3:4:5:6:7:8"),
-            (Section::DenyCidr, "10.0.0.0/8"),
-            (Section::DenyPort, "443"),
-            (Section::DenyPort, "65535:tcp"),
-            (Section::DenyPort, "22:any:bind"),
-            (Section::DenyIpPort, "10.0.0.1:443"),
-            (Section::DenyIpPort, "[2001:db8::1]:443:tcp"),
-            (Section::DenyBinaryHash, &hash),
-            (Section::AllowBinaryHash, &hash),
-            (Section::TrustedExecHash, &hash),
-            (Section::DenyComm, "fifteen-bytes-x"),
-            (Section::AllowCgroup, "/system.slice/x.service"),
-            (Section::AllowCgroup, "cgid:7"),
-            (Section::CgroupDenyInode, "/sys/fs/cgroup/x 1:2"),
-            (Section::CgroupDenyInode, "cgid:7 1:2"),
-            (Section::CgroupDenyIp, "cgid:7 10.0.0.1"),
-            (Section::CgroupDenyPort, "cgid:7 443:udp:egress"),
-        ];
-        for (section, entry) in cases {
-            assert!(takes(section, entry), "[{section}] {entry}");
-        }
-    }
-
-    #[test]
-    fn stops_where_it_is_told() {
-        let source = b"/a\n/b\n/c\n/d\n/e #\n\xfe\xff\xf5\n\n\n\n\n\n\n";
-        let mut lines = Lines::all(source, 0);
-        assert_eq!(take_entries(Section::DenyPath, &mut lines, 15, 2), 2);
-        assert_eq!(take_entries(Section::DenyPath, &mut lines, 8, 9), 0);
-        assert_eq!(take_entries(Section::DenyPath, &mut lines, 15, 9), 2);
-        assert_eq!(lines.position(), 12);
-        // Only what ends before the `#` at 15 counts, whatever follows.
-        assert_eq!(take_entries(Section::DenyPath, &mut lines, 15, 9), 0);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn never_takes_what_a_closer_look_refuses(
-            section in select(Section::ALL.to_vec()),
-            entry in "[0-9:./]{1,16}|[0-9a-f:]{2,24}|[0-9]{1,3}([.][0-9]{1,3}){3}(/[0-9]{1,2}|:[0-9]{1,6}(:[a-z]{3})?)?\
-                |\\[[0-9a-f:]{2,12}\\]:[0-9]{1,5}(:tcp)?|cgid:[0-9]{1,20} [0-9.:]{1,12}|[0-9]{1,22}:[0-9]{1,22}\
-                |sha256:[0-9a-fA-Fg]{63,65}|/[a-z]{0,3} [0-9.:]{1,12}|[a-z-]{1,17}|cgid:[0-9]{1,21}|/[ -\"$-~]{0,12}|[0-9]{1,6}(:(tcp|udp|any|x)?(:(egress|bind|both|x))?)?|[ -\"$-~]{1,20}",
-        ) {
-            if takes(section, &entry) {
-                prop_assert!(Entry::read(section, &entry).is_ok(), "[{section}] {entry:?}");
-                prop_assert_eq!(entry.trim(), entry.as_str());
-            }
-        }
-    }
 }
