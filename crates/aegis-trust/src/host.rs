@@ -303,8 +303,9 @@ impl Host {
 
     /// Takes the lock and puts right what an interrupted command left.
     pub(crate) fn begin_change(&self, caller: &Caller) -> Result<StateLock, ChangeError> {
-        let lock =
-            StateLock::acquire(&self.paths.state_dir).map_err(|source| ChangeError::Lock { source })?;
+        let counter_dir = directory_of(&self.paths.version_counter);
+        let lock = StateLock::acquire(&self.paths.state_dir, &[counter_dir, &self.paths.keys_dir])
+            .map_err(|source| ChangeError::Lock { source })?;
         self.recover_locked(caller).map_err(|source| ChangeError::Recovery { source: Box::new(source) })?;
         Ok(lock)
     }
@@ -351,10 +352,15 @@ impl Host {
     }
 }
 
+/// The directory that a file is in; a bare name is in the current one.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn counter_problem(path: &Path, metadata: &std::fs::Metadata) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     // Who can write to the directory can put an older counter back, whoever it belongs to.
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = directory_of(path);
     let problem_above = || {
         let problem = durable::insecure(&directory.metadata().ok()?)?;
         Some(format!("is in the directory {}, which {problem}", directory.display()))

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -69,16 +69,20 @@ impl LockError {
 /// The lock itself; it ends when this is dropped.
 #[derive(Debug)]
 pub struct StateLock {
-    _file: File,
+    _files: Vec<File>,
 }
 
 impl StateLock {
-    /// Waits for the lock of `state_dir`, at most [`LOCK_WAIT`].
+    /// Waits for the lock of `state_dir`, at most [`LOCK_WAIT`]; then for those of the directories in `also`.
+    ///
+    /// Two hosts with states of their own may have been given one directory of keys, or one counter. What they read and
+    /// write again there would be lost: the one revocation, or the higher version. A directory that is not there, or that
+    /// is the state directory or one before it, needs no lock.
     ///
     /// # Errors
     ///
     /// [`LockError`].
-    pub fn acquire(state_dir: &Path) -> Result<Self, LockError> {
+    pub fn acquire(state_dir: &Path, also: &[&Path]) -> Result<Self, LockError> {
         durable::make_dir(state_dir, 0o755).map_err(|source| LockError::Directory { source })?;
         let path = state_dir.join("lock");
         let metadata =
@@ -96,19 +100,45 @@ impl StateLock {
             .open(&path)
             .map_err(|source| LockError::Open { path: path.clone(), source })?;
         let start = Instant::now();
-        loop {
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { _file: file }),
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR)
-                    if start.elapsed() < LOCK_WAIT =>
-                {
-                    thread::sleep(Duration::from_millis(5));
+        wait_for(&file, &path, start)?;
+        let mut files = vec![file];
+        let mut held = vec![(metadata.dev(), metadata.ino())];
+        for dir in also {
+            // What is no directory is for its reader to refuse, with its reason.
+            let Some(file) = open_directory(dir) else { continue };
+            let metadata =
+                file.metadata().map_err(|source| LockError::Open { path: dir.to_path_buf(), source })?;
+            let id = (metadata.dev(), metadata.ino());
+            if !held.contains(&id) {
+                match wait_for(&file, dir, start) {
+                    Ok(()) => files.push(file),
+                    Err(error @ LockError::Busy { .. }) => return Err(error),
+                    // A network file system whose directories take no lock; the state's own is held.
+                    Err(_) => {}
                 }
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
-                    return Err(LockError::Busy { path });
-                }
-                Err(errno) => return Err(LockError::Open { path, source: errno.into() }),
+                held.push(id);
             }
+        }
+        Ok(Self { _files: files })
+    }
+}
+
+fn open_directory(dir: &Path) -> Option<File> {
+    let flags = (OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(dir).ok()
+}
+
+fn wait_for(file: &File, path: &Path, start: Instant) -> Result<(), LockError> {
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if start.elapsed() < LOCK_WAIT => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
+                return Err(LockError::Busy { path: path.to_owned() });
+            }
+            Err(errno) => return Err(LockError::Open { path: path.to_owned(), source: errno.into() }),
         }
     }
 }

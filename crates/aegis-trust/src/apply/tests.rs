@@ -730,3 +730,27 @@ fn health_holds_an_unsigned_policy_against_what_is_enforced() {
     fs::write(host.host.paths().applied(), "version=1\n[deny_path]\n/x\n").unwrap();
     assert_eq!(enforcement(&host), crate::health::Status::Failed);
 }
+
+#[test]
+fn hosts_that_share_a_key_directory_lose_no_revocation() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = |host: usize| HostPaths {
+        keys_dir: dir.path().join("keys"),
+        ..HostPaths::under(&dir.path().join(host.to_string()))
+    };
+    durable::make_dir(&dir.path().join("keys"), 0o755).unwrap();
+    let caller =
+        Caller { now: "2026-06-01T12:00:00Z".parse().unwrap(), actor: aegis_audit::Actor::current("test") };
+    std::thread::scope(|scope| {
+        for host in 0..8 {
+            let (paths, caller) = (paths(host), &caller);
+            scope.spawn(move || {
+                let id: KeyIdPrefix = sha256(&host.to_be_bytes()).to_string().parse().unwrap();
+                let host = Host::open(paths).unwrap();
+                host.revoke_key(caller, &id, "stolen", Lockout::Refuse).unwrap();
+            });
+        }
+    });
+    let shared = fs::read(dir.path().join("keys/revoked")).unwrap();
+    assert_eq!(crate::revoked::RevokedKeys::parse(&shared).unwrap().len(), 8);
+}
