@@ -244,20 +244,29 @@ enum Admitted {
     },
     Unsigned {
         file: Vec<u8>,
+        /// Whether it is, byte for byte, what is in force.
+        in_force: bool,
     },
 }
 
 impl Admitted {
+    fn is_in_force(&self) -> bool {
+        match self {
+            Self::InForce { .. } => true,
+            Self::Signed { .. } => false,
+            Self::Unsigned { in_force, .. } => *in_force,
+        }
+    }
     fn file(&self) -> &[u8] {
         match self {
             Self::Signed { bundle } | Self::InForce { bundle } => bundle.as_bytes(),
-            Self::Unsigned { file } => file,
+            Self::Unsigned { file, .. } => file,
         }
     }
     fn policy(&self) -> &[u8] {
         match self {
             Self::Signed { bundle } | Self::InForce { bundle } => bundle.policy(),
-            Self::Unsigned { file } => file,
+            Self::Unsigned { file, .. } => file,
         }
     }
     fn bundle(&self) -> Option<&VerifiedBundle> {
@@ -327,9 +336,9 @@ impl Host {
         if options.mode == Mode::DryRun {
             let admitted = self.admit(self.read_offer(offer)?, options, caller.now)?;
             let policy = self.parse_policy(admitted.policy())?;
-            let result = match admitted {
-                Admitted::InForce { .. } => ApplyResult::WouldNotChange,
-                Admitted::Signed { .. } | Admitted::Unsigned { .. } => ApplyResult::WouldApply,
+            let result = match admitted.is_in_force() {
+                true => ApplyResult::WouldNotChange,
+                false => ApplyResult::WouldApply,
             };
             return Ok(admitted.report(result, &policy, None));
         }
@@ -353,7 +362,8 @@ impl Host {
         self.require_sound_log().map_err(ApplyError::Change)?;
         let admitted = self.admit(self.read_offer(offer)?, options, caller.now)?;
         let policy = self.parse_policy(admitted.policy())?;
-        if let Admitted::InForce { .. } = &admitted {
+        // Installed once more it would push the policy before it out of `policy.applied.prev`.
+        if admitted.is_in_force() {
             let enforcement = self
                 .enforcer()
                 .enforce(&policy, &admitted.identity())
@@ -418,7 +428,8 @@ impl Host {
     fn admit(&self, file: Vec<u8>, options: &ApplyOptions, now: Timestamp) -> Result<Admitted, ApplyError> {
         if !bundle::is_bundle(&file) {
             self.require_unsigned_allowed(options.signature)?;
-            return Ok(Admitted::Unsigned { file });
+            let in_force = self.is_in_force(&file);
+            return Ok(Admitted::Unsigned { file, in_force });
         }
         let in_force = self.is_in_force(&file);
         let bundle =
