@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Once;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -28,6 +29,8 @@ pub(crate) const STATE: &str = "var/lib/aegisbpf";
 /// Where the trusted keys are, below the root.
 pub(crate) const KEYS: &str = "etc/aegisbpf/keys";
 
+static UMASK: Once = Once::new();
+
 /// A working directory with files, keys in `signer/`, and the host's root in `root/`.
 pub(crate) struct Host {
     dir: TempDir,
@@ -44,6 +47,10 @@ pub(crate) struct Run {
 impl Host {
     /// An empty machine.
     pub(crate) fn empty() -> Self {
+        // Files that a test itself puts on a host are like those of an administrator, whatever the developer's umask.
+        UMASK.call_once(|| {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+        });
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(dir.path().join("root")).unwrap();

@@ -110,7 +110,8 @@ try:
 except ImportError:
     pass
 else:
-    dsse = Envelope.from_dict(envelope)
+    # It takes apart what it is given.
+    dsse = Envelope.from_dict(json.loads(line))
     assert dsse.pae() == pae
     sslib = SSlibKey(mine[0]['keyid'], 'ed25519', 'ed25519', {'public': raw.hex()})
     assert len(dsse.verify([sslib], 1)) == 1

@@ -213,6 +213,7 @@ fn the_variables_of_the_runbook_work_without_root() {
     if !tools::need_root(test) || !tools::need(test, &["setpriv"]) {
         return;
     }
+    let _umask = Host::empty();
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -254,4 +255,83 @@ fn the_variables_of_the_runbook_work_without_root() {
     run(&apply("v1.signed")).is_refusal("older", "is older than 2");
     ok(&["audit", "verify"]);
     assert_eq!(run(&["health"]).code, Some(1));
+}
+
+#[test]
+fn keys_counter_and_state_may_lie_on_different_file_systems() {
+    let (disk, memory) =
+        (Host::empty(), tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap());
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        clean(&mut command)
+            .env("AEGIS_CONFIG_DIR", disk.file("config"))
+            .env("AEGIS_STATE_DIR", disk.file("state"));
+        command.env("AEGIS_KEYS_DIR", memory.path().join("keys"));
+        command.env("AEGIS_VERSION_COUNTER_PATH", memory.path().join("counters/policy"));
+        command.args(arguments).current_dir(disk.dir());
+        Run::of(command)
+    };
+    disk.new_key("first");
+    for (version, code) in [("1", 0), ("2", 0), ("1", 1)] {
+        let out = format!("v{version}.signed");
+        if version != "1" || code == 0 {
+            disk.sign(version.parse().unwrap(), "first");
+        }
+        assert_eq!(run(&["keys", "add", "signer/first.pub"]).code, Some(0));
+        let applied = run(&apply(&out));
+        assert_eq!(applied.code, Some(code), "{applied:?}");
+    }
+    let counter = fs::read_to_string(memory.path().join("counters/policy")).unwrap();
+    assert!(counter.starts_with("2\n"), "{counter}");
+    assert_eq!(
+        fs::read(disk.file("state/policy.applied")).unwrap(),
+        fs::read(disk.file("v2.signed")).unwrap()
+    );
+    assert_eq!(run(&["audit", "verify"]).code, Some(0));
+    assert_eq!(run(&["policy", "rollback"]).code, Some(0));
+    let made = run(&["backup", "create", "backup.tar"]);
+    assert_eq!(made.code, Some(0), "{made:?}");
+    fs::remove_dir_all(memory.path().join("counters")).unwrap();
+    run(&apply("v2.signed")).is_refusal("the counter's disk is lost", "is missing");
+    let restored = run(&["backup", "restore", "backup.tar"]);
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    assert_eq!(run(&apply("v2.signed")).code, Some(0));
+}
+
+#[test]
+fn no_umask_makes_files_that_others_can_write_or_secrets_that_others_can_read() {
+    for umask in ["000", "002", "022", "077"] {
+        let host = Host::empty();
+        let run = |arguments: &[&str]| {
+            let mut command = Command::new("sh");
+            clean(&mut command).args([
+                "-c",
+                &format!("umask {umask}; exec \"$0\" \"$@\""),
+                PROGRAM,
+                "--root",
+            ]);
+            command.arg(host.rooted("")).args(arguments).current_dir(host.dir());
+            let run = Run::of(command);
+            assert_eq!(run.code, Some(0), "umask {umask}: {arguments:?}: {run:?}");
+        };
+        run(&["keys", "generate", "--out", "signer", "--name", "first"]);
+        run(&["keys", "add", "signer/first.pub"]);
+        let sign = ["policy", "sign", "policy.conf", "--key", "signer/first.key", "-o"];
+        for bundle in ["a.signed", "b.signed"] {
+            run(&[&sign[..], &[bundle]].concat());
+            run(&apply(bundle));
+        }
+        run(&["keys", "revoke", &"ab".repeat(32), "--reason", "seen elsewhere"]);
+        run(&["policy", "rollback"]);
+        run(&["backup", "create", "backup.tar"]);
+        run(&["backup", "restore", "backup.tar"]);
+        for (path, node) in crate::snapshot::snapshot(host.dir()) {
+            let (name, mode) = (path.display().to_string(), node.mode & 0o777);
+            assert_eq!(mode & 0o022, 0, "umask {umask}: {name} has mode {mode:o}");
+            let secret =
+                [".key", ".tar"].iter().any(|end| name.ends_with(end)) || name.ends_with("log.jsonl");
+            assert!(!secret || mode & 0o077 == 0, "umask {umask}: {name} has mode {mode:o}");
+        }
+        host.is_sound(&format!("umask {umask}"));
+    }
 }

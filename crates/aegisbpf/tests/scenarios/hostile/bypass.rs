@@ -64,6 +64,12 @@ fn unsigned_policy_needs_to_be_asked_for_by_name() {
     let run = bare.ok(&["policy", "apply", "policy.conf"]);
     assert!(run.stderr.contains("not signed"), "{}", run.stderr);
     assert_eq!(bare.health()["policy"]["status"], "degraded");
+    // Loaded again at start-up it does not push the policy before it out.
+    fs::write(bare.file("next.conf"), crate::host::policy(2)).unwrap();
+    bare.ok(&["policy", "apply", "next.conf"]);
+    let again = bare.ok(&["policy", "apply", "next.conf", "--json"]).json();
+    assert_eq!(again["result"], "unchanged");
+    assert_eq!(bare.state("policy.applied.prev"), fs::read(bare.file("policy.conf")).ok());
 }
 
 #[test]

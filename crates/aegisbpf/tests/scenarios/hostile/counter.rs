@@ -113,6 +113,23 @@ fn refuses_a_counter_that_others_could_change_or_nobody() {
 }
 
 #[test]
+fn refuses_a_counter_in_a_directory_that_others_can_change() {
+    let host = host();
+    let state = host.rooted("var/lib/aegisbpf");
+    for mode in [0o775, 0o757, 0o1777] {
+        fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+        for arguments in
+            [&["policy", "apply", "v6.signed", "--require-signature"][..], &["policy", "rollback"]]
+        {
+            host.refuses(arguments, "can be written by others");
+        }
+        assert_eq!(host.health()["version_counter"]["status"], "failed");
+    }
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    host.ok(&["policy", "apply", "v6.signed", "--require-signature"]);
+}
+
+#[test]
 fn repair_never_lowers_it() {
     let host = host();
     host.refuses(&["policy", "counter", "repair", "--reason", "why not", "--at-least", "3"], "");
