@@ -405,8 +405,7 @@ impl Host {
                 return Err(ApplyError::Enforce { source });
             }
         };
-        self.install(admitted.bundle().map(VerifiedBundle::format))
-            .map_err(|source| ApplyError::Change(ChangeError::Step { source }))?;
+        self.install(&plan).map_err(|source| ApplyError::Change(ChangeError::Step { source }))?;
         self.finish_change(&journal, apply_event(caller, source, &plan)).map_err(ApplyError::Change)?;
         Ok(admitted.report(ApplyResult::Applied, &policy, Some(enforcement)))
     }
@@ -488,17 +487,19 @@ impl Host {
     }
 
     /// Gives the staged file its place. Done again after a crash it does what is left.
-    pub(crate) fn install(&self, format: Option<BundleFormat>) -> Result<(), WriteError> {
+    pub(crate) fn install(&self, plan: &StagedPolicy) -> Result<(), WriteError> {
         let paths = self.paths();
         let (staged, applied) = (paths.staged(), paths.applied());
+        // The policy in force under other signatures: it is nothing that a rollback could go back from.
+        let same_policy = plan.policy.policy_version.is_some() && plan.replaces == plan.policy.policy_version;
         if staged.symlink_metadata().is_ok() {
-            if applied.symlink_metadata().is_ok() {
+            if !same_policy && applied.symlink_metadata().is_ok() {
                 durable::link_over(&applied, &paths.previous())?;
             }
             durable::rename_synced(&staged, &applied)?;
         }
         durable::remove_synced(&paths.rolled_back())?;
-        format.map_or(Ok(()), |format| self.note_accepted_format(format))
+        plan.format.map_or(Ok(()), |format| self.note_accepted_format(format.into()))
     }
 
     /// Nothing is in force yet, so the change is forgotten: journal first, so that a crash here leaves only a stray file.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::{
     apply::apply_event,
-    bundle::{BundleFormat, SignedBundle},
+    bundle::SignedBundle,
     counter::Counter,
     durable::{self, ReadError, WriteError},
     enforce::{EnforceError, PolicyIdentity},
@@ -118,11 +118,21 @@ impl Host {
                 given_up(&journal, caller)
             }
         };
+        self.sync_directories().map_err(|source| RecoverError::Step { source })?;
         self.log_once(&journal, event)?;
         durable::remove_synced(&self.paths().staged()).map_err(|source| RecoverError::Step { source })?;
         Journal::clear(self.paths())
             .and_then(|()| self.discard_restore())
             .map_err(|source| RecoverError::Step { source })
+    }
+
+    /// A step that was found done may have been killed before its directory was synced.
+    fn sync_directories(&self) -> Result<(), WriteError> {
+        let paths = self.paths();
+        [paths.journal(), paths.revoked(), paths.version_counter.clone()]
+            .iter()
+            .filter(|file| file.parent().is_some_and(std::path::Path::is_dir))
+            .try_for_each(|file| durable::sync_parent(file))
     }
 
     fn log_once(&self, journal: &Journal, event: Event) -> Result<(), RecoverError> {
@@ -148,13 +158,17 @@ impl Host {
         else {
             return Ok(());
         };
-        let (policy_version, file, offset) = match SignedBundle::parse(file.clone()) {
-            Ok(bundle) => {
-                let version = bundle.manifest().policy_version;
-                let (file, range) = bundle.into_file();
-                (Some(version), file, range.start)
+        let (policy_version, file, offset) = if crate::bundle::is_bundle(&file) {
+            // Changed since it was accepted, it is loaded by nobody; health says so.
+            let Ok(bundle) = SignedBundle::parse(file) else { return Ok(()) };
+            if sha256(bundle.policy()) != bundle.manifest().policy_sha256 {
+                return Ok(());
             }
-            Err(_) => (None, file, 0),
+            let version = bundle.manifest().policy_version;
+            let (file, range) = bundle.into_file();
+            (Some(version), file, range.start)
+        } else {
+            (None, file, 0)
         };
         let text = file.get(offset..).unwrap_or_default();
         let Ok(policy) = self.parse_policy(text) else { return Ok(()) };
@@ -211,14 +225,13 @@ impl Host {
             }
         }
         let caller = Caller { now, actor: journal.actor.clone() };
-        let format = plan.format.map(BundleFormat::from);
         match &journal.change {
             Change::Rollback(_) => {
                 self.install_rollback().map_err(|source| RecoverError::Step { source })?;
                 Ok(Some(crate::rollback::rollback_event(&caller, plan)))
             }
             _ => {
-                self.install(format).map_err(|source| RecoverError::Step { source })?;
+                self.install(plan).map_err(|source| RecoverError::Step { source })?;
                 Ok(Some(apply_event(&caller, &plan.source, plan)))
             }
         }

@@ -408,7 +408,7 @@ fn finishes_what_a_kill_interrupted() {
             &|| host.host.advance_counter(&counter).unwrap(),
             &|| durable::link_over(&paths.applied(), &paths.previous()).unwrap(),
             &|| durable::rename_synced(&paths.staged(), &paths.applied()).unwrap(),
-            &|| host.host.install(Some(BundleFormat::V2)).unwrap(),
+            &|| host.host.install(&plan).unwrap(),
             &|| {
                 let event = apply_event(&host.caller, "v3.signed", &plan);
                 host.host.audit().append(&event.transaction(&journal.transaction)).unwrap();

@@ -145,6 +145,19 @@ fn rollback_verifies_what_it_brings_back() {
 }
 
 #[test]
+fn rollback_leaves_a_policy_that_was_applied_again_under_other_signatures() {
+    let host = Host::in_force(&[4, 5]);
+    host.new_key("second");
+    host.ok(&["keys", "add", "signer/second.pub"]);
+    host.ok(&["policy", "cosign", "v5.signed", "--key", "signer/second.key"]);
+    host.ok(&["policy", "apply", "v5.signed", "--require-signature"]);
+    assert_eq!(host.state("policy.applied"), fs::read(host.file("v5.signed")).ok());
+    let rolled = host.ok(&["policy", "rollback", "--json"]).json();
+    assert_eq!((&rolled["from_version"], &rolled["to_version"]), (&5.into(), &4.into()));
+    assert_eq!(host.state("policy.applied"), fs::read(host.file("v4.signed")).ok());
+}
+
+#[test]
 fn rollback_to_a_revoked_signer_is_refused() {
     let host = Host::in_force(&[4]);
     host.new_key("second");
