@@ -55,7 +55,9 @@ impl Output {
     /// Prints a warning to standard error.
     pub(crate) fn warn(&self, warning: &str) {
         // There is nowhere to say that standard error cannot be written, and the result stands.
-        let _ = writeln!(io::stderr().lock(), "warning: {}", Escaped(warning));
+        // In one piece: standard error has no buffer, and what is escaped is written a character at a time.
+        let line = format!("warning: {}\n", Escaped(warning));
+        let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 
     /// Prints a report that escapes foreign text itself to standard error.
