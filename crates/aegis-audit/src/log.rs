@@ -45,7 +45,11 @@ impl AuditLog {
 
     /// Whether there is a log, be it whole or damaged.
     pub fn exists(&self) -> bool {
-        [LOG, CHECKPOINT].iter().any(|name| self.dir.join(name).symlink_metadata().is_ok())
+        [LOG, CHECKPOINT]
+            .iter()
+            .map(|name| self.dir.join(name).symlink_metadata())
+            // What cannot be looked at is not absent.
+            .any(|found| !matches!(found, Err(error) if error.kind() == std::io::ErrorKind::NotFound))
     }
 
     /// Logs an event. When this returns, its entry survives power loss; if it fails, there is no entry.

@@ -103,6 +103,13 @@ impl Config {
     ///
     /// [`ConfigError`] if it is there but cannot be used.
     pub fn load(path: &std::path::Path) -> Result<Self, ConfigError> {
+        // Who can write to the directory can take the file away, and with it all that it insists on.
+        if let Some(dir) = path.parent()
+            && let Ok(metadata) = dir.metadata()
+            && let Some(problem) = durable::insecure(&metadata)
+        {
+            return Err(ConfigError::Permissions { path: dir.to_owned(), problem });
+        }
         let read = durable::read_state_of(path, MAX_CONFIG_LEN)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let Some((bytes, metadata)) = read else { return Ok(Self::default()) };

@@ -238,8 +238,8 @@ impl Host {
     ///
     /// [`DrillError`] if it could not be run to its end, logged, or its evidence not stored.
     pub fn drill(&self, caller: &Caller, progress: &mut dyn FnMut(&str)) -> Result<DrillReport, DrillError> {
-        let _lock = self.begin_change(caller).map_err(DrillError::Change)?;
-        let report = self.drill_locked(caller, progress);
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let report = begun.map_err(DrillError::Change).and_then(|()| self.drill_locked(caller, progress));
         if let Err(error) = &report
             && !matches!(error, DrillError::NotLogged { .. })
         {

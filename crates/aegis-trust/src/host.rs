@@ -289,7 +289,9 @@ impl Host {
         let entries = self.audit.query(&query).ok()?;
         entries
             .filter_map(Result::ok)
-            .filter(|entry| matches!(entry.action, Action::PolicyApply | Action::CounterRepair))
+            .filter(|entry| {
+                matches!(entry.action, Action::PolicyApply | Action::CounterRepair | Action::BackupRestore)
+            })
             .filter_map(|entry| {
                 Some(Counter {
                     policy_version: entry.detail.get("policy_version")?.as_u64()?,

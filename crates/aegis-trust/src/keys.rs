@@ -21,7 +21,7 @@ use crate::{
     key_dir::{FindKeyError, KeysError, MAX_KEY_FILE_LEN, MAX_KEYS, TrustedKey, TrustedKeys},
     manifest::truncate_to_seconds,
     recover::RecoverError,
-    revoked::{MAX_REASON_LEN, RevokedKey, RevokedKeys, is_reason},
+    revoked::{MAX_REASON_LEN, MAX_REVOKED_LEN, RevokedKey, RevokedKeys, is_reason},
 };
 
 /// Keys older than this should be rotated.
@@ -125,6 +125,9 @@ pub struct KeyRevoked {
     pub already: bool,
     /// Whether the policy in force carries its signature.
     pub signed_applied: bool,
+    /// Why the key directory could not be read, so that a file of this key may still be there. It is refused all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys_unreadable: Option<String>,
 }
 
 /// Why the trusted keys were not changed, or not told.
@@ -206,6 +209,9 @@ pub enum KeyChangeError {
     /// The reason cannot go into the list.
     #[error("the reason must be 1 to {MAX_REASON_LEN} printable ASCII characters")]
     Reason,
+    /// There is no room for another revoked id.
+    #[error("the list of revoked keys is full ({MAX_REVOKED_LEN} bytes)")]
+    RevokedListFull,
     /// A challenge names the host by its audit key, and there is none.
     #[error("this host has no audit key, which the challenge names")]
     HostKey {
@@ -243,6 +249,7 @@ impl KeyChangeError {
                     .to_owned(),
             ),
             Self::Reason => Some("say in a few words why, for the log".to_owned()),
+            Self::RevokedListFull => Some("remove the key with `aegisbpf keys remove ID`, and trust new keys only".to_owned()),
             Self::HostKey { source } => source.help(),
             Self::Write { source } => source.help(),
             Self::Change(source) => source.help(),
@@ -423,7 +430,15 @@ impl Host {
             if !is_reason(reason) {
                 return Err(KeyChangeError::Reason);
             }
-            let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+            // A directory that cannot be read must not keep a stolen key from being refused: its whole id is enough, and
+            // this host accepts nothing until the directory is put right anyway.
+            let (keys, keys_unreadable) = match self.trusted_keys() {
+                Ok(keys) => (keys, None),
+                Err(error) if id.as_str().parse::<KeyId>().is_ok() => {
+                    (TrustedKeys::default(), Some(crate::health::cause_chain(&error)))
+                }
+                Err(error) => return Err(KeyChangeError::Keys(error)),
+            };
             let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
             let id = match keys.find(id) {
                 Ok(key) => key.id,
@@ -446,15 +461,20 @@ impl Host {
                 Some(RevokedKey { revoked_at, reason, .. }) => (revoked_at, reason),
                 None => (truncate_to_seconds(caller.now), reason.to_owned()),
             };
+            let mut all = revoked;
+            all.insert(RevokedKey { id, revoked_at, reason: reason.clone() });
+            if all.to_bytes().len() as u64 > MAX_REVOKED_LEN {
+                return Err(KeyChangeError::RevokedListFull);
+            }
             let change =
                 Change::RevokeKey { id, revoked_at, reason: reason.clone(), file_names: names.clone() };
             let journal = self.begin_journal(caller, change)?;
-            self.refuse_for_ever(revoked, &id, revoked_at, &reason, &names)
+            self.refuse_for_ever(&all, &names)
                 .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
             self.finish_change(&journal, revoke_event(caller, &id, &reason, &names))
                 .map_err(KeyChangeError::Change)?;
             let signed_applied = self.signers_in_force().contains(&id);
-            Ok(KeyRevoked { id, reason, names, usable_left, already, signed_applied })
+            Ok(KeyRevoked { id, reason, names, usable_left, already, signed_applied, keys_unreadable })
         })
     }
 
@@ -552,16 +572,8 @@ impl Host {
     }
 
     /// The list first, then the files: a crash between the two leaves a key that is refused, never one that is trusted.
-    fn refuse_for_ever(
-        &self,
-        mut all: RevokedKeys,
-        id: &KeyId,
-        revoked_at: Timestamp,
-        reason: &str,
-        files: &[String],
-    ) -> Result<(), WriteError> {
+    fn refuse_for_ever(&self, all: &RevokedKeys, files: &[String]) -> Result<(), WriteError> {
         let paths = self.paths();
-        all.insert(RevokedKey { id: *id, revoked_at, reason: reason.to_owned() });
         let bytes = all.to_bytes();
         durable::write_atomic(&paths.revoked_copy(), &bytes, 0o644)?;
         durable::make_dir(&paths.keys_dir, 0o755)?;
@@ -617,9 +629,9 @@ impl Host {
         reason: &str,
         file_names: &[String],
     ) -> Result<Event, RecoverError> {
-        let revoked = self.revoked_keys().map_err(|source| RecoverError::Keys { source })?;
-        self.refuse_for_ever(revoked, id, revoked_at, reason, file_names)
-            .map_err(|source| RecoverError::Step { source })?;
+        let mut all = self.revoked_keys().map_err(|source| RecoverError::Keys { source })?;
+        all.insert(RevokedKey { id: *id, revoked_at, reason: reason.to_owned() });
+        self.refuse_for_ever(&all, file_names).map_err(|source| RecoverError::Step { source })?;
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         Ok(revoke_event(&caller, id, reason, file_names))
     }

@@ -70,6 +70,14 @@ pub enum RollbackError {
         /// The epoch of the host.
         accepted: u32,
     },
+    /// It was never accepted here.
+    #[error("the previous policy is version {offered}, and this host has accepted nothing above {accepted}")]
+    Ahead {
+        /// Its version.
+        offered: u64,
+        /// The version in the counter.
+        accepted: u64,
+    },
     /// The previous policy does not parse.
     #[error("the previous policy is not valid")]
     Policy {
@@ -102,6 +110,7 @@ impl RollbackError {
             | Self::Stands { .. }
             | Self::Unsigned
             | Self::Epoch { .. }
+            | Self::Ahead { .. }
             | Self::Policy { .. } => Some(reissue.to_owned()),
             Self::Read { source } => source.help(),
             Self::Verify { .. } => Some(reissue.to_owned()),
@@ -173,10 +182,17 @@ impl Host {
             .map_err(|source| RollbackError::Verify { source })?;
         let counter = self.counter().map_err(|source| RollbackError::Counter { source })?;
         let manifest = bundle.manifest();
-        if let Some(counter) = counter
-            && counter.epoch != manifest.epoch
-        {
-            return Err(RollbackError::Epoch { offered: manifest.epoch, accepted: counter.epoch });
+        if let Some(counter) = counter {
+            if counter.epoch != manifest.epoch {
+                return Err(RollbackError::Epoch { offered: manifest.epoch, accepted: counter.epoch });
+            }
+            // It goes back, never ahead: what the counter does not know was never in force here.
+            if counter.policy_version < manifest.policy_version {
+                return Err(RollbackError::Ahead {
+                    offered: manifest.policy_version,
+                    accepted: counter.policy_version,
+                });
+            }
         }
         let policy = aegis_policy::parse(bundle.policy(), &self.config().policy_limits())
             .map_err(|source| RollbackError::Policy { source })?;

@@ -754,3 +754,43 @@ fn hosts_that_share_a_key_directory_lose_no_revocation() {
     let shared = fs::read(dir.path().join("keys/revoked")).unwrap();
     assert_eq!(crate::revoked::RevokedKeys::parse(&shared).unwrap().len(), 8);
 }
+
+#[test]
+fn a_stolen_key_is_revoked_also_while_the_directory_is_broken() {
+    let host = Rehearsal::new();
+    let id = host.a.public_key().key_id();
+    fs::write(host.host.paths().keys_dir.join("junk.pub"), "junk").unwrap();
+    let revoke = |digits: &str| {
+        let prefix: KeyIdPrefix = digits.parse().unwrap();
+        host.host.revoke_key(&host.caller, &prefix, "stolen", Lockout::Refuse)
+    };
+    // A prefix can only be told from the directory.
+    assert!(matches!(revoke(&id.to_string()[..12]), Err(KeyChangeError::Keys(KeysError::Key { .. }))));
+    assert!(revoke(&id.to_string()).unwrap().keys_unreadable.is_some());
+    fs::remove_file(host.host.paths().keys_dir.join("junk.pub")).unwrap();
+    assert!(matches!(host.apply(host.bundle(1)), Err(ApplyError::Verify(VerifyError::Revoked { .. }))));
+}
+
+#[test]
+fn a_rollback_never_goes_ahead_of_the_counter() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    host.apply(host.bundle(2)).unwrap();
+    fs::write(host.host.paths().previous(), host.bundle(9)).unwrap();
+    assert!(matches!(
+        host.host.rollback(&host.caller),
+        Err(RollbackError::Ahead { offered: 9, accepted: 2 })
+    ));
+    assert_eq!((host.in_force(), host.counter()), (Some(2), Some(2)));
+}
+
+#[test]
+fn settings_in_a_directory_that_others_can_write_to_are_refused() {
+    let host = Rehearsal::new();
+    let dir = &host.host.paths().config_dir;
+    fs::set_permissions(dir, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(matches!(
+        Host::open(host.host.paths().clone()).map(drop),
+        Err(crate::config::ConfigError::Permissions { .. })
+    ));
+}

@@ -25,8 +25,8 @@ impl Host {
     ///
     /// [`BackupError`]; then there is no archive, and a file that was there is as it was.
     pub fn backup_create(&self, caller: &Caller, out: &Path) -> Result<BackupCreated, BackupError> {
-        let _lock = self.begin_change(caller).map_err(BackupError::Change)?;
-        let created = self.create_locked(caller, out);
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let created = begun.map_err(BackupError::Change).and_then(|()| self.create_locked(caller, out));
         if let Err(error) = &created {
             self.log_backup_refusal(caller, Action::BackupCreate, out, error);
         }

@@ -43,8 +43,9 @@ impl Host {
         file: &Path,
         trust: RestoreTrust,
     ) -> Result<BackupRestored, BackupError> {
-        let _lock = self.begin_change(caller).map_err(BackupError::Change)?;
-        let restored = self.restore_locked(caller, file, trust);
+        let (_lock, begun) = self.begin_logged_change(caller);
+        let restored =
+            begun.map_err(BackupError::Change).and_then(|()| self.restore_locked(caller, file, trust));
         if let Err(error) = &restored {
             self.log_backup_refusal(caller, Action::BackupRestore, file, error);
         }
@@ -79,7 +80,8 @@ impl Host {
         let report = self
             .redo_restore(&archive)
             .map_err(|source| BackupError::Interrupted { source: Box::new(source) })?;
-        self.finish_change(&journal, restore_event(caller, &source, &report)).map_err(BackupError::Change)?;
+        self.finish_change(&journal, self.restore_event(caller, &source, &report))
+            .map_err(BackupError::Change)?;
         // The next command removes it if this fails.
         let _ = self.discard_restore();
         Ok(report)
@@ -142,7 +144,7 @@ impl Host {
         let report = self.redo_restore(&archive)?;
         let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
         // The staged archive stays until the journal is gone: without it the next command would call this given up.
-        Ok(Some(restore_event(&caller, source, &report)))
+        Ok(Some(self.restore_event(&caller, source, &report)))
     }
 
     /// Every step, in the order in which a crash between two of them does least harm: what refuses comes before what
@@ -320,6 +322,25 @@ impl Report {
     }
 }
 
+impl Host {
+    /// The entry carries the counter, so that one which came with a backup is known to the log as well.
+    fn restore_event(&self, caller: &Caller, source: &str, report: &BackupRestored) -> Event {
+        let event = Event::new(caller.now, caller.actor.clone(), Action::BackupRestore, source)
+            .detail("archive_sha256", report.archive_sha256.to_string())
+            .detail("created_at", report.created_at.to_string())
+            .detail("host_key", report.host_key.to_string())
+            .detail("restored", report.restored.clone())
+            .detail("kept", report.kept.iter().map(|kept| kept.what.clone()).collect::<Vec<_>>());
+        match self.counter() {
+            Ok(Some(counter)) => event
+                .detail("policy_version", counter.policy_version)
+                .detail("policy_sha256", counter.policy_sha256.to_string())
+                .detail("epoch", counter.epoch),
+            Ok(None) | Err(_) => event,
+        }
+    }
+}
+
 fn counter_of(bundle: &SignedBundle) -> Counter {
     let manifest = bundle.manifest();
     Counter {
@@ -331,13 +352,4 @@ fn counter_of(bundle: &SignedBundle) -> Counter {
 
 fn step(source: WriteError) -> BackupError {
     BackupError::Step { source }
-}
-
-fn restore_event(caller: &Caller, source: &str, report: &BackupRestored) -> Event {
-    Event::new(caller.now, caller.actor.clone(), Action::BackupRestore, source)
-        .detail("archive_sha256", report.archive_sha256.to_string())
-        .detail("created_at", report.created_at.to_string())
-        .detail("host_key", report.host_key.to_string())
-        .detail("restored", report.restored.clone())
-        .detail("kept", report.kept.iter().map(|kept| kept.what.clone()).collect::<Vec<_>>())
 }

@@ -71,11 +71,14 @@ pub(super) fn revoke(arguments: &RevokeArguments, session: &Session) -> Result<E
     session.warn_unlogged(&host);
     let revoked = revoked
         .map_err(|error| Failure::new(format!("cannot revoke key {}", id.as_str()), &error, error.help()))?;
-    let KeyRevoked { id, reason, names: _, usable_left, already, signed_applied } = &revoked;
+    let KeyRevoked { id, reason, names: _, usable_left, already, signed_applied, keys_unreadable } = &revoked;
     session.output.report(&revoked, |out| {
         let verb = if *already { "revoked before:" } else { "revoked for ever:" };
         writeln!(out, "{verb} key {id} ({})", Escaped(reason))?;
         writeln!(out, "  usable keys left: {usable_left}")?;
+        if let Some(why) = keys_unreadable {
+            writeln!(out, "  a file of it may still be there, and is refused: {}", Escaped(why))?;
+        }
         if *signed_applied {
             writeln!(out, "  the policy in force carries its signature: apply one that another key signed")?;
         }
