@@ -26,6 +26,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "softhsm2-util", package: "softhsm2", purpose: "signing inside a PKCS#11 token" },
     Tool { program: "pkcs11-tool", package: "opensc", purpose: "making keys inside a PKCS#11 token" },
     Tool { program: "python3", package: "python3", purpose: "an independent DSSE verifier" },
+    Tool { program: "faketime", package: "faketime", purpose: "a host whose clock is wrong" },
     Tool { program: "shellcheck", package: "shellcheck", purpose: "checking the shell scripts" },
     Tool { program: "g++", package: "g++", purpose: "building the fuzz targets" },
 ];

@@ -87,6 +87,9 @@ impl WriteError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "make room on that file system, then run it again"
             }
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                "check the path: its directory is not there"
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 "the file system is mounted read-only: remount it, then run it again"
             }

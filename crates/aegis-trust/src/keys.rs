@@ -471,8 +471,9 @@ impl Host {
             let journal = self.begin_journal(caller, change)?;
             self.refuse_for_ever(&all, &names)
                 .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
-            self.finish_change(&journal, revoke_event(caller, &id, &reason, &names))
-                .map_err(KeyChangeError::Change)?;
+            let event = revoke_event(caller, &id, &reason, &names);
+            let event = if already { event.detail("already", true) } else { event };
+            self.finish_change(&journal, event).map_err(KeyChangeError::Change)?;
             let signed_applied = self.signers_in_force().contains(&id);
             Ok(KeyRevoked { id, reason, names, usable_left, already, signed_applied, keys_unreadable })
         })

@@ -71,7 +71,7 @@ impl RepairError {
             Self::NoEvidence => {
                 Some("ask the signers for the last version, and give it with --at-least N".to_owned())
             }
-            Self::Reason => None,
+            Self::Reason => Some("say in a few words why, for the log".to_owned()),
             Self::Read { source } => source.help(),
             Self::Write { source } => source.help(),
             Self::Change(source) => source.help(),
