@@ -7,8 +7,9 @@
 use aegis_crypto::{PublicKey, Sha256, Signature, SigningKey};
 use base64ct::{Base64, Encoding as _};
 
-/// The longest note that is read, in bytes.
-pub(crate) const NOTE_LEN: usize = 16 * 1024;
+/// The longest note that is read, in bytes: 16 signatures, the most that every reader must take, may be
+/// post-quantum ones of 5 kB.
+pub(crate) const NOTE_LEN: usize = 128 * 1024;
 /// The most signatures that are read.
 const SIGNATURES: usize = 32;
 /// Begins a signature line: an em dash and a space.
@@ -102,13 +103,16 @@ impl Note {
         &self.text
     }
 
-    /// Whether `key`, under the name `name`, signed this text.
+    /// Whether `key`, under the name `name`, signed this text. Signatures of other keys are ignored; one of this key
+    /// that does not verify spoils the note, whatever stands beside it.
     pub fn is_signed_by(&self, name: &str, key: &PublicKey) -> bool {
         let hash = key_hash(name, key);
-        self.signatures.iter().filter(|by| by.name == name && by.hash == hash).any(|by| {
-            <[u8; 64]>::try_from(by.signature.as_slice())
-                .is_ok_and(|raw| key.verify(self.text.as_bytes(), &Signature::from_bytes(raw)).is_ok())
-        })
+        let mut own = self.signatures.iter().filter(|by| by.name == name && by.hash == hash).peekable();
+        own.peek().is_some()
+            && own.all(|by| {
+                <[u8; 64]>::try_from(by.signature.as_slice())
+                    .is_ok_and(|raw| key.verify(self.text.as_bytes(), &Signature::from_bytes(raw)).is_ok())
+            })
     }
 }
 
@@ -180,6 +184,33 @@ mod tests {
         let note = Note::parse(format!("{body}\n\n\u{2014} witness AAAAAAAA\n{line}").as_bytes()).unwrap();
         assert_eq!(note.text(), "text\n\nmore\n");
         assert!(note.is_signed_by("log/one", key.public_key()));
+    }
+
+    #[test]
+    fn a_bad_signature_of_a_known_key_spoils_the_note() {
+        let key = SigningKey::generate().unwrap();
+        let good = sign("text\n", "log", &key);
+        let (_, line) = good.rsplit_once("\n\n").unwrap();
+        let other = sign("other text\n", "log", &key);
+        let (_, bad) = other.rsplit_once("\n\n").unwrap();
+        for (lines, signed) in [
+            (format!("{line}{line}"), true),
+            (format!("{line}{bad}"), false),
+            (format!("{bad}{line}"), false),
+            (bad.to_owned(), false),
+        ] {
+            let note = Note::parse(format!("text\n\n{lines}").as_bytes()).unwrap();
+            assert_eq!(note.is_signed_by("log", key.public_key()), signed, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_note_with_sixteen_post_quantum_signatures_is_read() {
+        let key = SigningKey::generate().unwrap();
+        let long = Base64::encode_string(&[7; 5000]);
+        let witnesses: String = (1..16).map(|at| format!("{DASH}witness/{at} {long}\n")).collect();
+        let note = format!("{}{witnesses}", sign("text\n", "log", &key));
+        assert!(Note::parse(note.as_bytes()).unwrap().is_signed_by("log", key.public_key()));
     }
 
     #[test]

@@ -201,6 +201,11 @@ pub(crate) fn verify(
     if !checkpoint.is_signed_by(&signer) {
         return Err(damaged(Damage::CheckpointNotSigned { key: signer.key_id() }));
     }
+    // A key that was handed over and replaced signs no head any more: its old checkpoint, put back, would vouch for
+    // nothing that came after it.
+    if signer != installed && signer != current {
+        return Err(damaged(Damage::CheckpointNotSigned { key: current.key_id() }));
+    }
     pass.reigns.check_last(&current).map_err(|source| VerifyError::KeyReplaced { source })?;
 
     for at in &kept {

@@ -1,6 +1,6 @@
 //! The host key gives way to the next, and the chain holds.
 
-use aegis_audit::{Action, AuditLog, KeptError, VerifyError, parse_checkpoint};
+use aegis_audit::{Action, AuditLog, Damage, KeptError, VerifyError, parse_checkpoint};
 
 use crate::sample::{Files, Sample, event, signed_note};
 
@@ -72,6 +72,28 @@ fn an_earlier_key_signs_for_its_own_time_only() {
     let planted = Sample::of(&sample.files().set("checkpoint", forged));
     assert!(matches!(planted.verify(&[]), Err(VerifyError::Damaged { .. })));
     assert!(planted.log.append(&event(9)).is_err());
+}
+
+#[test]
+fn an_old_checkpoint_of_an_earlier_key_does_not_hide_what_was_changed_since() {
+    let (sample, kept) = rotated();
+    let files = sample.files();
+    let mut lines = files.lines();
+    let last = String::from_utf8(lines[6].clone()).unwrap().replace("object-4", "object-x");
+    lines[6] = last.into_bytes();
+    for old in &kept[..3] {
+        let planted = files.clone().set("checkpoint", old.clone());
+        for planted in [planted.clone(), planted.set("log.jsonl", lines.concat())] {
+            let planted = Sample::of(&planted);
+            let error = planted.verify(&kept[..1]).unwrap_err();
+            assert!(
+                matches!(&error, VerifyError::Damaged { source: Damage::CheckpointNotSigned { .. }, .. }),
+                "{error:?}"
+            );
+            planted.log.quick_check().unwrap_err();
+            planted.log.append(&event(9)).unwrap_err();
+        }
+    }
 }
 
 #[test]
