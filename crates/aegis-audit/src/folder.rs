@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 /// How long a command waits for another that holds the lock.
@@ -50,6 +50,14 @@ pub enum StorageError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Another user than the one who runs this, or root, owns it, and could change it at any time.
+    #[error("{} belongs to user {owner}", path.display())]
+    WrongOwner {
+        /// The path.
+        path: PathBuf,
+        /// Its owner's id.
+        owner: u32,
+    },
     /// Longer than such a file ever is.
     #[error("{} is longer than {limit} bytes", path.display())]
     TooLong {
@@ -83,6 +91,10 @@ impl StorageError {
                 Some(format!("find out who put {} there, and move it away", path.display()))
             }
             Self::WritableByOthers { path, .. } => Some(format!("chmod go-w {}", path.display())),
+            Self::WrongOwner { path, .. } => Some(format!(
+                "see that nobody changed the log with `aegisbpf audit verify`, then give {} to the user who runs this, usually root",
+                path.display()
+            )),
             Self::Locked { path, .. } => {
                 Some(format!("see which process holds it: fuser {}", path.display()))
             }
@@ -112,6 +124,8 @@ pub(crate) enum Lock {
 pub(crate) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
+    /// Whether its files are written to and trusted, or only looked at: a copy may belong to anybody.
+    own: bool,
 }
 
 impl Folder {
@@ -126,15 +140,21 @@ impl Folder {
             }
             Err(error) => return Err(failed("open", path, error)),
         };
-        let mode = fs::fstat(&fd).map_err(|error| failed("examine", path, error))?.st_mode & 0o7777;
-        if mode & 0o022 != 0 {
-            return Err(StorageError::WritableByOthers { path: path.to_owned(), mode });
-        }
-        Ok(Some(Self { fd, path: path.to_owned() }))
+        let stat = fs::fstat(&fd).map_err(|error| failed("examine", path, error))?;
+        check_mode(path, &stat)?;
+        Ok(Some(Self { fd, path: path.to_owned(), own: false }))
     }
 
-    /// Opens the folder, and makes it first (mode 0700) if there is none.
+    /// Opens the folder to write to it, and makes it first (mode 0700) if there is none. It and every file that is
+    /// opened in it must belong to this user or to root, and nobody else may write to them.
     pub(crate) fn open_or_create(path: &Path) -> Result<Self, StorageError> {
+        let folder = Self::open_or_make(path)?;
+        let stat = fs::fstat(&folder.fd).map_err(|error| failed("examine", path, error))?;
+        check_owner(path, &stat)?;
+        Ok(Self { own: true, ..folder })
+    }
+
+    fn open_or_make(path: &Path) -> Result<Self, StorageError> {
         if let Some(folder) = Self::open(path)? {
             return Ok(folder);
         }
@@ -209,6 +229,10 @@ impl Folder {
         let stat = fs::fstat(&fd).map_err(|error| failed("examine", &path, error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(StorageError::NotAFile { path });
+        }
+        if self.own {
+            check_owner(&path, &stat)?;
+            check_mode(&path, &stat)?;
         }
         Ok(Some(File::from(fd)))
     }
@@ -296,6 +320,27 @@ pub(crate) fn temporary_name(name: &str) -> String {
     format!("{name}.tmp")
 }
 
+fn check_mode(path: &Path, stat: &Stat) -> Result<(), StorageError> {
+    let mode = stat.st_mode & 0o7777;
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(StorageError::WritableByOthers { path: path.to_owned(), mode })
+}
+
+fn check_owner(path: &Path, stat: &Stat) -> Result<(), StorageError> {
+    let me = rustix::process::geteuid().as_raw();
+    if is_trusted_owner(me, stat.st_uid) {
+        return Ok(());
+    }
+    Err(StorageError::WrongOwner { path: path.to_owned(), owner: stat.st_uid })
+}
+
+/// As root, root alone; as another user, that user or root.
+fn is_trusted_owner(me: u32, owner: u32) -> bool {
+    owner == 0 || owner == me
+}
+
 fn failed(action: &'static str, path: &Path, error: Errno) -> StorageError {
     StorageError::Io { action, path: path.to_owned(), source: error.into() }
 }
@@ -321,6 +366,15 @@ mod tests {
         let _one = folder.lock("lock", Lock::Shared, wait).unwrap().unwrap();
         let _two = folder.lock("lock", Lock::Shared, wait).unwrap().unwrap();
         assert!(matches!(folder.lock("lock", Lock::Exclusive, wait), Err(StorageError::Locked { .. })));
+    }
+
+    #[test]
+    fn trusts_what_is_its_own_or_roots() {
+        for (me, owner, trusted) in
+            [(0, 0, true), (0, 1000, false), (1000, 1000, true), (1000, 0, true), (1000, 1001, false)]
+        {
+            assert_eq!(is_trusted_owner(me, owner), trusted, "{me} {owner}");
+        }
     }
 
     #[test]

@@ -91,6 +91,37 @@ fn refuses_a_folder_that_is_a_link_or_that_others_may_write_to() {
 }
 
 #[test]
+fn refuses_to_write_where_a_file_can_be_changed_by_others() {
+    for name in ["log.jsonl", "checkpoint", "host.key", "host.pub", "lock", "frontier"] {
+        let sample = Sample::with(1);
+        fs::set_permissions(sample.path(name), Permissions::from_mode(0o622)).unwrap();
+        let error = sample.log.append(&event(1)).expect_err(name);
+        assert!(
+            format!("{error:?}").contains("WritableByOthers") && format!("{error}").contains(name),
+            "{name}: {error:?}"
+        );
+        // Reading takes what is there: a copy may have any mode.
+        assert_eq!(sample.verify(&[]).unwrap().size, 1, "{name}");
+    }
+}
+
+#[test]
+fn refuses_to_write_to_what_belongs_to_somebody_else() {
+    if std::os::unix::fs::chown(Sample::with(1).path("lock"), Some(1000), None).is_err() {
+        return; // Only root may give a file away.
+    }
+    for name in ["log.jsonl", "checkpoint", "host.key", "host.pub", "lock", "."] {
+        let sample = Sample::with(1);
+        std::os::unix::fs::chown(sample.path(name), Some(1000), None).unwrap();
+        let error = sample.log.append(&event(1)).expect_err(name);
+        assert!(format!("{error:?}").contains("WrongOwner { path:"), "{name}: {error:?}");
+        assert!(error.help().unwrap().contains("audit verify"));
+        assert_eq!(sample.verify(&[]).unwrap().size, 1, "{name}");
+        assert_eq!(sample.log.entries().unwrap().count(), 1, "{name}");
+    }
+}
+
+#[test]
 fn refuses_a_host_key_that_others_may_read_or_that_is_none() {
     let sample = Sample::with(1);
     fs::set_permissions(sample.path("host.key"), Permissions::from_mode(0o640)).unwrap();
