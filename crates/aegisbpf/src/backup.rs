@@ -16,7 +16,7 @@ use crate::session::Session;
 #[derive(Subcommand)]
 #[command(defer = true)]
 pub(crate) enum BackupCommand {
-    /// Write keys, revocations, counter, policy and log into one signed archive
+    /// Write keys, revocations, settings, counter and policy into one signed archive
     #[command(after_help = "\
 Examples:
   sudo aegisbpf backup create /root/aegis-2026-03-01.tar")]

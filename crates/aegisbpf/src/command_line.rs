@@ -61,7 +61,7 @@ Examples:
   sudo aegisbpf health --json
   sudo aegisbpf health || echo \"this host needs a look\"")]
     Health(HealthArguments),
-    /// Save keys, counter, policy and log in one archive, and bring them back
+    /// Save keys, settings, counter and policy in one archive, and bring them back
     #[command(
         subcommand,
         after_help = "\
