@@ -128,6 +128,11 @@ fn about_flag(policy: &Policy<'_>, section: Section, verdict: Verdict, why: &str
 fn about_path(policy: &Policy<'_>, path: &str, notes: &mut Vec<String>) -> Vec<Candidate> {
     let path = canonical_path(path);
     let name = path.rsplit('/').next().unwrap_or_default();
+    if path.split('/').any(|part| part == "..") {
+        notes.push(
+            "`..` is compared as it is written; ask again with the path that realpath prints".to_owned(),
+        );
+    }
     for (section, ask) in [
         (Section::DenyInode, "ask again with device:inode, as stat -c %d:%i prints them"),
         (Section::CgroupDenyInode, "those hold for one control group each"),

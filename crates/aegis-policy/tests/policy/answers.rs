@@ -110,6 +110,21 @@ fn explains_which_rule_decides() {
 }
 
 #[test]
+fn says_that_a_question_with_parent_directories_is_compared_as_written() {
+    let policy = accept(b"version=1\n[deny_path]\n/etc/shadow\n");
+    let noted = |question| {
+        let answer = explain(&policy, &Query::parse(question).unwrap());
+        (
+            answer.verdict,
+            answer.notes.iter().any(|note| note.starts_with("`..` is compared as it is written")),
+        )
+    };
+    assert_eq!(noted("/etc/ssh/../shadow"), (Verdict::NoRule, true));
+    assert_eq!(noted("/etc/shadow"), (Verdict::Deny, false));
+    assert_eq!(noted("/etc/..shadow"), (Verdict::NoRule, false));
+}
+
+#[test]
 fn explains_what_the_text_alone_cannot_tell() {
     let source = b"version=6\n[protect_connect]\n[allow_cgroup]\n/a\n[cgroup_deny_ip]\ncgid:2 10.0.0.1\n[deny_ip]\n10.0.0.2\n";
     let policy = accept(source);
