@@ -67,13 +67,13 @@ pub enum SignError {
         source: ManifestError,
     },
     /// The times in the manifest would be wrong.
-    #[error("the clock of this machine says {now}, which cannot be")]
+    #[error("the clock of this machine says {}, which cannot be", truncate_to_seconds(*now))]
     Clock {
         /// What it says.
         now: Timestamp,
     },
     /// No signature brings an expired bundle back.
-    #[error("it expired at {expires_at}; it is now {now}")]
+    #[error("it expired at {expires_at}; it is now {}", truncate_to_seconds(*now))]
     Expired {
         /// When it expired.
         expires_at: Timestamp,

@@ -11,7 +11,7 @@ use crate::{
     bundle::{BundleError, BundleFormat, SignedBundle},
     counter::Counter,
     key_dir::KeysError,
-    manifest::Manifest,
+    manifest::{Manifest, truncate_to_seconds},
 };
 
 /// How far the signer's clock may be ahead of the host's.
@@ -124,7 +124,7 @@ pub enum VerifyError {
         stated: Digest,
     },
     /// Too late.
-    #[error("it expired at {expires_at}; it is now {now}")]
+    #[error("it expired at {expires_at}; it is now {}", truncate_to_seconds(*now))]
     Expired {
         /// From when on it is refused.
         expires_at: Timestamp,
@@ -132,7 +132,7 @@ pub enum VerifyError {
         now: Timestamp,
     },
     /// Too early: signed in what this host takes for the future.
-    #[error("it was issued at {issued_at}, and it is now {now}")]
+    #[error("it was issued at {issued_at}, and it is now {}", truncate_to_seconds(*now))]
     NotYetValid {
         /// When it was signed.
         issued_at: Timestamp,
@@ -140,7 +140,7 @@ pub enum VerifyError {
         now: Timestamp,
     },
     /// Expiry cannot be judged.
-    #[error("the clock of this host says {now}, which cannot be")]
+    #[error("the clock of this host says {}, which cannot be", truncate_to_seconds(*now))]
     Clock {
         /// The host's clock.
         now: Timestamp,

@@ -379,6 +379,19 @@ fn refuses_a_policy_that_is_not_the_one_that_was_signed() {
 }
 
 #[test]
+fn tells_the_time_in_whole_seconds() {
+    let host = HostState::trusting(&[1]);
+    for (now, end) in [
+        ("2026-04-01T00:00:00.123456789Z", "it is now 2026-04-01T00:00:00Z"),
+        ("2025-01-01T00:00:00.5Z", "it is now 2025-01-01T00:00:00Z"),
+        ("1970-01-01T00:00:00.5Z", "says 1970-01-01T00:00:00Z, which cannot be"),
+    ] {
+        let message = host.judge_at(&bundle(), time(now)).unwrap_err().to_string();
+        assert!(message.ends_with(end), "{message}");
+    }
+}
+
+#[test]
 fn judges_the_time() {
     let host = HostState::trusting(&[1]).allowing_v1();
     for file in [bundle(), bundle_v1()] {
