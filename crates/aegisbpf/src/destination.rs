@@ -20,7 +20,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32, session: &Session) -> 
         return session.output.bytes(bytes);
     }
     let target = resolve(path)?;
-    write_unguarded(&target, bytes, mode).map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
+    write_unguarded(&target, bytes, mode)
+        .map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
 }
 
 /// Gives a file that was just written back to its owner, or says that it has another one now.
