@@ -162,6 +162,40 @@ impl HostPaths {
     pub fn restore_staging(&self) -> PathBuf {
         self.state_dir.join("restore.staging")
     }
+
+    /// Whether `path` is where this host keeps its trusted keys, its log, or what it decided. Only the commands for
+    /// these may write there: a report or a bundle in such a place would undo a decision without a trace.
+    pub fn reserves(&self, path: &Path) -> bool {
+        let path = settled(path);
+        let files = [
+            self.version_counter.clone(),
+            self.config_file(),
+            self.revoked_copy(),
+            self.applied(),
+            self.previous(),
+            self.rolled_back(),
+            self.staged(),
+            self.journal(),
+            self.bundle_format(),
+            self.enforcement(),
+            self.drill_report(),
+        ];
+        let dirs = [self.keys_dir.clone(), self.audit_dir(), self.restore_staging()];
+        files.iter().any(|file| settled(file) == path)
+            || dirs.iter().any(|dir| path.starts_with(settled(dir)))
+    }
+}
+
+/// `path` without links and relative parts, as far as it exists.
+fn settled(path: &Path) -> PathBuf {
+    if let Ok(path) = path.canonicalize() {
+        return path;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if parent.as_os_str().is_empty() => settled(Path::new(".")).join(name),
+        (Some(parent), Some(name)) => settled(parent).join(name),
+        _ => path.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +228,36 @@ mod tests {
         assert_eq!(paths.config_dir, Path::new("/r/etc/aegisbpf"));
         let relative = resolve(None, &[("AEGIS_VERSION_COUNTER_PATH", "counter")]).unwrap();
         assert_eq!(relative.state_dir, Path::new("."));
+    }
+
+    #[test]
+    fn tells_what_the_host_keeps_from_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = HostPaths::under(dir.path());
+        std::fs::create_dir_all(&paths.state_dir).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&paths.state_dir, &link).unwrap();
+        for kept in [
+            "var/lib/aegisbpf/version_counter",
+            "var/lib/aegisbpf/policy.applied",
+            "var/lib/../lib/aegisbpf/policy.applied",
+            "link/policy.applied.prev",
+            "link/audit/log.jsonl",
+            "etc/aegisbpf/keys/a.pub",
+            "etc/aegisbpf/keys",
+            "etc/aegisbpf/aegisbpf.toml",
+        ] {
+            assert!(paths.reserves(&dir.path().join(kept)), "{kept}");
+        }
+        for other in [
+            "policy.signed",
+            "var/lib/aegisbpf/policy.signed",
+            "etc/aegisbpf/policy.conf",
+            "etc/aegisbpf/keys.tar",
+            "a/keys/a.pub",
+        ] {
+            assert!(!paths.reserves(&dir.path().join(other)), "{other}");
+        }
     }
 
     #[test]

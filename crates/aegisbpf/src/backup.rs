@@ -9,6 +9,7 @@ use aegis_trust::backup::{BackupCreated, BackupVerified, Kept, RestoreTrust, bac
 use clap::{Args, Subcommand};
 
 use crate::command_line::Form;
+use crate::destination;
 use crate::escape::Escaped;
 use crate::failure::Failure;
 use crate::session::Session;
@@ -75,6 +76,7 @@ pub(crate) fn run(command: BackupCommand, session: &Session) -> Result<ExitCode,
 fn create(arguments: &CreateArguments, session: &Session) -> Result<ExitCode, Failure> {
     let file = &arguments.file;
     let host = session.host()?;
+    destination::refuse_reserved(file, session)?;
     let created = host.backup_create(&session.caller(), file);
     session.warn_unlogged(&host);
     let created = created.map_err(|error| {

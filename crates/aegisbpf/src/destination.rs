@@ -1,14 +1,17 @@
 //! Files that the command line asks to be written: `-o FILE`, `--report FILE`, `--out F`.
 //!
 //! A file is replaced whole or not at all, by renaming a finished one to its name. That would replace a device
-//! or a FIFO by a file just as well, so `-o /dev/null` is refused instead of breaking the system.
+//! or a FIFO by a file just as well, so `-o /dev/null` is refused instead of breaking the system. So are a private
+//! key, which cannot be made again, and what this host keeps, which has commands of its own.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
+use aegis_crypto::{MAX_KEY_FILE_LEN, PublicKeyFileError, parse_public_key_file};
 use aegis_trust::durable::write_unguarded;
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::input::is_stdin as is_stdout;
@@ -19,7 +22,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32, session: &Session) -> 
     if is_stdout(path) {
         return session.output.bytes(bytes);
     }
-    let target = resolve(path)?;
+    let target = resolve(path, session)?;
     write_unguarded(&target, bytes, mode)
         .map_err(|error| Failure::new(cannot_write(path), &error, error.help()))
 }
@@ -44,7 +47,7 @@ pub(crate) fn stream(
     if is_stdout(path) {
         return session.output.stream(fill);
     }
-    let target = resolve(path)?;
+    let target = resolve(path, session)?;
     let mut name = std::ffi::OsString::from(".");
     name.push(target.file_name().unwrap_or_default());
     name.push(format!(".{}.tmp", std::process::id()));
@@ -68,15 +71,36 @@ fn fill_synced(
     out.into_inner()?.sync_all()
 }
 
+/// Refuses a place that only the commands for it may fill: trusted keys, log, counter, policy in force.
+pub(crate) fn refuse_reserved(path: &Path, session: &Session) -> Result<(), Failure> {
+    match session.paths()?.reserves(path) {
+        true => Err(Failure::because(cannot_write(path), "this host keeps its own files there")
+            .with_help("name another place; what the host keeps is changed by the commands for it alone")),
+        false => Ok(()),
+    }
+}
+
 /// The file behind `path`: a link stays a link to it.
-fn resolve(path: &Path) -> Result<PathBuf, Failure> {
+fn resolve(path: &Path, session: &Session) -> Result<PathBuf, Failure> {
+    refuse_reserved(path, session)?;
     match fs::canonicalize(path) {
+        Ok(target) if target.is_file() && holds_private_key(&target) => {
+            Err(Failure::because(cannot_write(path), "it holds a private key, which cannot be made again")
+                .with_help("name another file"))
+        }
         Ok(target) if target.is_file() => Ok(target),
         Ok(_) => Err(Failure::because(cannot_write(path), "it is there and is not a regular file")
             .with_help("name a file, or `-` for standard output")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
         Err(error) => Err(Failure::new(cannot_write(path), &error, None)),
     }
+}
+
+/// Whether there is a private key in `file`. One that cannot be read is left to the write that follows.
+fn holds_private_key(file: &Path) -> bool {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_LEN));
+    let read = File::open(file).and_then(|file| file.take(MAX_KEY_FILE_LEN as u64).read_to_end(&mut bytes));
+    read.is_ok() && matches!(parse_public_key_file(&bytes), Err(PublicKeyFileError::PrivateKey { .. }))
 }
 
 fn cannot_write(path: &Path) -> String {

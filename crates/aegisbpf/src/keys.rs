@@ -176,6 +176,8 @@ pub(crate) fn read_public_key(file: &Path) -> Result<PublicKey, Failure> {
 }
 
 fn generate(arguments: &GenerateArguments, session: &Session) -> Result<ExitCode, Failure> {
+    // A pair made there would be trusted at once, without proof and without an entry in the log.
+    destination::refuse_reserved(&arguments.out, session)?;
     let made = generate_key_pair(&arguments.out, &arguments.name)
         .map_err(|error| Failure::new("cannot make a key pair", &error, error.help()))?;
     session.output.report(&made, |out| {

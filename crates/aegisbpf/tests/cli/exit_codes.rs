@@ -106,6 +106,42 @@ fn a_full_disk_behind_standard_output_is_a_failure() {
 }
 
 #[test]
+fn no_output_replaces_a_private_key_or_what_the_host_keeps() {
+    let dir = fixtures();
+    let dir = dir.path();
+    expect(dir, 0, &["keys", "add", "first.pub"]);
+    expect(dir, 0, &["policy", "apply", "bundle.signed", "--require-signature"]);
+    let state = "host/var/lib/aegisbpf";
+    std::os::unix::fs::symlink(dir.join(state).join("version_counter"), dir.join("link")).unwrap();
+    let kept = ["first.key", "link"].map(str::to_owned).into_iter();
+    let kept = kept.chain(
+        ["version_counter", "policy.applied", "audit/log.jsonl", "audit/host.key"]
+            .map(|name| format!("{state}/{name}")),
+    );
+    for file in kept.chain(["host/etc/aegisbpf/keys/first.pub".to_owned()]) {
+        let before = std::fs::read(dir.join(&file)).unwrap();
+        let sign = ["policy", "sign", "policy.conf", "--key", "first.key", "--policy-version", "8", "-o"];
+        for arguments in [
+            &sign[..],
+            &["policy", "lint", "policy.conf", "--fix", "--out"],
+            &["audit", "checkpoint", "-o"],
+            &["audit", "export", "--format", "json", "-o"],
+            &["keys", "drill", "--report"],
+        ] {
+            expect(dir, 1, &[arguments, &[file.as_str()]].concat());
+        }
+        // Reads of the log and the drill are logged, behind what was there.
+        let after = std::fs::read(dir.join(&file)).unwrap();
+        assert!(after.starts_with(&before), "{file}");
+    }
+    for place in ["host/etc/aegisbpf/keys", "host/etc/aegisbpf/keys/below"] {
+        expect(dir, 1, &["keys", "generate", "--out", place]);
+    }
+    expect(dir, 1, &["backup", "create", "host/etc/aegisbpf/keys/backup.pub"]);
+    assert_eq!(std::fs::read_dir(dir.join("host/etc/aegisbpf/keys")).unwrap().count(), 1);
+}
+
+#[test]
 fn foreign_text_cannot_steer_the_terminal() {
     let dir = fixtures();
     let name = "evil\u{1b}[2J\u{9b}31m\u{202e}\nerror: x.conf";
