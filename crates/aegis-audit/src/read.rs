@@ -211,13 +211,16 @@ fn read_failed(path: &Path, source: std::io::Error) -> ReadError {
     StorageError::Io { action: "read", path: path.to_owned(), source }.into()
 }
 
-/// Where the last `count` whole lines begin. Reads backwards, a block at a time.
+/// Where the last `count` whole lines begin. Reads backwards, a block at a time, and no further than so many lines
+/// and a torn one can reach: what it gives then lies within a line that is too long.
 fn start_of_last(log: &File, len: u64, count: usize) -> std::io::Result<u64> {
     let mut block = [0_u8; 16 * 1024];
     let mut end = len;
+    let lines = u64::try_from(count).unwrap_or(u64::MAX).saturating_add(1);
+    let limit = len.saturating_sub(lines.saturating_mul(LINE_LEN as u64 + 1));
     // A newline ends a line, so the one before the first wanted line is the one after the last `count`.
     let mut newlines = 0_usize;
-    while end > 0 {
+    while end > limit {
         let start = end.saturating_sub(block.len() as u64);
         let wanted = usize::try_from(end - start).unwrap_or(block.len());
         let part = block.get_mut(..wanted).unwrap_or_default();
@@ -232,5 +235,5 @@ fn start_of_last(log: &File, len: u64, count: usize) -> std::io::Result<u64> {
         }
         end = start;
     }
-    Ok(0)
+    Ok(end)
 }

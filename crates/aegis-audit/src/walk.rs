@@ -40,7 +40,8 @@ pub(crate) enum Line<'a> {
     Whole { bytes: &'a [u8], offset: u64 },
     /// The file ends in it, without a newline.
     Torn { bytes: &'a [u8] },
-    /// Longer than any entry. [`Lines::next`] goes on after it.
+    /// Longer than any entry. [`Lines::next`] goes on after it, and only then reads the rest of it: a file that was
+    /// stretched to a size without end costs nothing to whoever stops here.
     TooLong { offset: u64 },
 }
 
@@ -50,6 +51,8 @@ pub(crate) struct Lines {
     buffer: Vec<u8>,
     offset: u64,
     end: u64,
+    /// Whether the rest of a line that was too long is still to be passed over.
+    within: bool,
 }
 
 impl Lines {
@@ -57,7 +60,7 @@ impl Lines {
         let mut file = file.try_clone()?;
         file.seek(SeekFrom::Start(offset))?;
         let reader = BufReader::with_capacity(128 * 1024, file).take(0);
-        Ok(Self { reader, buffer: Vec::new(), offset, end })
+        Ok(Self { reader, buffer: Vec::new(), offset, end, within: false })
     }
 
     /// Where the next line begins.
@@ -66,6 +69,9 @@ impl Lines {
     }
 
     pub(crate) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        while self.within {
+            self.within = self.read_to_newline(LINE_LEN)? > 0 && !self.buffer.ends_with(b"\n");
+        }
         let offset = self.offset;
         // One byte more than the longest line and its newline tells a line that is too long.
         let len = self.read_to_newline(LINE_LEN + 2)?;
@@ -80,7 +86,7 @@ impl Lines {
             Some(_) => Ok(Some(Line::TooLong { offset })),
             None if len <= LINE_LEN => Ok(Some(Line::Torn { bytes: &self.buffer })),
             None => {
-                while self.read_to_newline(LINE_LEN)? > 0 && !self.buffer.ends_with(b"\n") {}
+                self.within = true;
                 Ok(Some(Line::TooLong { offset }))
             }
         }

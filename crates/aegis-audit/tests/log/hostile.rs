@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use aegis_audit::{
     AppendError, AuditLog, Damage, EntryError, HostKeyError, KeyFileError, ReadError, StorageError,
@@ -171,6 +172,22 @@ fn a_line_without_end_costs_no_memory() {
     let entries: Vec<_> = sample.log.entries().unwrap().collect();
     assert_eq!(entries.len(), 3);
     assert!(matches!(entries[2], Err(ReadError::Line { source: EntryError::TooLong { .. }, .. })));
+}
+
+#[test]
+fn a_log_that_is_stretched_to_a_terabyte_is_refused_at_once() {
+    let sample = Sample::with(3);
+    let log = fs::OpenOptions::new().write(true).open(sample.path("log.jsonl")).unwrap();
+    log.set_len(1 << 40).unwrap();
+    let begun = Instant::now();
+    sample.log.append(&event(3)).unwrap_err();
+    sample.log.quick_check().unwrap_err();
+    sample.verify(&[]).unwrap_err();
+    sample.log.has_transaction("tx-none", 100).unwrap_err();
+    sample.log.last_entries(1).unwrap().next().unwrap().unwrap_err();
+    let first: Vec<_> = sample.log.entries().unwrap().take(4).map(|entry| entry.is_ok()).collect();
+    assert_eq!(first, [true, true, true, false]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[test]
