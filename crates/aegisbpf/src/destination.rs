@@ -91,6 +91,11 @@ fn resolve(path: &Path, session: &Session) -> Result<PathBuf, Failure> {
         Ok(target) if target.is_file() => Ok(target),
         Ok(_) => Err(Failure::because(cannot_write(path), "it is there and is not a regular file")
             .with_help("name a file, or `-` for standard output")),
+        // `/dev/stdout` is such a link when standard output is a pipe: a file in its place would break the system.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            Err(Failure::because(cannot_write(path), "it is a link that leads to no file")
+                .with_help("name a file, or `-` for standard output"))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
         Err(error) => Err(Failure::new(cannot_write(path), &error, None)),
     }

@@ -142,6 +142,27 @@ fn no_output_replaces_a_private_key_or_what_the_host_keeps() {
 }
 
 #[test]
+fn no_output_replaces_a_link_that_leads_to_no_file() {
+    let dir = fixtures();
+    let dir = dir.path();
+    // What /dev/stdout is when standard output is a pipe: the name of a thing that is in no directory.
+    for (link, target) in [("stdout", "/proc/self/fd/1"), ("dangling", "nowhere")] {
+        std::os::unix::fs::symlink(target, dir.join(link)).unwrap();
+        for arguments in [
+            &["policy", "sign", "policy.conf", "--key", "first.key", "--policy-version", "8", "-o"][..],
+            &["policy", "lint", "policy.conf", "--fix", "--out"],
+            &["audit", "checkpoint", "-o"],
+            &["audit", "export", "--format", "json", "-o"],
+        ] {
+            expect(dir, 0, &["keys", "add", "first.pub"]);
+            expect(dir, 1, &[arguments, &[link]].concat());
+            assert_eq!(std::fs::read_link(dir.join(link)).unwrap(), std::path::Path::new(target));
+        }
+        assert!(!dir.join("nowhere").exists());
+    }
+}
+
+#[test]
 fn foreign_text_cannot_steer_the_terminal() {
     let dir = fixtures();
     let name = "evil\u{1b}[2J\u{9b}31m\u{202e}\nerror: x.conf";
