@@ -2,7 +2,7 @@
 //!
 //! | action | class |
 //! |---|---|
-//! | a policy refused as a rollback or for its signature | 2004 Detection Finding |
+//! | what was refused as a rollback or for its signature | 2004 Detection Finding |
 //! | `keys.add`, `keys.remove`, `keys.revoke`, `audit.hand_over` | 3004 Entity Management |
 //! | `policy.*`, `host.recovery` | 5019 Device Config State Change |
 //! | `keys.drill`, `backup.*`, `audit.read` | 6003 API Activity |
@@ -111,7 +111,7 @@ fn of_class(entry: &Entry, class_uid: u64, host: &str) -> Map<String, Value> {
                 "desc": sentence(entry),
                 "created_time": entry.time.as_millisecond(),
             },
-            "resources": [{ "name": entry.object, "type": "policy" }],
+            "resources": [{ "name": entry.object, "type": offered(entry.action) }],
         }),
         3004 => json!({ "actor": actor(entry), "device": device(host), "entity": key(entry) }),
         5019 => json!({ "actor": actor(entry), "device": device(host) }),
@@ -191,10 +191,23 @@ fn key(entry: &Entry) -> Value {
     json!({ "name": name, "uid": id.unwrap_or(&entry.object), "type": "Ed25519 public key" })
 }
 
-fn finding_title(entry: &Entry) -> &'static str {
+fn finding_title(entry: &Entry) -> String {
+    let offered = offered(entry.action);
     match entry.detail_str("refusal") {
-        Some("rollback") => "An older policy was offered",
-        _ => "A policy without a valid signature was offered",
+        Some("rollback") => format!("An older {offered} was offered"),
+        _ => format!("A {offered} without a valid signature was offered"),
+    }
+}
+
+/// What kind of thing an action is about.
+fn offered(action: Action) -> &'static str {
+    match action {
+        Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => "policy",
+        Action::KeyAdd | Action::KeyRemove | Action::KeyRevoke | Action::KeyDrill | Action::AuditHandOver => {
+            "key"
+        }
+        Action::BackupCreate | Action::BackupRestore => "backup",
+        Action::AuditRead => "log",
     }
 }
 

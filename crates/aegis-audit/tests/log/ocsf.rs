@@ -189,6 +189,21 @@ fn events_are_in_the_classes_that_are_promised() {
 }
 
 #[test]
+fn a_finding_names_what_was_offered() {
+    for (action, refusal, title, kind) in [
+        (Action::PolicyApply, "rollback", "An older policy was offered", "policy"),
+        (Action::PolicyApply, "bad_signature", "A policy without a valid signature was offered", "policy"),
+        (Action::KeyAdd, "bad_signature", "A key without a valid signature was offered", "key"),
+        (Action::BackupRestore, "bad_signature", "A backup without a valid signature was offered", "backup"),
+    ] {
+        let event = Event { action, ..event(3) }.outcome(Outcome::Refused).detail("refusal", refusal);
+        let found = ocsf(&event);
+        assert_eq!(found["finding_info"]["title"], title);
+        assert_eq!(found["resources"][0]["type"], kind);
+    }
+}
+
+#[test]
 fn the_check_finds_what_is_wrong_with_an_event() {
     let good = ocsf(&event(3));
     let broken = |change: &dyn Fn(&mut Map<String, Value>)| {
