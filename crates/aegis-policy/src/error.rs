@@ -18,6 +18,7 @@ pub struct PolicyErrors {
     /// The first [`MAX_REPORTED`] of them, and every one that concerns the file as a whole.
     pub errors: Vec<PolicyError>,
     /// How many there are.
+    #[serde(rename = "error_total")]
     pub total: usize,
 }
 

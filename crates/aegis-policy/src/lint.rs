@@ -21,7 +21,8 @@ pub use self::warning::{Warning, WarningKind};
 /// What [`lint`] found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LintReport {
-    /// Why the policy is refused; empty if it is not.
+    /// Why the policy is refused; empty if it is not. In JSON its members stand beside the warnings.
+    #[serde(flatten)]
     pub errors: PolicyErrors,
     /// The first [`MAX_REPORTED`] things that look wrong, by line; empty while there are errors.
     pub warnings: Vec<Warning>,

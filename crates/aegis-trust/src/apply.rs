@@ -183,6 +183,8 @@ pub enum UnsignedRule {
     KeysInstalled,
     /// A signed policy was accepted before.
     SignedBefore,
+    /// Keys were trusted, and revoked.
+    KeysRevoked,
 }
 
 impl std::fmt::Display for UnsignedRule {
@@ -191,6 +193,7 @@ impl std::fmt::Display for UnsignedRule {
             Self::Asked => "a signature was required (--require-signature)",
             Self::Configured => "the configuration of this host requires a signature",
             Self::KeysInstalled => "this host has trusted keys, so it takes signed policies only",
+            Self::KeysRevoked => "keys of this host were revoked, so it takes signed policies only",
             Self::SignedBefore => {
                 "this host has accepted a signed policy before, so it takes signed policies only"
             }
@@ -464,6 +467,10 @@ impl Host {
             SignatureRule::Configured if !keys.is_empty() => UnsignedRule::KeysInstalled,
             // The keys may be away for an instant, while somebody swaps the directory.
             SignatureRule::Configured if self.accepted_format().is_some() => UnsignedRule::SignedBefore,
+            // Whose last key was revoked did not become a host that takes anything.
+            SignatureRule::Configured if !self.revoked_keys().is_ok_and(|revoked| revoked.is_empty()) => {
+                UnsignedRule::KeysRevoked
+            }
             SignatureRule::Configured => return Ok(()),
         };
         Err(ApplyError::Unsigned { rule })

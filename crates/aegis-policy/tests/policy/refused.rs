@@ -349,7 +349,7 @@ error: [deny_cidr] address has bits set beyond the prefix; the network is 10.0.0
     let colored = errors.render("host.policy", source, true);
     assert!(colored.contains("\x1b[1;31merror\x1b[0m"));
     let json = serde_json::to_value(&errors).unwrap();
-    assert_eq!(json["total"], 1);
+    assert_eq!(json["error_total"], 1);
     assert_eq!(json["errors"][0]["code"], "bad_entry");
     assert_eq!(json["errors"][0]["column"], 3);
     assert_eq!(json["errors"][0]["hint"], "write 10.0.0.0/8");

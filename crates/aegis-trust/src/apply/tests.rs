@@ -794,3 +794,31 @@ fn settings_in_a_directory_that_others_can_write_to_are_refused() {
         Err(crate::config::ConfigError::Permissions { .. })
     ));
 }
+
+#[test]
+fn a_host_whose_keys_were_revoked_takes_no_unsigned_policy() {
+    let host = Rehearsal::new();
+    for signer in [&host.a, &host.b] {
+        let id: KeyIdPrefix = signer.public_key().key_id().to_string().parse().unwrap();
+        host.host.revoke_key(&host.caller, &id, "stolen", Lockout::Force).unwrap();
+    }
+    let options = ApplyOptions { signature: SignatureRule::Configured, ..REQUIRED };
+    let refused = host.apply_with(b"version=1\n".to_vec(), &options);
+    assert!(matches!(refused, Err(ApplyError::Unsigned { rule: UnsignedRule::KeysRevoked })), "{refused:?}");
+}
+
+#[test]
+fn health_finds_an_edit_inside_the_log() {
+    let host = Rehearsal::new();
+    host.apply(host.bundle(1)).unwrap();
+    let log = host.host.audit().dir().join("log.jsonl");
+    let check = || {
+        let health = host.host.health(host.caller.now);
+        health.checks.into_iter().find(|check| check.name == "audit_log").unwrap().status
+    };
+    assert_eq!(check(), crate::health::Status::Ok);
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text.replacen("\"name\":\"a\"", "\"name\":\"x\"", 1)).unwrap();
+    assert_ne!(fs::read_to_string(&log).unwrap(), text);
+    assert_eq!(check(), crate::health::Status::Failed);
+}
