@@ -1,5 +1,6 @@
 //! Whether this host can be trusted with signed policy now, check by check, each with what to do.
 
+use aegis_audit::QuickCheck;
 use aegis_crypto::{Digest, sha256};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::{
     bundle::SignedBundle,
     durable,
-    host::Host,
+    host::{Host, Search},
     journal::Journal,
     keys::ROTATE_AFTER_DAYS,
     manifest::truncate_to_seconds,
@@ -96,7 +97,9 @@ impl Host {
     pub fn health(&self, now: Timestamp) -> Health {
         let in_force = self.in_force();
         let mut checks = Vec::with_capacity(14);
-        checks.push(clock(self, now));
+        // Asked once: it waits for whoever writes to the log.
+        let log = self.audit().exists().then(|| self.audit().quick_check());
+        checks.push(clock(log.as_ref(), now));
         checks.extend(self.key_checks(now));
         checks.push(self.counter_check(&in_force));
         checks.push(self.policy_check(&in_force));
@@ -105,7 +108,7 @@ impl Host {
         checks.push(self.rollback_check());
         checks.push(self.enforcement_check(&in_force));
         checks.push(self.journal_check());
-        checks.push(self.audit_check());
+        checks.push(self.audit_check(log));
         checks.push(self.drill_check(now));
         let status = checks.iter().map(|check| check.status).max().unwrap_or(Status::Ok);
         Health { status, checked_at: truncate_to_seconds(now), checks }
@@ -184,7 +187,7 @@ impl Host {
 
     fn counter_check(&self, in_force: &InForce) -> Check {
         let name = "version_counter";
-        match (self.counter(), in_force) {
+        match (self.counter_searching(Search::NewestEntries), in_force) {
             (Err(error), _) => bad(name, Status::Failed, cause_chain(&error), error.help()),
             (Ok(None), _) => good(name, "no signed policy was ever accepted here".to_owned()),
             (Ok(Some(counter)), InForce::Bundle(bundle)) => {
@@ -355,7 +358,7 @@ impl Host {
         }
     }
 
-    fn audit_check(&self) -> Check {
+    fn audit_check(&self, log: Option<Result<QuickCheck, aegis_audit::VerifyError>>) -> Check {
         let name = "audit_log";
         if let Err(error) = std::fs::read_dir(self.audit().dir())
             && error.kind() != std::io::ErrorKind::NotFound
@@ -371,7 +374,7 @@ impl Host {
                 Some("run it as root, or as the owner of the log".to_owned()),
             );
         }
-        if !self.audit().exists() {
+        let Some(log) = log else {
             return match self.paths().applied().symlink_metadata() {
                 Ok(_) => bad(
                     name,
@@ -381,8 +384,8 @@ impl Host {
                 ),
                 Err(_) => good(name, "nothing was logged yet".to_owned()),
             };
-        }
-        match self.audit().quick_check() {
+        };
+        match log {
             Ok(check) if check.unsealed > 0 || check.torn_bytes > 0 => bad(
                 name,
                 Status::Degraded,
@@ -452,7 +455,7 @@ impl Host {
     }
 }
 
-fn clock(host: &Host, now: Timestamp) -> Check {
+fn clock(log: Option<&Result<QuickCheck, aegis_audit::VerifyError>>, now: Timestamp) -> Check {
     let name = "clock";
     let set = || Some("set the clock (`timedatectl`)".to_owned());
     if !clock_is_sane(now) {
@@ -463,12 +466,7 @@ fn clock(host: &Host, now: Timestamp) -> Check {
             set(),
         );
     }
-    let last = host
-        .audit()
-        .exists()
-        .then(|| host.audit().quick_check().ok())
-        .flatten()
-        .and_then(|check| check.last_time);
+    let last = log.and_then(|check| check.as_ref().ok()).and_then(|check| check.last_time);
     match last {
         Some(last) if last.duration_since(now) > SignedDuration::from_mins(5) => bad(
             name,
@@ -478,6 +476,12 @@ fn clock(host: &Host, now: Timestamp) -> Check {
                 truncate_to_seconds(now)
             ),
             set(),
+        ),
+        None if log.is_some_and(Result::is_err) => bad(
+            name,
+            Status::Degraded,
+            "whether it runs behind cannot be told: the audit log cannot be read".to_owned(),
+            Some("see the check audit_log".to_owned()),
         ),
         _ => good(name, "it does not run behind what was logged".to_owned()),
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use aegis_audit::{Action, Actor, AppendError, AuditLog, Event, Outcome};
+use aegis_audit::{Action, Actor, AppendError, AuditLog, EntryError, Event, Outcome};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 
@@ -106,6 +106,17 @@ impl ChangeError {
         }
     }
 }
+
+/// How far the log is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// All of it: before anything is changed.
+    WholeLog,
+    /// [`NEWEST_ENTRIES`] of it: for a report that must not take longer as the log grows.
+    NewestEntries,
+}
+
+const NEWEST_ENTRIES: usize = 1000;
 
 impl Host {
     /// The host at `paths`, with the enforcer that this release has.
@@ -228,11 +239,16 @@ impl Host {
     ///
     /// [`CounterError`]: it is missing where it must be, malformed, or not safe. It is never read as zero.
     pub fn counter(&self) -> Result<Option<Counter>, CounterError> {
+        self.counter_searching(Search::WholeLog)
+    }
+
+    /// The counter; if there is none, the log is searched as far as `search` says for a reason why there should be.
+    pub(crate) fn counter_searching(&self, search: Search) -> Result<Option<Counter>, CounterError> {
         let path = &self.paths.version_counter;
         let read = durable::read_state_of(path, MAX_COUNTER_LEN)
             .map_err(|source| CounterError::Read { path: path.clone(), source })?;
         let Some((bytes, metadata)) = read else {
-            return match self.evidence_of_a_signed_policy()? {
+            return match self.evidence_of_a_signed_policy(search)? {
                 Some(evidence) => Err(CounterError::Missing { path: path.clone(), evidence }),
                 None => Ok(None),
             };
@@ -259,7 +275,7 @@ impl Host {
     }
 
     /// How this host knows that it has accepted a signed policy, other than by its counter.
-    fn evidence_of_a_signed_policy(&self) -> Result<Option<String>, CounterError> {
+    fn evidence_of_a_signed_policy(&self, search: Search) -> Result<Option<String>, CounterError> {
         let marker = self.paths.bundle_format();
         if marker.symlink_metadata().is_ok() {
             return Ok(Some(format!("{} exists", marker.display())));
@@ -278,17 +294,36 @@ impl Host {
             }
         }
         Ok(self
-            .highest_in_audit_log()
+            .highest_in_log(search)
             .map(|counter| format!("the audit log says version {} was accepted", counter.policy_version)))
     }
 
     /// The highest version that the audit log says was accepted, or that a repair raised the counter to. A log that
     /// cannot be read says nothing.
     pub(crate) fn highest_in_audit_log(&self) -> Option<Counter> {
-        let query = aegis_audit::Query { outcome: Some(Outcome::Accepted), ..aegis_audit::Query::default() };
-        let entries = self.audit.query(&query).ok()?;
+        self.highest_in_log(Search::WholeLog)
+    }
+
+    fn highest_in_log(&self, search: Search) -> Option<Counter> {
+        let entries = match search {
+            Search::WholeLog => self.audit.entries(),
+            Search::NewestEntries => self.audit.last_entries(NEWEST_ENTRIES),
+        };
         entries
-            .filter_map(Result::ok)
+            .ok()?
+            // Past one damaged line the next may be sound; past a line without end or a failing disk nothing is.
+            .map_while(|entry| match entry {
+                Ok(entry) => Some(Some(entry)),
+                Err(aegis_audit::ReadError::Line { source, .. })
+                    if !matches!(source, EntryError::TooLong { .. }) =>
+                {
+                    Some(None)
+                }
+                Err(aegis_audit::ReadError::Sequence { .. }) => Some(None),
+                Err(_) => None,
+            })
+            .flatten()
+            .filter(|entry| entry.outcome == Outcome::Accepted)
             .filter(|entry| {
                 matches!(entry.action, Action::PolicyApply | Action::CounterRepair | Action::BackupRestore)
             })

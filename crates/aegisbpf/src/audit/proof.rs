@@ -13,7 +13,7 @@ use crate::input;
 use crate::session::Session;
 
 /// No signed note that we write is longer.
-const MAX_CHECKPOINT_LEN: u64 = 64 * 1024;
+const MAX_CHECKPOINT_LEN: u64 = 128 * 1024;
 
 pub(super) fn verify(
     arguments: &VerifyArguments,
@@ -54,7 +54,12 @@ pub(super) fn verify(
             writeln!(out, "  it holds against {} kept checkpoints", report.kept)?;
         }
         if report.unsealed > 0 || report.torn_bytes > 0 {
-            writeln!(out, "  a command was interrupted; the next one finishes or undoes what it logged")?;
+            writeln!(
+                out,
+                "  {} entries and {} bytes after its checkpoint are signed by nobody: a command was interrupted, or \
+                 somebody wrote to the log",
+                report.unsealed, report.torn_bytes
+            )?;
         }
         Ok(())
     })?;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use aegis_audit::{Action, AuditLog, Entry, Event, Query, ReadError, export};
+use aegis_audit::{Action, AuditLog, Entry, EntryError, Event, Query, ReadError, export};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
@@ -53,13 +53,13 @@ pub(super) fn export(
     let host = host_name();
     let end = log_reading(log, "export", session);
     let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
-    let mut broken = None;
-    let mut entries = until_broken(before(end, entries), &mut broken);
+    let mut damage = Damaged::default();
+    let mut entries = readable(before(end, entries), &mut damage);
     destination::stream(&arguments.out, 0o600, session, |out| {
         entries.try_for_each(|entry| export::write(&entry, arguments.format, &host, out))
     })?;
     drop(entries);
-    finish(broken, log)
+    damage.finish(log)
 }
 
 /// Logs that the log is read, before anything of it is given away. Returns the number of that entry.
@@ -86,17 +86,18 @@ fn before(
     end: u64,
     entries: impl Iterator<Item = Result<Entry, ReadError>>,
 ) -> impl Iterator<Item = Result<Entry, ReadError>> {
-    entries.take_while(move |entry| entry.as_ref().map_or(true, |entry| entry.seq < end))
+    // Not up to the first later number: an edited one would hide everything after it.
+    entries.filter(move |entry| entry.as_ref().map_or(true, |entry| entry.seq < end))
 }
 
-/// Prints entries as they come. At an entry that cannot be read it stops, and says so after what it printed.
+/// Prints entries as they come. One that cannot be read is left out, and that is said after what was printed.
 fn print(
     entries: impl Iterator<Item = Result<Entry, ReadError>>,
     log: &AuditLog,
     session: &Session,
 ) -> Result<ExitCode, Failure> {
-    let mut broken = None;
-    let mut entries = until_broken(entries, &mut broken);
+    let mut damage = Damaged::default();
+    let mut entries = readable(entries, &mut damage);
     session.output.stream(|out| {
         if session.output.is_json() {
             json::write_pretty(out, &Listing { entries: Stream(RefCell::new(entries)) })
@@ -104,7 +105,7 @@ fn print(
             entries.try_for_each(|entry| print_entry(out, &entry))
         }
     })?;
-    finish(broken, log)
+    damage.finish(log)
 }
 
 fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
@@ -117,15 +118,46 @@ fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
     writeln!(out)
 }
 
-fn until_broken<'a>(
-    entries: impl Iterator<Item = Result<Entry, ReadError>> + 'a,
-    broken: &'a mut Option<ReadError>,
-) -> impl Iterator<Item = Entry> + 'a {
-    entries.map_while(move |entry| entry.map_err(|error| *broken = Some(error)).ok())
+/// What could not be read.
+#[derive(Default)]
+struct Damaged {
+    lines: u64,
+    first: Option<ReadError>,
 }
 
-fn finish(broken: Option<ReadError>, log: &AuditLog) -> Result<ExitCode, Failure> {
-    broken.map_or(Ok(ExitCode::SUCCESS), |error| Err(unreadable(log, &error)))
+impl Damaged {
+    /// One damaged line must not keep what came after it from a SIEM, and must not go unsaid either.
+    fn finish(self, log: &AuditLog) -> Result<ExitCode, Failure> {
+        let Some(error) = self.first else { return Ok(ExitCode::SUCCESS) };
+        let dir = log.dir().display();
+        let what = match self.lines {
+            1 => format!("cannot read the log {dir}"),
+            lines => format!("cannot read {lines} places of the log {dir}; the first of them"),
+        };
+        Err(Failure::new(what, &error, error.help()))
+    }
+}
+
+fn readable<'a>(
+    entries: impl Iterator<Item = Result<Entry, ReadError>> + 'a,
+    damage: &'a mut Damaged,
+) -> impl Iterator<Item = Entry> + 'a {
+    let readable = entries.map_while(move |entry| {
+        let error = match entry {
+            Ok(entry) => return Some(Some(entry)),
+            Err(error) => error,
+        };
+        // Past a line without end, or on a disk that fails, there is nothing to go on to.
+        let goes_on = match &error {
+            ReadError::Line { source, .. } => !matches!(source, EntryError::TooLong { .. }),
+            ReadError::Sequence { .. } => true,
+            _ => false,
+        };
+        damage.lines += 1;
+        damage.first.get_or_insert(error);
+        goes_on.then_some(None)
+    });
+    readable.flatten()
 }
 
 fn unreadable(log: &AuditLog, error: &ReadError) -> Failure {

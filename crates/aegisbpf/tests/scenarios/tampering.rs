@@ -124,3 +124,23 @@ fn nothing_is_put_in_force_while_the_log_is_damaged() {
     host.ok(&apply("v5.signed"));
     host.is_sound("the log is back");
 }
+
+#[test]
+fn one_bad_line_hides_nothing_else() {
+    let (host, path) = logged();
+    let good = fs::read_to_string(&path).unwrap();
+    // A forged number, and a line that is no entry: what comes before and after is shown, and the exit code says so.
+    for (what, bad) in [
+        ("a later number", good.replacen("\"seq\":3,", "\"seq\":9,", 1)),
+        ("no entry", good.replacen("{\"seq\":3,", "[\"seq\":3,", 1)),
+    ] {
+        assert_ne!(bad, good, "{what}");
+        fs::write(&path, bad).unwrap();
+        for command in [&["audit", "show", "-n", "100"][..], &["audit", "export", "--format", "json"]] {
+            let run = host.run(command);
+            assert_eq!(run.code, Some(1), "{what}, {command:?}: {run:?}");
+            assert!(run.stdout.contains("v2.signed") && run.stdout.lines().count() >= 7, "{what}: {run:?}");
+            assert!(run.stderr.contains("cannot read"), "{what}: {run:?}");
+        }
+    }
+}
