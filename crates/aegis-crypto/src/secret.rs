@@ -21,6 +21,18 @@ impl<const N: usize> Secret<N> {
         Ok(secret)
     }
 
+    /// As [`try_fill`](Self::try_fill), for what cannot fail.
+    pub(crate) fn fill(fill: impl FnOnce(&mut [u8; N])) -> Self {
+        let mut secret = Self(Box::new([0; N]));
+        fill(&mut secret.0);
+        secret
+    }
+
+    /// A copy of bytes that somebody else erases.
+    pub(crate) fn copy_of(bytes: &[u8; N]) -> Self {
+        Self::fill(|to| to.copy_from_slice(bytes))
+    }
+
     /// `N` bytes of the system's random generator.
     ///
     /// # Errors
