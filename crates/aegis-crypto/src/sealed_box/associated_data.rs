@@ -15,6 +15,12 @@ impl AssociatedData {
         Self(length_prefixed(&parts))
     }
 
+    /// For vectors that have no parts.
+    #[cfg(test)]
+    pub(crate) fn of_raw(encoded: Vec<u8>) -> Self {
+        Self(encoded)
+    }
+
     /// The encoding.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

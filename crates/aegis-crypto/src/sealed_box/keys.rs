@@ -63,6 +63,15 @@ impl BoxKeys {
         })
     }
 
+    /// For vectors that begin at the AEAD key.
+    #[cfg(test)]
+    pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
+        Self {
+            aead: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, aead).expect("32 bytes")),
+            commitment: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+        }
+    }
+
     /// Appends nonce ‖ ciphertext ‖ tag. The plaintext is never in `out`, whatever happens.
     pub(crate) fn seal_body(
         &self,
@@ -139,7 +148,7 @@ impl<'a> Body<'a> {
 }
 
 /// Names the construction, the suite, the purpose and the key, so that no two keys can be the same.
-fn info(purpose: Purpose, key: &str) -> Vec<u8> {
+pub(super) fn info(purpose: Purpose, key: &str) -> Vec<u8> {
     length_prefixed(&[
         b"aegis/sealed-box/v1",
         ALGORITHM.as_bytes(),
@@ -149,7 +158,7 @@ fn info(purpose: Purpose, key: &str) -> Vec<u8> {
 }
 
 /// HKDF-Expand (RFC 5869 §2.3) to 32 bytes.
-fn expand(prk: &hkdf::Prk, info: &[u8]) -> Result<Secret<32>, Refused> {
+pub(super) fn expand(prk: &hkdf::Prk, info: &[u8]) -> Result<Secret<32>, Refused> {
     Secret::try_fill(|key| {
         prk.expand(&[info], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(key)).map_err(|_| Refused)
     })

@@ -134,6 +134,11 @@ impl Sealer {
         self.current.seal_box(associated_data, plaintext)
     }
 
+    #[cfg(test)]
+    pub(super) fn next_encapsulation(&self) -> Option<&Encapsulation> {
+        self.next.as_ref().map(|next| &next.encapsulation)
+    }
+
     pub(super) fn seal_event_as(
         &mut self,
         process_id: u32,
