@@ -39,11 +39,6 @@ impl SharedSecret {
     pub fn expose(&self) -> &[u8; 32] {
         self.0.expose()
     }
-
-    #[cfg(test)]
-    pub(crate) fn from_secret(secret: Secret<32>) -> Self {
-        Self(secret)
-    }
 }
 
 /// Makes a shared secret for the holder of `recipient`, and the encapsulation they derive it from.

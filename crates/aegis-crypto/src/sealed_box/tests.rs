@@ -233,3 +233,109 @@ fn an_opener_keeps_16_encapsulations_and_no_forged_one() {
         assert_eq!(opener.open(&aad, &forged, None).err(), Some(OpenError::NotAuthentic));
     }
 }
+
+/// The values inside, which only this module can see; the rest is in `tests/conformance/frozen.rs`.
+#[test]
+fn derives_the_keys_of_the_frozen_vectors() {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../../../docs/vectors/sealed-box-v1.json")).unwrap();
+    let bytes = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
+    let boxes = vectors["boxes"].as_array().unwrap();
+    for case in boxes {
+        let index = usize::try_from(case["encapsulation"].as_u64().unwrap()).unwrap();
+        let shared = bytes(&vectors["encapsulations"][index]["shared_secret"]);
+        let purpose = Purpose::ALL.into_iter().find(|purpose| case["purpose"] == purpose.name()).unwrap();
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(&shared);
+        for (name, field) in [("aead-key", "aead_key"), ("commitment-key", "commitment_key")] {
+            let key = expand(&prk, &keys::info(purpose, name)).unwrap();
+            assert_eq!(key.expose().as_slice(), bytes(&case[field]), "{name}");
+        }
+    }
+    assert_eq!(boxes.len(), 6);
+}
+
+/// Only in a process of its own, because the parent forks.
+const FORKS: &str = "AEGIS_TEST_FORKS";
+
+/// In a fresh copy of this program, with one thread, because a fork takes only the thread that forks along.
+#[test]
+fn a_forked_child_shares_no_nonce_with_its_parent() {
+    use std::io::Write;
+    if std::env::var_os(FORKS).is_some() {
+        let lines = fork_and_seal();
+        std::io::stdout().write_all(lines.as_bytes()).unwrap();
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sealed_box::tests::a_forked_child_shares_no_nonce_with_its_parent"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(FORKS, "1")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+
+    // who, how it was sealed, digest of the encapsulation, nonce
+    let lines: Vec<[&str; 4]> = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("box "))
+        .map(|line| line.split(' ').collect::<Vec<_>>().try_into().unwrap())
+        .collect();
+    assert_eq!(lines.len(), 4 * BOXES, "{printed}");
+    let nonces: HashSet<&str> = lines.iter().map(|[_, _, _, nonce]| *nonce).collect();
+    assert_eq!(nonces.len(), lines.len(), "a nonce came twice");
+    let encapsulations = |who: &str, how: &str| -> HashSet<&str> {
+        let of = lines.iter().filter(|[by, as_, ..]| (*by, *as_) == (who, how));
+        of.map(|[_, _, encapsulation, _]| *encapsulation).collect()
+    };
+    // A child that is recognised takes another encapsulation.
+    assert!(encapsulations("parent", "detected").is_disjoint(&encapsulations("child", "detected")));
+    // One that is not keeps the parent's, and its nonces differ all the same: that was the check above.
+    assert_eq!(encapsulations("parent", "undetected"), encapsulations("child", "undetected"));
+}
+
+const BOXES: usize = 512;
+
+/// Seals in a parent and in its child, from contexts made before the fork, and returns a line a box.
+fn fork_and_seal() -> String {
+    use std::io::{Read, Write};
+    let now = Instant::now();
+    let (mut detected, mut undetected) = (sealer(now), sealer(now));
+    let aad = AssociatedData::new([b"a"]);
+    let contents = [BoxContent { associated_data: &aad, plaintext: b"the same" }; 8];
+    // The first events come before the fork, so that every generator has state to inherit.
+    event(&contents, &mut detected, now, std::process::id());
+    let parent_id = std::process::id();
+    event(&contents, &mut undetected, now, parent_id);
+
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    let forked = fork::fork().unwrap();
+    let who = if matches!(forked, fork::Fork::Child) { "child" } else { "parent" };
+    let mut lines = String::new();
+    for _ in 0..BOXES / 8 {
+        let mut print = |how: &str, sealed: &SealedEvent| {
+            let encapsulation = crate::sha256(sealed.encapsulation().unwrap().as_bytes());
+            for index in 0..sealed.len() {
+                let nonce = hex::encode(&sealed.body(index).unwrap()[..12]);
+                lines.push_str(&format!("box {who} {how} {encapsulation} {nonce}\n"));
+            }
+        };
+        let mut sealed = SealedEvent::new();
+        detected.seal_event(now, &contents, Commitments::Omit, &mut sealed).unwrap();
+        print("detected", &sealed);
+        print("undetected", &event(&contents, &mut undetected, now, parent_id));
+    }
+    match forked {
+        fork::Fork::Child => {
+            writer.write_all(lines.as_bytes()).unwrap();
+            drop(writer);
+            std::process::exit(0);
+        }
+        fork::Fork::Parent(child) => {
+            drop(writer);
+            reader.read_to_string(&mut lines).unwrap();
+            fork::waitpid(child).unwrap();
+            format!("\n{lines}")
+        }
+    }
+}
