@@ -6,7 +6,7 @@ use aws_lc_rs::kem::DecapsulationKey;
 use subtle::ConstantTimeEq;
 
 use super::ml_kem::{self, DkParts};
-use super::public_key::{HybridPublicKey, HybridPublicKeyError};
+use super::public_key::HybridPublicKey;
 use super::x25519::{self, Scalar};
 use super::{HYBRID_SEED_LEN, XWING_SEED_LEN, seed};
 use crate::key_id::KeyId;
@@ -130,8 +130,9 @@ impl HybridPrivateKey {
 
         let scalar = Scalar::from_bytes(scalar).map_err(|_| HybridPrivateKeyError::Provider)?;
         let x25519_public = scalar.public().map_err(|_| HybridPrivateKeyError::Provider)?;
+        // What could be wrong with it was checked above, or cannot come out of a multiplication of the base point.
         let public_key = HybridPublicKey::from_bytes(&[x25519_public.as_slice(), parts.ek].concat())
-            .map_err(HybridPrivateKeyError::PublicKey)?;
+            .map_err(|_| HybridPrivateKeyError::Provider)?;
 
         let dk = ml_kem::import(dk).map_err(|_| HybridPrivateKeyError::Provider)?;
         let (ct, sent) = ml_kem::encapsulate(parts.ek).map_err(|_| HybridPrivateKeyError::Provider)?;
@@ -178,9 +179,6 @@ pub enum HybridPrivateKeyError {
     /// A number in the private vector is 3,329 or more.
     #[error("the private numbers of the ML-KEM private key are out of range (FIPS 203, section 4.2.1)")]
     MlKemPrivateModulus,
-    /// The public key that follows from the private one is not good.
-    #[error("the public key that belongs to the private key is refused")]
-    PublicKey(#[source] HybridPublicKeyError),
     /// What the public half encapsulates, the private half does not decapsulate.
     #[error("the halves of the ML-KEM private key do not belong together (FIPS 203, section 7.1)")]
     MlKemPairwise,
@@ -222,7 +220,6 @@ impl HybridPrivateKeyError {
             | Self::MlKemPairwise => {
                 Some("it was damaged or its halves are in another order; restore it from a backup".to_owned())
             }
-            Self::PublicKey(error) => error.help(),
             Self::PublicKeyMismatch { .. } => {
                 Some("set the public and the private key that were made together".to_owned())
             }

@@ -20,7 +20,8 @@ use crate::hybrid_kem::{DecapsulateError, ENCAPSULATION_LEN, Encapsulation, Hybr
 pub struct Opener {
     recipient: Arc<HybridPrivateKey>,
     purpose: Purpose,
-    // The last used first. Boxed, so that reordering them copies no keys.
+    // The last used first.
+    #[expect(clippy::vec_box, reason = "reordering them must not leave copies of keys behind")]
     kept: Vec<Box<Kept>>,
 }
 
