@@ -23,8 +23,10 @@ mod keys;
 mod nonces;
 mod opener;
 mod purpose;
+mod seal_error;
 mod sealed_event;
 mod sealer;
+mod sender_context;
 
 #[cfg(test)]
 mod tests;
@@ -33,10 +35,10 @@ pub use associated_data::AssociatedData;
 pub use keys::Commitment;
 pub use opener::{OpenError, Opener, open};
 pub use purpose::Purpose;
-pub use sealed_event::SealedEvent;
-pub use sealer::{
-    BoxContent, Commitments, MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, SealError, Sealer, seal,
-};
+pub use seal_error::SealError;
+pub use sealed_event::{BoxContent, Commitments, SealedEvent};
+pub use sealer::{Sealer, seal};
+pub use sender_context::{MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS};
 
 use crate::hybrid_kem::ENCAPSULATION_LEN;
 

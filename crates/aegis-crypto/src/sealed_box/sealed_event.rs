@@ -1,9 +1,28 @@
-//! The boxes of one event.
+//! What goes into the boxes of one event, and what comes out.
 
 use std::ops::Range;
 
+use super::associated_data::AssociatedData;
 use super::keys::Commitment;
 use crate::hybrid_kem::Encapsulation;
+
+/// What goes into one box.
+#[derive(Clone, Copy)]
+pub struct BoxContent<'a> {
+    /// What the box is bound to.
+    pub associated_data: &'a AssociatedData,
+    /// What is sealed.
+    pub plaintext: &'a [u8],
+}
+
+/// Whether an event's boxes get commitments, which cost more than the encryption of a short field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commitments {
+    /// One for each box.
+    Make,
+    /// None.
+    Omit,
+}
 
 /// The boxes of one event: one encapsulation, and a body (nonce ‖ ciphertext ‖ tag) for each content.
 ///

@@ -1,44 +1,19 @@
-//! The sender context: one encapsulation for many boxes, each of which still opens on its own.
+//! The sender's side: one encapsulation for many boxes, each of which still opens on its own.
 
 use std::fmt;
 use std::process;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::MAX_PLAINTEXT_LEN;
 use super::associated_data::AssociatedData;
 use super::keys::BoxKeys;
-use super::nonces::{self, NONCE_LEN};
 use super::purpose::Purpose;
-use super::sealed_event::SealedEvent;
-use crate::hybrid_kem::{EncapsulateError, Encapsulation, HybridPublicKey, encapsulate};
-use crate::secret::RandomError;
-
-/// Most events under one encapsulation.
-pub const MAX_CONTEXT_EVENTS: u32 = 4096;
-
-/// Most boxes under one encapsulation. Two random nonces among so many are equal with odds below 2⁻⁵⁶.
-pub const MAX_CONTEXT_BOXES: usize = 1 << 20;
-
-/// How long one encapsulation is used.
-pub const MAX_CONTEXT_AGE: Duration = Duration::from_secs(60);
-
-/// What goes into one box.
-#[derive(Clone, Copy)]
-pub struct BoxContent<'a> {
-    /// What the box is bound to.
-    pub associated_data: &'a AssociatedData,
-    /// What is sealed.
-    pub plaintext: &'a [u8],
-}
-
-/// Whether an event's boxes get commitments, which cost more than the encryption of a short field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Commitments {
-    /// One for each box.
-    Make,
-    /// None.
-    Omit,
-}
+use super::seal_error::SealError;
+use super::sealed_event::{BoxContent, Commitments, SealedEvent};
+use super::sender_context::{Context, MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, seal_box};
+#[cfg(test)]
+use crate::hybrid_kem::Encapsulation;
+use crate::hybrid_kem::{HybridPublicKey, encapsulate};
 
 /// Seals boxes for one recipient and one purpose, with one encapsulation for many of them.
 ///
@@ -195,127 +170,6 @@ pub fn seal(
     let (encapsulation, shared) = encapsulate(recipient).map_err(SealError::Encapsulate)?;
     let keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
     seal_box(&encapsulation, &keys, associated_data, plaintext)
-}
-
-/// Why nothing was sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
-    /// More boxes than one encapsulation may have.
-    #[error("an event of {found} boxes is too large, the limit is {MAX_CONTEXT_BOXES}")]
-    TooManyBoxes {
-        /// Boxes in the event.
-        found: usize,
-    },
-    /// More bytes than one box may have.
-    #[error("{found} bytes are too many for one box, the limit is {MAX_PLAINTEXT_LEN}")]
-    TooLong {
-        /// Bytes in the plaintext.
-        found: usize,
-    },
-    /// No shared secret.
-    #[error("cannot start a sender context")]
-    Encapsulate(#[source] EncapsulateError),
-    /// No nonces.
-    #[error("cannot draw nonces")]
-    Random(#[source] RandomError),
-    /// The provider failed, for want of memory for instance.
-    #[error("the cryptographic provider could not encrypt")]
-    Provider,
-}
-
-impl SealError {
-    /// What to do about it.
-    pub fn help(&self) -> Option<String> {
-        match self {
-            Self::TooManyBoxes { .. } => Some("seal the event in parts".to_owned()),
-            Self::TooLong { .. } => {
-                Some("split it, and number the parts in their associated data".to_owned())
-            }
-            Self::Encapsulate(error) => error.help(),
-            Self::Random(error) => error.help(),
-            Self::Provider => Some("check that memory is available and try again".to_owned()),
-        }
-    }
-}
-
-/// One encapsulation and its keys, with what was used of it.
-struct Context {
-    encapsulation: Encapsulation,
-    keys: BoxKeys,
-    made_at: Instant,
-    process_id: u32,
-    events: u32,
-    boxes: usize,
-}
-
-impl Context {
-    fn new(
-        recipient: &HybridPublicKey,
-        purpose: Purpose,
-        now: Instant,
-        process_id: u32,
-    ) -> Result<Self, SealError> {
-        let (encapsulation, shared) = encapsulate(recipient).map_err(SealError::Encapsulate)?;
-        let keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
-        Ok(Self { encapsulation, keys, made_at: now, process_id, events: 0, boxes: 0 })
-    }
-
-    /// Whether one more event, of so many boxes, stays within every limit.
-    fn takes(&self, boxes: usize, now: Instant, process_id: u32) -> bool {
-        self.process_id == process_id
-            && self.events < MAX_CONTEXT_EVENTS
-            && boxes <= MAX_CONTEXT_BOXES - self.boxes
-            && now.saturating_duration_since(self.made_at) < MAX_CONTEXT_AGE
-    }
-
-    /// Counts an event before it is sealed, so that one that fails in the middle was counted.
-    fn count(&mut self, boxes: usize) {
-        self.events += 1;
-        self.boxes += boxes;
-    }
-
-    fn seal_contents(
-        &self,
-        contents: &[BoxContent<'_>],
-        commitments: Commitments,
-        sealed: &mut SealedEvent,
-    ) -> Result<(), SealError> {
-        let SealedEvent { encapsulation, bodies, ends, commitments: made, nonces } = sealed;
-        nonces.resize(contents.len() * NONCE_LEN, 0);
-        nonces::fill(nonces).map_err(SealError::Random)?;
-        let (nonces, _) = nonces.as_chunks::<NONCE_LEN>();
-        for (content, nonce) in contents.iter().zip(nonces) {
-            let BoxContent { associated_data, plaintext } = content;
-            self.keys
-                .seal_body(nonce, associated_data, plaintext, bodies)
-                .map_err(|_| SealError::Provider)?;
-            ends.push(bodies.len());
-            if commitments == Commitments::Make {
-                made.push(self.keys.commit(nonce, associated_data, plaintext));
-            }
-        }
-        *encapsulation = Some(self.encapsulation.clone());
-        Ok(())
-    }
-
-    fn seal_box(&self, associated_data: &AssociatedData, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
-        seal_box(&self.encapsulation, &self.keys, associated_data, plaintext)
-    }
-}
-
-/// A whole box: encapsulation ‖ nonce ‖ ciphertext ‖ tag.
-fn seal_box(
-    encapsulation: &Encapsulation,
-    keys: &BoxKeys,
-    associated_data: &AssociatedData,
-    plaintext: &[u8],
-) -> Result<Vec<u8>, SealError> {
-    let mut nonce = [0; NONCE_LEN];
-    nonces::fill(&mut nonce).map_err(SealError::Random)?;
-    let mut boxed = Vec::with_capacity(super::BOX_OVERHEAD + plaintext.len());
-    boxed.extend_from_slice(encapsulation.as_bytes());
-    keys.seal_body(&nonce, associated_data, plaintext, &mut boxed).map_err(|_| SealError::Provider)?;
-    Ok(boxed)
 }
 
 fn check_contents(contents: &[BoxContent<'_>]) -> Result<(), SealError> {

@@ -14,6 +14,7 @@ mod hostile;
 mod hybrid_keys;
 mod key_files;
 mod key_ids;
+mod memory;
 mod points;
 mod private_keys;
 mod rfc8032;
