@@ -53,6 +53,17 @@ impl<const N: usize> Secret<N> {
     }
 }
 
+/// Overwrites `LEN` bytes of the stack below the caller, where functions that have returned kept their values.
+///
+/// For functions that return a secret by value, which leaves a copy in each frame that it passed through. They must
+/// not be inlined into the caller, or their values are in its frame instead.
+#[inline(never)]
+pub(crate) fn bleach_stack<const LEN: usize>() {
+    let mut used = [0_u8; LEN];
+    used.zeroize();
+    std::hint::black_box(&mut used);
+}
+
 /// The system's random generator gave no bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the system's random generator gave no bytes")]

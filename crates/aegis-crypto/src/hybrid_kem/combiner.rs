@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Context, SHA3_256};
 use zeroize::Zeroize;
 
 use super::x25519;
-use crate::secret::Secret;
+use crate::secret::{Secret, bleach_stack};
 
 /// `\.//^\`, which in the draft is drawn as a small X-wing.
 const LABEL: &[u8; 6] = br"\.//^\";
@@ -13,6 +13,19 @@ const LABEL: &[u8; 6] = br"\.//^\";
 ///
 /// ML-KEM's ciphertext and public key are not hashed again: its own shared secret binds both.
 pub(crate) fn combine(
+    ss_mlkem: &[u8],
+    ss_x25519: &Secret<{ x25519::LEN }>,
+    ct_x25519: &[u8; x25519::LEN],
+    pk_x25519: &[u8; x25519::LEN],
+) -> Secret<32> {
+    let shared = combine_leaving_copies(ss_mlkem, ss_x25519, ct_x25519, pk_x25519);
+    // The provider returns digests by value.
+    bleach_stack::<{ 8 * 1024 }>();
+    shared
+}
+
+#[inline(never)]
+fn combine_leaving_copies(
     ss_mlkem: &[u8],
     ss_x25519: &Secret<{ x25519::LEN }>,
     ct_x25519: &[u8; x25519::LEN],

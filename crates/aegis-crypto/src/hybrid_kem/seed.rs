@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::ml_kem::DK_LEN;
 use super::private_key::HYBRID_PRIVATE_KEY_LEN;
 use super::x25519;
-use crate::secret::Secret;
+use crate::secret::{Secret, bleach_stack};
 
 /// Bytes of the seed form of a private key: ML-KEM-768 seed d ‖ z (64) ‖ X25519 scalar (32).
 pub const HYBRID_SEED_LEN: usize = 96;
@@ -17,10 +17,14 @@ pub const XWING_SEED_LEN: usize = 32;
 
 const ML_KEM_SEED_LEN: usize = 64;
 
+/// More than the expansion uses of the stack. The RustCrypto crates erase what they own and return arrays by value:
+/// a test found six copies of a key, and without optimization they reach between 32 and 48 KiB deep.
+const EXPANSION_STACK: usize = 128 * 1024;
+
 /// The private key of a 96-byte seed (FIPS 203 §7.1).
 pub(crate) fn expand(seed: &[u8; HYBRID_SEED_LEN]) -> Secret<HYBRID_PRIVATE_KEY_LEN> {
     let private = expand_leaving_copies(seed);
-    bleach_stack();
+    bleach_stack::<EXPANSION_STACK>();
     private
 }
 
@@ -49,17 +53,6 @@ fn shake256_leaving_copies(seed: &[u8; XWING_SEED_LEN]) -> Secret<HYBRID_SEED_LE
     hasher.update(seed);
     let mut reader = hasher.finalize_xof();
     Secret::fill(|bytes| reader.read(bytes))
-}
-
-/// Overwrites the part of the stack that the functions above have used.
-///
-/// The RustCrypto crates erase what they own and return arrays by value, and each return leaves a copy of the key
-/// on the stack: six, where a test looked. Without optimization they reach between 32 and 48 KiB deep.
-#[inline(never)]
-fn bleach_stack() {
-    let mut used = [0_u8; 128 * 1024];
-    used.zeroize();
-    std::hint::black_box(&mut used);
 }
 
 /// The 2,400-byte form is deprecated there in favour of seeds. It is what the provider takes and what we store.

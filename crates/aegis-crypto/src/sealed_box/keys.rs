@@ -11,7 +11,7 @@ use super::associated_data::{AssociatedData, length_prefixed};
 use super::nonces::NONCE_LEN;
 use super::purpose::Purpose;
 use crate::hybrid_kem::SharedSecret;
-use crate::secret::Secret;
+use crate::secret::{Secret, bleach_stack};
 
 /// Bytes of the tag of AES-256-GCM.
 pub(crate) const TAG_LEN: usize = 16;
@@ -53,6 +53,14 @@ pub(crate) struct BoxKeys {
 
 impl BoxKeys {
     pub(crate) fn derive(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
+        let keys = Self::derive_leaving_copies(shared, purpose);
+        // The provider moves the pseudorandom key, the key schedule and the states of HMAC about by value.
+        bleach_stack::<{ 8 * 1024 }>();
+        keys
+    }
+
+    #[inline(never)]
+    fn derive_leaving_copies(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(shared.expose());
         let aead = expand(&prk, &info(purpose, "aead-key"))?;
         let commitment = expand(&prk, &info(purpose, "commitment-key"))?;

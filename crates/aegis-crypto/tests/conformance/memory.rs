@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
 
 use aegis_crypto::{
     AssociatedData, Encapsulation, HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret,
@@ -18,6 +19,9 @@ pub(crate) fn occurrences(inverted: &[u8; 32]) -> usize {
 /// Counts the places where each of the 16 bytes whose inverses are given stands in any memory that this process
 /// can write to.
 fn occurrences_of_each<const N: usize>(inverted: &[[u8; 16]; N]) -> [usize; N] {
+    // One search at a time: another one's buffer may hold a copy of the page that it is looking at.
+    static SEARCHING: Mutex<()> = Mutex::new(());
+    let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let memory = File::open("/proc/self/mem").unwrap();
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let mut page = zeroize::Zeroizing::new(vec![0_u8; 4096 + 31]);
