@@ -1,11 +1,14 @@
-//! The cryptography that the rest of the program stands on: Ed25519, SHA-256, key ids, key files, secret bytes.
+//! The cryptography that the rest of the program stands on: Ed25519, hybrid KEM, sealed boxes, SHA-256, key ids.
 //!
 //! Nothing here reads a file, a clock or the network; bytes come in and values go out. The only outside help
-//! is the system's random generator, for [`SigningKey::generate`] and [`Secret::random`].
+//! is the system's random generator, for new keys, encapsulations and nonces, and the id of this process, by which
+//! a [`Sealer`] notices a fork.
 //!
 //! | module | what it holds | standard |
 //! |---|---|---|
 //! | `ed25519` | keys that were checked, signatures, strict verification | RFC 8032 §5.1 |
+//! | `hybrid_kem` | X25519 + ML-KEM-768 keys that were checked, encapsulation | FIPS 203, RFC 7748, X-Wing draft |
+//! | `sealed_box` | boxes for one purpose, sender and recipient contexts | SP 800-38D, RFC 5869 |
 //! | `sha256` | digests, at once or in pieces | FIPS 180-4 §6.2 |
 //! | `key_id` | a key's name, and what a person types for it | |
 //! | `key_file` | public key files in three formats | RFC 8410 §4, RFC 8709 §4 |
@@ -13,21 +16,29 @@
 //! | `secret` | bytes that are erased when dropped | |
 //!
 //! What it refuses: public keys that are not canonical, not on the curve, or outside the prime-order group;
-//! signatures with S ≥ L or a non-canonical R; key files with anything in them besides one key.
+//! signatures with S ≥ L or a non-canonical R; key files with anything in them besides one key; hybrid keys that fail
+//! any check of FIPS 203, or whose halves do not belong together; boxes in which any bit is not as it was sealed.
 
 mod der;
 mod ed25519;
 mod hex_text;
+mod hybrid_kem;
 mod key_file;
 mod key_id;
 mod pem;
 mod pkcs8;
 mod plain_text;
+mod sealed_box;
 mod secret;
 mod sha256;
 
 pub use ed25519::{
     NotAuthentic, PublicKey, PublicKeyError, SeedError, Signature, SignatureParseError, SigningKey,
+};
+pub use hybrid_kem::{
+    DecapsulateError, ENCAPSULATION_LEN, EncapsulateError, Encapsulation, HYBRID_PRIVATE_KEY_LEN,
+    HYBRID_PUBLIC_KEY_LEN, HYBRID_SEED_LEN, HybridPrivateKey, HybridPrivateKeyError, HybridPublicKey,
+    HybridPublicKeyError, KeyHalf, SharedSecret, XWING_SEED_LEN, decapsulate, encapsulate,
 };
 pub use key_file::{
     OpenSshFault, ParsedPublicKey, PrivateKeyKind, PublicKeyFileError, PublicKeyFormat, parse_public_key_file,
@@ -36,5 +47,10 @@ pub use key_id::{KeyId, KeyIdPrefix, ParseKeyIdError};
 pub use pem::PemFault;
 pub use pkcs8::PrivateKeyFileError;
 pub use plain_text::{MAX_KEY_FILE_LEN, PlainTextError};
+pub use sealed_box::{
+    ALGORITHM, AssociatedData, BODY_OVERHEAD, BOX_OVERHEAD, BoxContent, Commitment, Commitments,
+    MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, MAX_PLAINTEXT_LEN, OpenError, Opener, Purpose,
+    SealError, SealedEvent, Sealer, open, seal,
+};
 pub use secret::{RandomError, Secret};
 pub use sha256::{Digest, ParseDigestError, Sha256, sha256};

@@ -21,6 +21,18 @@ impl<const N: usize> Secret<N> {
         Ok(secret)
     }
 
+    /// As [`try_fill`](Self::try_fill), for what cannot fail.
+    pub(crate) fn fill(fill: impl FnOnce(&mut [u8; N])) -> Self {
+        let mut secret = Self(Box::new([0; N]));
+        fill(&mut secret.0);
+        secret
+    }
+
+    /// A copy of bytes that somebody else erases.
+    pub(crate) fn copy_of(bytes: &[u8; N]) -> Self {
+        Self::fill(|to| to.copy_from_slice(bytes))
+    }
+
     /// `N` bytes of the system's random generator.
     ///
     /// # Errors
@@ -39,6 +51,17 @@ impl<const N: usize> Secret<N> {
     pub fn ct_eq(&self, other: &Self) -> bool {
         self.0.as_slice().ct_eq(other.0.as_slice()).into()
     }
+}
+
+/// Overwrites `LEN` bytes of the stack below the caller, where functions that have returned kept their values.
+///
+/// For functions that return a secret by value, which leaves a copy in each frame that it passed through. They must
+/// not be inlined into the caller, or their values are in its frame instead.
+#[inline(never)]
+pub(crate) fn bleach_stack<const LEN: usize>() {
+    let mut used = [0_u8; LEN];
+    used.zeroize();
+    std::hint::black_box(&mut used);
 }
 
 /// The system's random generator gave no bytes.

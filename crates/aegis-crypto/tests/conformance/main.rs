@@ -9,12 +9,16 @@
     reason = "the lint table allows these in test functions; here every function serves one"
 )]
 
+mod frozen;
 mod hostile;
+mod hybrid_keys;
 mod key_files;
 mod key_ids;
+mod memory;
 mod points;
 mod private_keys;
 mod rfc8032;
+mod sealed_boxes;
 mod secrets;
 mod signatures;
 mod wycheproof;

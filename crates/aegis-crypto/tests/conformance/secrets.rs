@@ -4,9 +4,10 @@ use std::fmt::{Debug, Display};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use aegis_crypto::{Secret, SigningKey};
+use aegis_crypto::{HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret, SigningKey};
 use zeroize::ZeroizeOnDrop;
 
+use crate::memory::occurrences;
 use crate::signing_key;
 
 /// Does not compile if the type has the trait: then two implementations of `Ambiguous` fit.
@@ -28,12 +29,21 @@ macro_rules! assert_not_impl_any {
 assert_not_impl_any!(Secret<32>: Clone, PartialEq, Debug, Display, serde::Serialize, AsRef<[u8]>, std::ops::Deref);
 assert_not_impl_any!(SigningKey: Clone, PartialEq, Display, serde::Serialize, AsRef<[u8]>, std::ops::Deref);
 
+assert_not_impl_any!(HybridPrivateKey: Clone, PartialEq, Display, serde::Serialize, AsRef<[u8]>, std::ops::Deref);
+assert_not_impl_any!(SharedSecret: Clone, PartialEq, Debug, Display, serde::Serialize, AsRef<[u8]>, std::ops::Deref);
+assert_not_impl_any!(Sealer: Clone, PartialEq, Display, serde::Serialize);
+assert_not_impl_any!(Opener: Clone, PartialEq, Display, serde::Serialize);
+
 const _: fn() = || {
     fn erased<T: ZeroizeOnDrop>() {}
     fn shared<T: Send + Sync>() {}
     erased::<Secret<32>>();
     shared::<Secret<32>>();
     shared::<SigningKey>();
+    shared::<HybridPrivateKey>();
+    fn movable<T: Send>() {}
+    movable::<Sealer>();
+    movable::<Opener>();
 };
 
 #[test]
@@ -194,31 +204,38 @@ fn decode(base64: &str) -> Vec<u8> {
     Base64::decode_vec(base64).unwrap()
 }
 
-/// Counts the places where the second half of the seed whose inverse is given stands in any memory that this
-/// process can write to. Into the first half of a freed seed the allocator writes its own words.
-fn occurrences(inverted: &[u8; 32]) -> usize {
-    let memory = File::open("/proc/self/mem").unwrap();
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let mut page = zeroize::Zeroizing::new(vec![0_u8; 4096 + 31]);
-    let half = &inverted[16..];
-    let mut found = 0;
-    for line in maps.lines().filter(|line| line.contains(" rw")) {
-        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
-        let own = page.as_ptr().addr() as u64;
-        let mut at = start;
-        while at < end {
-            let len = usize::try_from((end - at).min(page.len() as u64)).unwrap();
-            // The buffer of the search holds what it has just read.
-            let overlaps_own = at < own + page.len() as u64 && own < at + len as u64;
-            // Another test's memory may be unmapped meanwhile; what is gone holds no seed.
-            if !overlaps_own && memory.read_exact_at(&mut page[..len], at).is_ok() {
-                let is_seed = |window: &&[u8]| window.iter().zip(half).all(|(byte, other)| *byte == !*other);
-                found += page[..len].windows(half.len()).filter(is_seed).count();
-                page.fill(0);
-            }
-            at += 4096;
+#[test]
+fn hybrid_keys_and_contexts_show_ids_and_none_of_their_bytes() {
+    let key = std::sync::Arc::new(HybridPrivateKey::import(&[0xa7; 32]).unwrap());
+    let id = key.public_key().key_id();
+    assert_eq!(format!("{key:?}"), format!("HybridPrivateKey {{ key_id: KeyId({id}), .. }}"));
+    let sealer = Sealer::new(key.public_key().clone(), Purpose::Field, std::time::Instant::now()).unwrap();
+    assert_eq!(format!("{sealer:?}"), format!("Sealer {{ recipient: KeyId({id}), purpose: Field, .. }}"));
+    let opener = Opener::new(std::sync::Arc::clone(&key), Purpose::Backup);
+    assert_eq!(format!("{opener:?}"), format!("Opener {{ recipient: KeyId({id}), purpose: Backup, .. }}"));
+}
+
+/// A key is broken in one place at a time, so that every variant comes up.
+#[test]
+fn no_error_shows_a_byte_of_a_hybrid_private_key() {
+    let key = HybridPrivateKey::generate().unwrap();
+    let other = HybridPrivateKey::generate().unwrap();
+    let mut shown = Vec::new();
+    for (at, value) in [(32, 0xff), (33, 0xff), (1184, 0xff), (1185, 0xff), (2340, 1), (2360, 1)] {
+        let mut raw = zeroize::Zeroizing::new(*key.dangerous_expose());
+        raw[at] |= value;
+        raw[at + 1] |= value;
+        shown.extend(HybridPrivateKey::import(raw.as_slice()).err());
+    }
+    shown.extend(HybridPrivateKey::import(&key.dangerous_expose()[1..]).err());
+    shown.extend(HybridPrivateKey::import_for(key.dangerous_expose(), other.public_key()).err());
+    assert!(shown.len() >= 6, "{}", shown.len());
+    for error in shown {
+        let shown = format!("{error} {error:?} {:?}", error.help());
+        for window in key.dangerous_expose().windows(4) {
+            let decimal: Vec<String> = window.iter().map(ToString::to_string).collect();
+            assert!(!shown.contains(&hex::encode(window)), "{shown}");
+            assert!(!shown.contains(&decimal.join(", ")), "{shown}");
         }
     }
-    found
 }

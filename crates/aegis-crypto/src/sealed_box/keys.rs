@@ -1,0 +1,173 @@
+//! The keys of a box, derived from the shared secret, and what is done with them.
+
+use std::fmt;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::{hkdf, hmac};
+use zeroize::Zeroize;
+
+use super::ALGORITHM;
+use super::associated_data::{AssociatedData, length_prefixed};
+use super::nonces::NONCE_LEN;
+use super::purpose::Purpose;
+use crate::hybrid_kem::SharedSecret;
+use crate::secret::{Secret, bleach_stack};
+
+/// Bytes of the tag of AES-256-GCM.
+pub(crate) const TAG_LEN: usize = 16;
+
+/// Commits to the key, nonce, associated data and content of a box; 32 bytes, not secret.
+///
+/// HMAC-SHA256 under the commitment key over nonce ‖ associated data ‖ plaintext. Equal contents have different
+/// commitments, because nonces differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Commitment([u8; 32]);
+
+impl Commitment {
+    /// A commitment that was stored.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Commitment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Commitment({})", hex::encode(self.0))
+    }
+}
+
+/// The provider failed, or what was to be opened is not authentic.
+#[derive(Debug)]
+pub(crate) struct Refused;
+
+/// The keys of one encapsulation for one purpose. The provider erases them when it frees them.
+pub(crate) struct BoxKeys {
+    aead: LessSafeKey,
+    commitment: hmac::Key,
+}
+
+impl BoxKeys {
+    pub(crate) fn derive(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
+        let keys = Self::derive_leaving_copies(shared, purpose);
+        // The provider moves the pseudorandom key, the key schedule and the states of HMAC about by value.
+        bleach_stack::<{ 8 * 1024 }>();
+        keys
+    }
+
+    #[inline(never)]
+    fn derive_leaving_copies(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(shared.expose());
+        let aead = expand(&prk, &info(purpose, "aead-key"))?;
+        let commitment = expand(&prk, &info(purpose, "commitment-key"))?;
+        let aead = UnboundKey::new(&AES_256_GCM, aead.expose()).map_err(|_| Refused)?;
+        Ok(Self {
+            aead: LessSafeKey::new(aead),
+            commitment: hmac::Key::new(hmac::HMAC_SHA256, commitment.expose()),
+        })
+    }
+
+    /// For vectors that begin at the AEAD key.
+    #[cfg(test)]
+    pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
+        Self {
+            aead: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, aead).expect("32 bytes")),
+            commitment: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+        }
+    }
+
+    /// Appends nonce ‖ ciphertext ‖ tag. The plaintext is never in `out`, whatever happens.
+    pub(crate) fn seal_body(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated_data: &AssociatedData,
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refused> {
+        out.extend_from_slice(nonce);
+        let start = out.len();
+        out.resize(start + plaintext.len() + TAG_LEN, 0);
+        let (_, sealed) = out.split_at_mut(start);
+        let (ciphertext, tag) = sealed.split_at_mut(plaintext.len());
+        self.aead
+            .seal_out_of_place_scatter(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(associated_data.as_bytes()),
+                plaintext,
+                ciphertext,
+                &[],
+                tag,
+            )
+            .map_err(|_| Refused)
+    }
+
+    /// Opens nonce ‖ ciphertext ‖ tag into `plaintext`, which has exactly the length of the ciphertext.
+    pub(crate) fn open_body(
+        &self,
+        body: &Body<'_>,
+        associated_data: &AssociatedData,
+        plaintext: &mut [u8],
+    ) -> Result<(), Refused> {
+        let opened = self.aead.open_separate_gather(
+            Nonce::assume_unique_for_key(*body.nonce),
+            Aad::from(associated_data.as_bytes()),
+            body.ciphertext,
+            body.tag,
+            plaintext,
+        );
+        opened.map_err(|_| {
+            plaintext.zeroize();
+            Refused
+        })
+    }
+
+    pub(crate) fn commit(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated_data: &AssociatedData,
+        plaintext: &[u8],
+    ) -> Commitment {
+        let mut context = hmac::Context::with_key(&self.commitment);
+        context.update(nonce);
+        context.update(associated_data.as_bytes());
+        context.update(plaintext);
+        Commitment(context.sign().as_ref().try_into().expect("HMAC-SHA256 gives 32 bytes"))
+    }
+}
+
+/// A body taken apart.
+pub(crate) struct Body<'a> {
+    pub(crate) nonce: &'a [u8; NONCE_LEN],
+    pub(crate) ciphertext: &'a [u8],
+    tag: &'a [u8; TAG_LEN],
+}
+
+impl<'a> Body<'a> {
+    /// `None` if it is too short for a nonce and a tag.
+    pub(crate) fn of(body: &'a [u8]) -> Option<Self> {
+        let (nonce, rest) = body.split_first_chunk()?;
+        let (ciphertext, tag) = rest.split_last_chunk()?;
+        Some(Self { nonce, ciphertext, tag })
+    }
+}
+
+/// Names the construction, the suite, the purpose and the key, so that no two keys can be the same.
+pub(super) fn info(purpose: Purpose, key: &str) -> Vec<u8> {
+    length_prefixed(&[
+        b"aegis/sealed-box/v1",
+        ALGORITHM.as_bytes(),
+        purpose.name().as_bytes(),
+        key.as_bytes(),
+    ])
+}
+
+/// HKDF-Expand (RFC 5869 §2.3) to 32 bytes.
+pub(super) fn expand(prk: &hkdf::Prk, info: &[u8]) -> Result<Secret<32>, Refused> {
+    Secret::try_fill(|key| {
+        prk.expand(&[info], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(key)).map_err(|_| Refused)
+    })
+}

@@ -1,0 +1,104 @@
+//! One encapsulation, its keys, and the limits of their use.
+
+use std::time::{Duration, Instant};
+
+use super::associated_data::AssociatedData;
+use super::keys::BoxKeys;
+use super::nonces::{self, NONCE_LEN};
+use super::purpose::Purpose;
+use super::seal_error::SealError;
+use super::sealed_event::{BoxContent, Commitments, SealedEvent};
+use crate::hybrid_kem::{Encapsulation, HybridPublicKey, encapsulate};
+
+/// Most events under one encapsulation.
+pub const MAX_CONTEXT_EVENTS: u32 = 4096;
+
+/// Most boxes under one encapsulation. Two random nonces among so many are equal with odds below 2⁻⁵⁶.
+pub const MAX_CONTEXT_BOXES: usize = 1 << 20;
+
+/// How long one encapsulation is used.
+pub const MAX_CONTEXT_AGE: Duration = Duration::from_secs(60);
+
+/// One encapsulation and its keys, with what was used of it.
+pub(super) struct Context {
+    pub(super) encapsulation: Encapsulation,
+    keys: BoxKeys,
+    pub(super) made_at: Instant,
+    process_id: u32,
+    pub(super) events: u32,
+    pub(super) boxes: usize,
+}
+
+impl Context {
+    pub(super) fn new(
+        recipient: &HybridPublicKey,
+        purpose: Purpose,
+        now: Instant,
+        process_id: u32,
+    ) -> Result<Self, SealError> {
+        let (encapsulation, shared) = encapsulate(recipient).map_err(SealError::Encapsulate)?;
+        let keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
+        Ok(Self { encapsulation, keys, made_at: now, process_id, events: 0, boxes: 0 })
+    }
+
+    /// Whether one more event, of so many boxes, stays within every limit.
+    pub(super) fn takes(&self, boxes: usize, now: Instant, process_id: u32) -> bool {
+        self.process_id == process_id
+            && self.events < MAX_CONTEXT_EVENTS
+            && boxes <= MAX_CONTEXT_BOXES - self.boxes
+            && now.saturating_duration_since(self.made_at) < MAX_CONTEXT_AGE
+    }
+
+    /// Counts an event before it is sealed, so that one that fails in the middle was counted.
+    pub(super) fn count(&mut self, boxes: usize) {
+        self.events += 1;
+        self.boxes += boxes;
+    }
+
+    pub(super) fn seal_contents(
+        &self,
+        contents: &[BoxContent<'_>],
+        commitments: Commitments,
+        sealed: &mut SealedEvent,
+    ) -> Result<(), SealError> {
+        let SealedEvent { encapsulation, bodies, ends, commitments: made, nonces } = sealed;
+        nonces.resize(contents.len() * NONCE_LEN, 0);
+        nonces::fill(nonces).map_err(SealError::Random)?;
+        let (nonces, _) = nonces.as_chunks::<NONCE_LEN>();
+        for (content, nonce) in contents.iter().zip(nonces) {
+            let BoxContent { associated_data, plaintext } = content;
+            self.keys
+                .seal_body(nonce, associated_data, plaintext, bodies)
+                .map_err(|_| SealError::Provider)?;
+            ends.push(bodies.len());
+            if commitments == Commitments::Make {
+                made.push(self.keys.commit(nonce, associated_data, plaintext));
+            }
+        }
+        *encapsulation = Some(self.encapsulation.clone());
+        Ok(())
+    }
+
+    pub(super) fn seal_box(
+        &self,
+        associated_data: &AssociatedData,
+        plaintext: &[u8],
+    ) -> Result<Vec<u8>, SealError> {
+        seal_box(&self.encapsulation, &self.keys, associated_data, plaintext)
+    }
+}
+
+/// A whole box: encapsulation ‖ nonce ‖ ciphertext ‖ tag.
+pub(super) fn seal_box(
+    encapsulation: &Encapsulation,
+    keys: &BoxKeys,
+    associated_data: &AssociatedData,
+    plaintext: &[u8],
+) -> Result<Vec<u8>, SealError> {
+    let mut nonce = [0; NONCE_LEN];
+    nonces::fill(&mut nonce).map_err(SealError::Random)?;
+    let mut boxed = Vec::with_capacity(super::BOX_OVERHEAD + plaintext.len());
+    boxed.extend_from_slice(encapsulation.as_bytes());
+    keys.seal_body(&nonce, associated_data, plaintext, &mut boxed).map_err(|_| SealError::Provider)?;
+    Ok(boxed)
+}

@@ -1,0 +1,189 @@
+//! What is dropped is searched for in everything that this process can write to.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, PoisonError};
+
+use aegis_crypto::{
+    AssociatedData, Encapsulation, HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret,
+    decapsulate, encapsulate, seal,
+};
+
+/// Counts the places where the second half of the seed whose inverse is given stands in any memory that this
+/// process can write to. Into the first half of a freed seed the allocator writes its own words.
+pub(crate) fn occurrences(inverted: &[u8; 32]) -> usize {
+    let [found] = occurrences_of_each(&[inverted[16..].try_into().unwrap()]);
+    found
+}
+
+const PAGE: usize = 4096;
+
+/// Counts the places where each of the 16 bytes whose inverses are given stands in any memory that this process
+/// can write to.
+fn occurrences_of_each<const N: usize>(inverted: &[[u8; 16]; N]) -> [usize; N] {
+    // One search at a time: another one's buffer may hold a copy of the page that it is looking at.
+    static SEARCHING: Mutex<()> = Mutex::new(());
+    let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let memory = File::open("/proc/self/mem").unwrap();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    // The buffer of the search holds what it has just read, so it is passed over. It has two whole pages to itself, or
+    // what lies beside it on the same page would be passed over too.
+    let mut pages = zeroize::Zeroizing::new(vec![0_u8; 4 * PAGE]);
+    let own = pages.as_ptr().addr().next_multiple_of(PAGE) as u64;
+    let offset = usize::try_from(own - pages.as_ptr().addr() as u64).unwrap();
+    let page = &mut pages[offset..][..2 * PAGE];
+    let own = own..own + page.len() as u64;
+    let zeros = [0; 2 * PAGE];
+    let mut found = [0; N];
+    // Which of them begin with a byte, so that most places cost one look.
+    let mut beginning = [const { Vec::new() }; 256];
+    for (which, half) in inverted.iter().enumerate() {
+        beginning[usize::from(!half[0])].push(which);
+    }
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let (start, end) = (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap());
+        let mut at = start;
+        while at < end {
+            // A match that crosses a page's end is seen from the page that it begins in.
+            let len = usize::try_from((end - at).min(PAGE as u64 + 15)).unwrap();
+            let is_own = own.contains(&at) || own.contains(&(at + len as u64 - 1));
+            let len = if is_own { len.min(PAGE) } else { len };
+            // Another test's memory may be unmapped meanwhile; what is gone holds no seed.
+            if !own.contains(&at)
+                && memory.read_exact_at(&mut page[..len], at).is_ok()
+                && page[..len] != zeros[..len]
+            {
+                for window in page[..len].windows(16) {
+                    for &which in &beginning[usize::from(window[0])] {
+                        let half = &inverted[which];
+                        found[which] +=
+                            usize::from(window.iter().zip(half).all(|(byte, other)| *byte == !*other));
+                    }
+                }
+                page.fill(0);
+            }
+            at += PAGE as u64;
+        }
+    }
+    found
+}
+
+/// Places in the 2,432 bytes of a hybrid private key: X25519, both ends of the private vector, z.
+const PLACES: [usize; 4] = [16, 40, 1160, 2416];
+
+fn inverted_at<const N: usize>(raw: &[u8], places: [usize; N]) -> [[u8; 16]; N] {
+    places.map(|at| std::array::from_fn(|index| !raw[at + index]))
+}
+
+#[test]
+fn a_dropped_hybrid_key_leaves_its_bytes_nowhere() {
+    let inverted = {
+        let key = HybridPrivateKey::generate().unwrap();
+        let read = HybridPrivateKey::import_for(key.dangerous_expose(), key.public_key()).unwrap();
+        let (encapsulation, _) = encapsulate(key.public_key()).unwrap();
+        decapsulate(&read, &encapsulation).unwrap();
+        let inverted = inverted_at(key.dangerous_expose(), PLACES);
+        let while_held = occurrences_of_each(&inverted);
+        assert!(while_held.iter().all(|&found| found >= 2), "the search finds what is there: {while_held:?}");
+        inverted
+    };
+    assert_eq!(occurrences_of_each(&inverted), [0; 4]);
+}
+
+/// The seed's own bytes are the caller's to erase; the key that was made of it is ours.
+#[test]
+fn a_key_made_of_a_seed_leaves_its_bytes_nowhere() {
+    let [long, short] = [96, 32].map(|len| {
+        let seed = Secret::<96>::random().unwrap();
+        let key = HybridPrivateKey::import(&seed.expose()[..len]).unwrap();
+        let [a, b, c, d] = inverted_at(key.dangerous_expose(), PLACES);
+        let [e] = inverted_at(seed.expose(), [16]);
+        [a, b, c, d, e]
+    });
+    assert_eq!(occurrences_of_each(&long), [0; 5], "96 bytes");
+    assert_eq!(occurrences_of_each(&short), [0; 5], "32 bytes");
+}
+
+#[test]
+fn a_refused_private_key_leaves_its_bytes_nowhere() {
+    let inverted = {
+        let key = HybridPrivateKey::generate().unwrap();
+        let raw = Secret::<2432>::try_fill(|raw| {
+            raw.copy_from_slice(key.dangerous_expose());
+            raw[1000] ^= 1;
+            Ok::<(), ()>(())
+        });
+        assert!(HybridPrivateKey::import(raw.unwrap().expose()).is_err());
+        inverted_at(key.dangerous_expose(), PLACES)
+    };
+    assert_eq!(occurrences_of_each(&inverted), [0; 4]);
+}
+
+#[test]
+fn a_dropped_shared_secret_is_nowhere() {
+    let key = HybridPrivateKey::generate().unwrap();
+    let inverted = {
+        let (encapsulation, sent) = encapsulate(key.public_key()).unwrap();
+        let received = decapsulate(&key, &encapsulation).unwrap();
+        assert_eq!(sent.expose(), received.expose());
+        let inverted = inverted_at(sent.expose(), [0, 16]);
+        assert_eq!(
+            occurrences_of_each(&inverted),
+            [2, 2],
+            "the search finds what is there, and no copy besides"
+        );
+        inverted
+    };
+    let left = occurrences_of_each(&inverted);
+    assert_eq!(left[1], 0);
+}
+
+/// What `docs/formats.md` derives, derived here by hand so that the test knows what to look for.
+fn derived_keys(shared: &SharedSecret) -> [[u8; 16]; 4] {
+    let prk = aws_lc_rs::hkdf::Salt::new(aws_lc_rs::hkdf::HKDF_SHA256, b"").extract(shared.expose());
+    let key = |name: &str| {
+        let parts = ["aegis/sealed-box/v1", aegis_crypto::ALGORITHM, "dek-wrap", name];
+        let info = AssociatedData::new(parts.map(str::as_bytes));
+        let key = Secret::<32>::try_fill(|key| {
+            prk.expand(&[info.as_bytes()], aws_lc_rs::hkdf::HKDF_SHA256).unwrap().fill(key)
+        });
+        inverted_at(key.unwrap().expose(), [0, 16])
+    };
+    let ([a, b], [c, d]) = (key("aead-key"), key("commitment-key"));
+    [a, b, c, d]
+}
+
+#[test]
+fn dropped_contexts_leave_their_keys_nowhere() {
+    let key = std::sync::Arc::new(HybridPrivateKey::generate().unwrap());
+    let aad = AssociatedData::new([b"a"]);
+    let now = std::time::Instant::now();
+    let mut sealer = Sealer::new(key.public_key().clone(), Purpose::DekWrap, now).unwrap();
+    let mut opener = Opener::new(std::sync::Arc::clone(&key), Purpose::DekWrap);
+    let boxed = sealer.seal(now, &aad, b"x").unwrap();
+    opener.open(&aad, &boxed, None).unwrap();
+    let encapsulation = Encapsulation::from_bytes(boxed[..1120].try_into().unwrap());
+    let inverted = derived_keys(&decapsulate(&key, &encapsulation).unwrap());
+    // The first two round keys of AES-256 are the key itself.
+    let [a, b, ..] = occurrences_of_each(&inverted);
+    assert!(a >= 2 && b >= 2, "the search finds the keys that are held: {a}, {b}");
+    drop((sealer, opener));
+    let [_, b, _, d] = occurrences_of_each(&inverted);
+    assert_eq!([b, d], [0, 0]);
+}
+
+#[test]
+fn a_dropped_plaintext_is_nowhere() {
+    let key = std::sync::Arc::new(HybridPrivateKey::generate().unwrap());
+    let aad = AssociatedData::new([b"a"]);
+    let text = Secret::<64>::random().unwrap();
+    let boxed = seal(key.public_key(), Purpose::DekWrap, &aad, text.expose()).unwrap();
+    let inverted = inverted_at(text.expose(), [16, 48]);
+    drop(text);
+    let mut opener = Opener::new(std::sync::Arc::clone(&key), Purpose::DekWrap);
+    for _ in 0..2 {
+        drop(opener.open(&aad, &boxed, None).unwrap());
+    }
+    assert_eq!(occurrences_of_each(&inverted), [0; 2]);
+}
