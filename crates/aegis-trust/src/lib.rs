@@ -20,7 +20,6 @@ pub mod bundle;
 pub mod config;
 pub mod counter;
 pub mod drill;
-pub mod durable;
 pub mod enforce;
 pub mod expiry;
 pub mod health;
@@ -43,5 +42,6 @@ pub mod signer_pkcs11;
 pub mod standing;
 pub mod verify;
 
+pub use aegis_durable as durable;
 pub use host::{Caller, Host};
 pub use paths::HostPaths;

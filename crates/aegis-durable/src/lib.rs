@@ -76,7 +76,7 @@ pub struct WriteError {
 impl WriteError {
     /// Whether the new content has its name already, and only the disk's word for it is missing. A change that came this
     /// far is to be finished; it cannot be called undone.
-    pub(crate) fn is_in_place(&self) -> bool {
+    pub fn is_in_place(&self) -> bool {
         self.step == SYNC_DIRECTORY
     }
 
@@ -150,7 +150,7 @@ pub fn read_state(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, ReadError>
 
 /// As [`read_state`], with whose file it is and what its mode is. They are those of the file whose bytes these are: asked
 /// for by name afterwards, they could be those of another one.
-pub(crate) fn read_state_of(path: &Path, limit: u64) -> Result<Option<(Vec<u8>, fs::Metadata)>, ReadError> {
+pub fn read_state_of(path: &Path, limit: u64) -> Result<Option<(Vec<u8>, fs::Metadata)>, ReadError> {
     let (file, len) = match open_regular(path, Links::Refuse, limit) {
         Ok(opened) => opened,
         Err(error) if error.is_absent() => return Ok(None),
@@ -187,7 +187,7 @@ fn open_regular(path: &Path, links: Links, limit: u64) -> Result<(File, u64), Re
 }
 
 /// Refuses everything but a regular file.
-pub(crate) fn check_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), ReadError> {
+pub fn check_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), ReadError> {
     use std::os::unix::fs::FileTypeExt;
     let kind = metadata.file_type();
     let kind = match () {
@@ -201,7 +201,7 @@ pub(crate) fn check_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), 
 }
 
 /// Reads all of an open file, never more than `limit` bytes.
-pub(crate) fn read_open(file: File, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
+pub fn read_open(file: File, path: &Path, len: u64, limit: u64) -> Result<Vec<u8>, ReadError> {
     let read = |source| ReadError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     let expected = usize::try_from(len.min(limit)).unwrap_or(usize::MAX);
@@ -245,7 +245,7 @@ fn write_through(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<()
 }
 
 /// Writes and syncs a new file in place; on failure nothing is left behind. For files that are not yet in force.
-pub(crate) fn write_staged(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+pub fn write_staged(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
     let written = write_synced(path, path, bytes, mode).and_then(|()| sync_parent(path));
     if written.is_err() {
         let _ = fs::remove_file(path);
@@ -264,7 +264,7 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError>
 }
 
 /// As [`write_new`], for a file that a lock guards: what a killed process left is found by its name.
-pub(crate) fn write_new_guarded(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+pub fn write_new_guarded(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
     write_new_through(&temp_path(path), path, bytes, mode)
 }
 
@@ -278,7 +278,7 @@ fn write_new_through(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Resul
 }
 
 /// Renames, and returns when the new name is on the disk.
-pub(crate) fn rename_synced(from: &Path, to: &Path) -> Result<(), WriteError> {
+pub fn rename_synced(from: &Path, to: &Path) -> Result<(), WriteError> {
     fs::rename(from, to).map_err(|source| WriteError {
         path: to.to_owned(),
         step: "rename a new file to",
@@ -288,7 +288,7 @@ pub(crate) fn rename_synced(from: &Path, to: &Path) -> Result<(), WriteError> {
 }
 
 /// Makes `to` a second name of `from`, replacing what `to` named, without an instant in which it names nothing.
-pub(crate) fn link_over(from: &Path, to: &Path) -> Result<(), WriteError> {
+pub fn link_over(from: &Path, to: &Path) -> Result<(), WriteError> {
     let failed = |step, source| WriteError { path: to.to_owned(), step, source };
     let temp = temp_path(to);
     let _ = fs::remove_file(&temp);
@@ -300,7 +300,7 @@ pub(crate) fn link_over(from: &Path, to: &Path) -> Result<(), WriteError> {
 }
 
 /// Removes a file and syncs its directory; a file that is already gone is as good.
-pub(crate) fn remove_synced(path: &Path) -> Result<(), WriteError> {
+pub fn remove_synced(path: &Path) -> Result<(), WriteError> {
     match fs::remove_file(path) {
         Ok(()) => sync_parent(path),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -309,7 +309,7 @@ pub(crate) fn remove_synced(path: &Path) -> Result<(), WriteError> {
 }
 
 /// Makes a directory and its parents. What it makes has `mode`, and each is on the disk before the next is made in it.
-pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
+pub fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
     use std::os::unix::fs::DirBuilderExt;
     if path.is_dir() {
         return Ok(());
@@ -326,7 +326,7 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), WriteError> {
 }
 
 /// Syncs the directory that holds `path`, so that a new name in it survives a power cut.
-pub(crate) fn sync_parent(path: &Path) -> Result<(), WriteError> {
+pub fn sync_parent(path: &Path) -> Result<(), WriteError> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -383,7 +383,7 @@ impl FromModeBits for fs::Permissions {
 }
 
 /// Why an object cannot be trusted: somebody else could have changed it.
-pub(crate) fn insecure(metadata: &fs::Metadata) -> Option<String> {
+pub fn insecure(metadata: &fs::Metadata) -> Option<String> {
     let me = rustix::process::geteuid().as_raw();
     insecure_for(me, metadata.uid(), metadata.mode())
 }

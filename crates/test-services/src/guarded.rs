@@ -1,0 +1,79 @@
+//! A process that ends with the test that started it, even if that test is killed.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Ends the server when the pipe on its standard input ends: the kernel closes it with the test's process, however that
+/// one ends. A value in a `static` is never dropped, so dropping alone is not enough.
+const WARDEN: &str = r#"
+"$@" </dev/null &
+server=$!
+trap 'kill -TERM $server 2>/dev/null' TERM
+read -r _
+kill -TERM $server 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $server 2>/dev/null || break; sleep 0.1; done
+kill -KILL $server 2>/dev/null
+wait $server
+"#;
+
+/// A server, and the shell that watches over it.
+pub struct Guarded {
+    warden: Child,
+    life: Option<ChildStdin>,
+    log: std::path::PathBuf,
+}
+
+impl Guarded {
+    /// Starts a command; what it prints goes into `log`.
+    pub fn start(command: &Command, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log).unwrap();
+        let mut warden = Command::new("bash");
+        warden.args(["-c", WARDEN, "warden"]).arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => warden.env(name, value),
+                None => warden.env_remove(name),
+            };
+        }
+        if let Some(dir) = command.get_current_dir() {
+            warden.current_dir(dir);
+        }
+        let mut warden =
+            warden.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let life = warden.stdin.take();
+        Self { warden, life, log: log.to_owned() }
+    }
+
+    /// Waits until `ready`, at most 60 seconds; panics with the log if the server ends before.
+    pub fn wait_until(&mut self, what: &str, ready: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !ready() {
+            let ended = self.warden.try_wait().unwrap();
+            if ended.is_some() || Instant::now() > end {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                panic!("{what} is not ready ({ended:?}):\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the server, and waits for it.
+    pub fn stop(&mut self) {
+        drop(self.life.take());
+        let _ = self.warden.wait();
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
