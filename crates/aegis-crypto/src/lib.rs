@@ -9,6 +9,8 @@
 //! | `ed25519` | keys that were checked, signatures, strict verification | RFC 8032 §5.1 |
 //! | `hybrid_kem` | X25519 + ML-KEM-768 keys that were checked, encapsulation | FIPS 203, RFC 7748, X-Wing draft |
 //! | `sealed_box` | boxes for one purpose, sender and recipient contexts | SP 800-38D, RFC 5869 |
+//! | `symmetric_box` | boxes under a symmetric key, for private keys | SP 800-38D |
+//! | `key_wrap` | keys under keys, as hardware modules wrap them | RFC 5649 |
 //! | `sha256` | digests, at once or in pieces | FIPS 180-4 §6.2 |
 //! | `key_id` | a key's name, and what a person types for it | |
 //! | `key_file` | public key files in three formats | RFC 8410 §4, RFC 8709 §4 |
@@ -25,12 +27,14 @@ mod hex_text;
 mod hybrid_kem;
 mod key_file;
 mod key_id;
+mod key_wrap;
 mod pem;
 mod pkcs8;
 mod plain_text;
 mod sealed_box;
 mod secret;
 mod sha256;
+mod symmetric_box;
 
 pub use ed25519::{
     NotAuthentic, PublicKey, PublicKeyError, SeedError, Signature, SignatureParseError, SigningKey,
@@ -44,6 +48,7 @@ pub use key_file::{
     OpenSshFault, ParsedPublicKey, PrivateKeyKind, PublicKeyFileError, PublicKeyFormat, parse_public_key_file,
 };
 pub use key_id::{KeyId, KeyIdPrefix, ParseKeyIdError};
+pub use key_wrap::{KEY_WRAP_OVERHEAD, KeyWrapError, MAX_WRAPPABLE_LEN, unwrap_padded, wrap_padded};
 pub use pem::PemFault;
 pub use pkcs8::PrivateKeyFileError;
 pub use plain_text::{MAX_KEY_FILE_LEN, PlainTextError};
@@ -54,3 +59,4 @@ pub use sealed_box::{
 };
 pub use secret::{RandomError, Secret};
 pub use sha256::{Digest, ParseDigestError, Sha256, sha256};
+pub use symmetric_box::{OpenUnderError, SYMMETRIC_BOX_OVERHEAD, SealUnderError, open_under, seal_under};

@@ -19,8 +19,8 @@
 //! and any other of them is refused. It does not say who sealed it either; anyone with the public key can.
 
 mod associated_data;
-mod keys;
-mod nonces;
+pub(crate) mod keys;
+pub(crate) mod nonces;
 mod opener;
 mod purpose;
 mod seal_error;

@@ -28,8 +28,8 @@ impl<const N: usize> Secret<N> {
         secret
     }
 
-    /// A copy of bytes that somebody else erases.
-    pub(crate) fn copy_of(bytes: &[u8; N]) -> Self {
+    /// A copy of bytes that somebody else erases: `bytes` is left as it is, and is the caller's to erase.
+    pub fn copy_of(bytes: &[u8; N]) -> Self {
         Self::fill(|to| to.copy_from_slice(bytes))
     }
 

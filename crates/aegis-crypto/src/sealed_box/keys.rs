@@ -45,39 +45,20 @@ impl fmt::Debug for Commitment {
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-/// The keys of one encapsulation for one purpose. The provider erases them when it frees them.
-pub(crate) struct BoxKeys {
-    aead: LessSafeKey,
-    commitment: hmac::Key,
-}
+/// A key of AES-256-GCM, expanded. The provider erases it when it frees it.
+pub(crate) struct AeadKey(LessSafeKey);
 
-impl BoxKeys {
-    pub(crate) fn derive(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
-        let keys = Self::derive_leaving_copies(shared, purpose);
-        // The provider moves the pseudorandom key, the key schedule and the states of HMAC about by value.
+impl AeadKey {
+    pub(crate) fn new(key: &Secret<32>) -> Result<Self, Refused> {
+        let key = Self::new_leaving_copies(key.expose());
+        // The provider moves the key schedule about by value.
         bleach_stack::<{ 8 * 1024 }>();
-        keys
+        key
     }
 
     #[inline(never)]
-    fn derive_leaving_copies(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(shared.expose());
-        let aead = expand(&prk, &info(purpose, "aead-key"))?;
-        let commitment = expand(&prk, &info(purpose, "commitment-key"))?;
-        let aead = UnboundKey::new(&AES_256_GCM, aead.expose()).map_err(|_| Refused)?;
-        Ok(Self {
-            aead: LessSafeKey::new(aead),
-            commitment: hmac::Key::new(hmac::HMAC_SHA256, commitment.expose()),
-        })
-    }
-
-    /// For vectors that begin at the AEAD key.
-    #[cfg(test)]
-    pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
-        Self {
-            aead: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, aead).expect("32 bytes")),
-            commitment: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
-        }
+    fn new_leaving_copies(key: &[u8; 32]) -> Result<Self, Refused> {
+        UnboundKey::new(&AES_256_GCM, key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| Refused)
     }
 
     /// Appends nonce ‖ ciphertext ‖ tag. The plaintext is never in `out`, whatever happens.
@@ -93,7 +74,7 @@ impl BoxKeys {
         out.resize(start + plaintext.len() + TAG_LEN, 0);
         let (_, sealed) = out.split_at_mut(start);
         let (ciphertext, tag) = sealed.split_at_mut(plaintext.len());
-        self.aead
+        self.0
             .seal_out_of_place_scatter(
                 Nonce::assume_unique_for_key(*nonce),
                 Aad::from(associated_data.as_bytes()),
@@ -112,7 +93,7 @@ impl BoxKeys {
         associated_data: &AssociatedData,
         plaintext: &mut [u8],
     ) -> Result<(), Refused> {
-        let opened = self.aead.open_separate_gather(
+        let opened = self.0.open_separate_gather(
             Nonce::assume_unique_for_key(*body.nonce),
             Aad::from(associated_data.as_bytes()),
             body.ciphertext,
@@ -123,6 +104,45 @@ impl BoxKeys {
             plaintext.zeroize();
             Refused
         })
+    }
+}
+
+/// The keys of one encapsulation for one purpose. The provider erases them when it frees them.
+pub(crate) struct BoxKeys {
+    aead: AeadKey,
+    commitment: hmac::Key,
+}
+
+impl BoxKeys {
+    pub(crate) fn derive(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
+        let keys = Self::derive_leaving_copies(shared, purpose);
+        // The provider moves the pseudorandom key, the key schedule and the states of HMAC about by value.
+        bleach_stack::<{ 8 * 1024 }>();
+        keys
+    }
+
+    #[inline(never)]
+    fn derive_leaving_copies(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(shared.expose());
+        let aead = expand(&prk, &info(purpose, "aead-key"))?;
+        let commitment = expand(&prk, &info(purpose, "commitment-key"))?;
+        Ok(Self {
+            aead: AeadKey::new_leaving_copies(aead.expose())?,
+            commitment: hmac::Key::new(hmac::HMAC_SHA256, commitment.expose()),
+        })
+    }
+
+    /// For vectors that begin at the AEAD key.
+    #[cfg(test)]
+    pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
+        Self {
+            aead: AeadKey::new_leaving_copies(aead).expect("32 bytes"),
+            commitment: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+        }
+    }
+
+    pub(crate) const fn aead(&self) -> &AeadKey {
+        &self.aead
     }
 
     pub(crate) fn commit(

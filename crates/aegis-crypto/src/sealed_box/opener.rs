@@ -189,7 +189,7 @@ fn open_with(
     let start = out.len();
     out.resize(start + body.ciphertext.len(), 0);
     let (_, plaintext) = out.split_at_mut(start);
-    let is_authentic = keys.open_body(body, associated_data, plaintext).is_ok()
+    let is_authentic = keys.aead().open_body(body, associated_data, plaintext).is_ok()
         && commitment.is_none_or(|expected| {
             let found = keys.commit(body.nonce, associated_data, plaintext);
             found.as_bytes().ct_eq(expected.as_bytes()).into()

@@ -68,6 +68,7 @@ impl Context {
         for (content, nonce) in contents.iter().zip(nonces) {
             let BoxContent { associated_data, plaintext } = content;
             self.keys
+                .aead()
                 .seal_body(nonce, associated_data, plaintext, bodies)
                 .map_err(|_| SealError::Provider)?;
             ends.push(bodies.len());
@@ -99,6 +100,6 @@ pub(super) fn seal_box(
     nonces::fill(&mut nonce).map_err(SealError::Random)?;
     let mut boxed = Vec::with_capacity(super::BOX_OVERHEAD + plaintext.len());
     boxed.extend_from_slice(encapsulation.as_bytes());
-    keys.seal_body(&nonce, associated_data, plaintext, &mut boxed).map_err(|_| SealError::Provider)?;
+    keys.aead().seal_body(&nonce, associated_data, plaintext, &mut boxed).map_err(|_| SealError::Provider)?;
     Ok(boxed)
 }

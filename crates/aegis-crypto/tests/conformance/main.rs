@@ -14,6 +14,7 @@ mod hostile;
 mod hybrid_keys;
 mod key_files;
 mod key_ids;
+mod key_wrap;
 mod memory;
 mod points;
 mod private_keys;
@@ -21,6 +22,7 @@ mod rfc8032;
 mod sealed_boxes;
 mod secrets;
 mod signatures;
+mod symmetric_boxes;
 mod wycheproof;
 
 use aegis_crypto::{Secret, SigningKey};
