@@ -21,5 +21,5 @@ pub use record::{
     WrapProgress,
 };
 pub use scope::{Scope, ScopeError};
-pub use store::{ConflictKind, DekQuery, Store, StoreError};
+pub use store::{ConflictKind, DekQuery, Dumped, Store, StoreError};
 pub use version::{DekVersion, DekVersionError};

@@ -1,5 +1,7 @@
 //! What a store does. Each call is one transaction: it happens whole or not at all, also if the process is killed in it.
 
+use std::ops::ControlFlow;
+
 use aegis_crypto::KeyId;
 use jiff::Timestamp;
 
@@ -23,10 +25,12 @@ pub trait Store: Send + Sync {
     /// Stores the first KEK, active. Conflict if there is any KEK already.
     fn enrol_first_kek(&self, kek: &KekRecord) -> Result<(), StoreError>;
 
-    /// Stores a KEK as incoming. Conflict if another one is incoming, or this one was ever enrolled.
+    /// Stores a KEK as incoming. One that is in grace comes back: it keeps its record, its `grace_until` and its wrappings,
+    /// none of which counts as verified from then on. Conflict if another one is incoming, or this one is active or
+    /// retired.
     fn enrol_incoming_kek(&self, kek: &KekRecord) -> Result<(), StoreError>;
 
-    /// Makes the incoming KEK active, and the active one grace.
+    /// Makes the incoming KEK active, without `grace_until`, and the active one grace.
     ///
     /// # Errors
     ///
@@ -34,7 +38,8 @@ pub trait Store: Send + Sync {
     /// not the incoming one.
     fn switch_kek(&self, incoming: KeyId, now: Timestamp, grace_until: Timestamp) -> Result<(), StoreError>;
 
-    /// Gives an incoming KEK up: its record and its wrappings are erased. Conflict if it is not the incoming one.
+    /// Gives an incoming KEK up: its record and its wrappings are erased. One that came back from grace, which its
+    /// `grace_until` says, is in grace again and keeps its wrappings. Conflict if it is not the incoming one.
     fn abandon_incoming_kek(&self, incoming: KeyId) -> Result<(), StoreError>;
 
     /// Makes a KEK in grace retired, and erases its wrappings.
@@ -120,13 +125,28 @@ pub trait Store: Send + Sync {
     /// How far the DEKs are wrapped under a KEK.
     fn wrap_progress(&self, kek: KeyId) -> Result<WrapProgress, StoreError>;
 
-    /// Fills an empty store with records and wrappings in one transaction; the iterators are read to their ends, and
-    /// the first error of theirs undoes everything. Conflict if the store is not empty.
+    /// Reads everything as it is at one instant, while others go on writing: first the KEKs, in the order of enrolment,
+    /// then each DEK with its wrappings; DEKs in the order of their versions, wrappings in the order of their KEKs. Never
+    /// more in memory than a page. Ends early, and without error, when `each` breaks.
+    fn dump(&self, each: &mut dyn FnMut(Dumped) -> ControlFlow<()>) -> Result<(), StoreError>;
+
+    /// Fills an empty store with records and wrappings, not verified, in one transaction; the iterator is read to its end,
+    /// and the first error of its undoes everything. Conflict if the store is not empty, or the records break a rule
+    /// such as one active DEK a scope.
     fn restore(
         &self,
         keks: &[KekRecord],
         deks: &mut dyn Iterator<Item = Result<(DekRecord, Vec<NewWrapping>), StoreError>>,
     ) -> Result<(), StoreError>;
+}
+
+/// What [`Store::dump`] gives.
+#[derive(Debug)]
+pub enum Dumped {
+    /// Every KEK; once, and first.
+    Keks(Vec<KekRecord>),
+    /// A DEK with its wrappings.
+    Dek(Box<DekRecord>, Vec<NewWrapping>),
 }
 
 /// Which DEKs.
@@ -162,6 +182,9 @@ pub enum StoreError {
         /// DEKs in all.
         deks: u64,
     },
+    /// The iterator that [`Store::restore`] reads ended before its end; the one who made it knows why.
+    #[error("what was to be stored came to an end too soon")]
+    SourceFailed,
 }
 
 /// What was not as a caller of [`Store`] expected.
