@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegis_crypto::KeyIdPrefix;
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
 use aegis_trust::backup::{BackupCreated, BackupVerified, Kept, RestoreTrust, backup_verify_with_limit};
 use clap::{Args, Subcommand};
 
-use crate::command_line::Form;
 use crate::destination;
-use crate::escape::Escaped;
-use crate::failure::Failure;
 use crate::session::Session;
 
 #[derive(Subcommand)]

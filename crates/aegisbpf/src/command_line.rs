@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use aegis_terminal::audit::AuditCommand;
+use aegis_terminal::manual::{CompletionsArguments, ManArguments};
+use clap::Parser;
 
-use crate::audit::AuditCommand;
 use crate::backup::BackupCommand;
 use crate::health::HealthArguments;
 use crate::keys::KeysCommand;
-use crate::manual::{CompletionsArguments, ManArguments};
 use crate::policy::PolicyCommand;
+use crate::session::AegisBpf;
 
 /// Decide which signed policy this host will enforce, and prove what happened.
 #[derive(Parser)]
@@ -78,7 +79,7 @@ Examples:
   sudo aegisbpf audit verify
   sudo aegisbpf audit export --format ocsf -o events.jsonl"
     )]
-    Audit(AuditCommand),
+    Audit(AuditCommand<AegisBpf>),
     /// Print a completion script for a shell
     #[command(after_help = "\
 Examples:
@@ -91,12 +92,4 @@ Examples:
   aegisbpf man | man -l -
   aegisbpf man -o /usr/local/share/man/man1")]
     Man(ManArguments),
-}
-
-// The form of a result; commands that list or report have it. (Doc comments would become their help.)
-#[derive(Args)]
-pub(crate) struct Form {
-    /// Print the result as JSON; an error is one line of JSON on standard error
-    #[arg(long)]
-    json: bool,
 }

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
 use aegis_trust::health::Status;
 use clap::Args;
 
-use crate::command_line::Form;
-use crate::escape::Escaped;
-use crate::failure::Failure;
 use crate::session::Session;
 
 /// The exit code of a host that cannot be trusted with signed policy.

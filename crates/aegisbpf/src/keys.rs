@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegis_crypto::{KeyIdPrefix, PublicKey, parse_public_key_file};
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
 use aegis_trust::keypair::generate_key_pair;
 use clap::{Args, Subcommand};
 
-use crate::command_line::Form;
 use crate::destination;
-use crate::escape::Escaped;
-use crate::failure::Failure;
-use crate::input;
 use crate::session::Session;
 
 /// No public key file that we read is longer.

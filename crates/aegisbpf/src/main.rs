@@ -3,58 +3,44 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`command_line`] | the global options and the list of commands |
-//! | [`keys`], [`policy`], [`health`], [`backup`], [`audit`], [`manual`] | a command group each: its arguments, then what it runs |
+//! | [`keys`], [`policy`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
 //! | [`signer`] | the three ways to name a signing key |
-//! | [`input`], [`destination`] | bounded reading and whole writing of files, standard input and output |
-//! | [`session`], [`moment`] | the host, the caller and the time; times as people type them |
-//! | [`output`], [`failure`], [`escape`], [`json`] | what is printed, and how |
+//! | [`destination`] | files that the command line asks to be written, unless this host keeps its own there |
+//! | [`session`] | the host, the caller and the time |
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 wrong usage. `health` has its own: 0 ok, 1 degraded, 2 failed.
 
-mod audit;
 mod backup;
 mod command_line;
 mod destination;
-mod escape;
-mod failure;
 mod health;
-mod input;
-mod json;
 mod keys;
-mod manual;
-mod moment;
-mod output;
 mod policy;
 mod session;
 mod signer;
 
-use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use aegis_audit::AuditLog;
+use aegis_terminal::arguments::{parse, wants_json};
+use aegis_terminal::destination::Destinations;
+use aegis_terminal::manual::ManArguments;
+use aegis_terminal::{Failure, Output, audit, manual};
+use clap::FromArgMatches;
 
 use crate::command_line::{CommandLine, Subcommand};
-use crate::escape::Escaped;
-use crate::output::Output;
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let matches = parse(&std::env::args_os().collect::<Vec<_>>());
+    let matches = parse::<CommandLine>();
     let json = wants_json(&matches);
     let CommandLine { root, command } = match CommandLine::from_arg_matches(&matches) {
         Ok(parsed) => parsed,
         Err(error) => error.exit(),
     };
     let session = Session::new(root, Output::new(json));
-    let result = match command {
-        Subcommand::Keys(command) => keys::run(command, &session),
-        Subcommand::Policy(command) => policy::run(*command, &session),
-        Subcommand::Health(arguments) => health::run(&arguments, &session),
-        Subcommand::Backup(command) => backup::run(command, &session),
-        Subcommand::Audit(command) => audit::run(command, &session),
-        Subcommand::Completions(arguments) => manual::completions(&arguments, &session),
-        Subcommand::Man(arguments) => manual::man(&arguments, &session),
-    };
+    let result = run(command, &session);
     match result {
         Ok(code) => code,
         Err(failure) => {
@@ -64,24 +50,29 @@ fn main() -> ExitCode {
     }
 }
 
-/// Parses the command line; wrong usage ends the program with code 2.
-///
-/// The message of wrong usage quotes the arguments. They are escaped before, as a file name that a shell put
-/// there can hold anything.
-fn parse(arguments: &[OsString]) -> ArgMatches {
-    CommandLine::command().try_get_matches_from(arguments).unwrap_or_else(|error| {
-        let escaped = arguments.iter().map(|argument| Escaped(argument.to_string_lossy()).to_string());
-        match CommandLine::command().try_get_matches_from(escaped) {
-            Err(same) if error.use_stderr() => same.exit(),
-            Ok(_) | Err(_) => error.exit(),
+fn run(command: Subcommand, session: &Session) -> Result<ExitCode, Failure> {
+    match command {
+        Subcommand::Keys(command) => keys::run(command, session),
+        Subcommand::Policy(command) => policy::run(*command, session),
+        Subcommand::Health(arguments) => health::run(&arguments, session),
+        Subcommand::Backup(command) => backup::run(command, session),
+        Subcommand::Audit(command) => {
+            let paths = session.paths()?;
+            let log = AuditLog::new(paths.audit_dir());
+            let is_reserved = |path: &Path| paths.reserves(path);
+            audit::run(command, &log, Destinations::new(&session.output, &is_reserved))
         }
-    })
+        Subcommand::Completions(arguments) => manual::completions::<CommandLine>(&arguments, &session.output),
+        Subcommand::Man(arguments) => man(&arguments, session),
+    }
 }
 
-/// Whether the command that was named has `--json`, and it was given: an error then has that form too.
-fn wants_json(matches: &ArgMatches) -> bool {
-    match matches.subcommand() {
-        Some((_, inner)) => wants_json(inner),
-        None => matches.try_get_one::<bool>("json").ok().flatten().copied().unwrap_or(false),
+/// Pages that are printed need to know nothing of this host.
+fn man(arguments: &ManArguments, session: &Session) -> Result<ExitCode, Failure> {
+    if arguments.prints() {
+        return manual::man::<CommandLine>(arguments, &Destinations::new(&session.output, &|_| false));
     }
+    let paths = session.paths()?;
+    let is_reserved = |path: &Path| paths.reserves(path);
+    manual::man::<CommandLine>(arguments, &Destinations::new(&session.output, &is_reserved))
 }

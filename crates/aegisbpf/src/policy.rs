@@ -8,9 +8,9 @@ mod verifying;
 
 use std::process::ExitCode;
 
+use aegis_terminal::failure::Failure;
 use clap::Subcommand;
 
-use crate::failure::Failure;
 use crate::session::Session;
 
 #[derive(Subcommand)]

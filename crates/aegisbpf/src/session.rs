@@ -2,13 +2,20 @@
 
 use std::path::PathBuf;
 
+use aegis_terminal::audit::Program;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::output::Output;
 use aegis_trust::{Caller, Host, HostPaths};
 
-use crate::failure::Failure;
-use crate::output::Output;
+/// This program.
+#[derive(Debug)]
+pub(crate) enum AegisBpf {}
 
-/// The name under which this program appears in the log.
-const PROGRAM: &str = "aegisbpf";
+impl Program for AegisBpf {
+    const NAME: &'static str = "aegisbpf";
+    const CALLED: &'static str = "sudo aegisbpf";
+    const ACTION: &'static str = "keys.revoke";
+}
 
 /// One run of the program. Nothing is opened before a command asks for it.
 pub(crate) struct Session {
@@ -42,6 +49,6 @@ impl Session {
 
     /// Who asks, and the time that every check of this run uses.
     pub(crate) fn caller(&self) -> Caller {
-        Caller::current(PROGRAM)
+        Caller::current(AegisBpf::NAME)
     }
 }

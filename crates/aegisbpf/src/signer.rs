@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
 use aegis_trust::sign::{PayloadSigner, PemSigner};
 use aegis_trust::signer_command::CommandSigner;
 use aegis_trust::signer_pkcs11::{Pin, Pkcs11Signer};
 use clap::{ArgGroup, Args};
 
-use crate::failure::Failure;
-use crate::input;
 use crate::keys::read_public_key;
 
 /// A PKCS#8 Ed25519 key in PEM has 119 bytes; comments and CRLF may add to it.

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use aegis_crypto::Signature;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
 use aegis_trust::keys::{KeyRemoved, KeyRevoked, Lockout};
 
-use crate::escape::Escaped;
-use crate::failure::Failure;
-use crate::input;
 use crate::keys::{AddArguments, MAX_KEY_FILE_LEN, RemoveArguments, RevokeArguments};
 use crate::session::Session;
 

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::output::table;
 use aegis_trust::keys::{KeyDetails, KeyListing, ListedKey};
 use jiff::Timestamp;
 
-use crate::escape::Escaped;
-use crate::failure::Failure;
 use crate::keys::ShowArguments;
-use crate::output::table;
 use crate::session::Session;
 
 pub(super) fn list(session: &Session) -> Result<ExitCode, Failure> {

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
 use clap::{Args, Subcommand};
 
-use crate::command_line::Form;
-use crate::escape::Escaped;
-use crate::failure::Failure;
 use crate::session::Session;
 
 #[derive(Subcommand)]

@@ -4,14 +4,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
 use aegis_trust::apply::{Applied, ApplyOptions, ApplyResult, Mode, Offer, SignatureRule};
 use aegis_trust::verify::V1;
 use clap::Args;
 
-use crate::command_line::Form;
-use crate::escape::Escaped;
-use crate::failure::Failure;
-use crate::input;
 use crate::session::Session;
 
 #[derive(Args)]

@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
 use aegis_trust::Host;
 use aegis_trust::bundle::SignedBundle;
 use aegis_trust::counter::CounterError;
@@ -12,11 +16,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::command_line::Form;
 use crate::destination;
-use crate::escape::Escaped;
-use crate::failure::Failure;
-use crate::input;
 use crate::session::Session;
 use crate::signer::SignerArguments;
 

@@ -11,18 +11,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aegis_policy::{DiffRule, LintReport, MatchedRule, Policy, Query, Verdict, VersionChange};
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
+use aegis_terminal::output::stderr_has_color;
 use aegis_trust::Host;
 use aegis_trust::durable::read_state;
 use aegis_trust::sign::{BundleSummary, PolicyText, policy_text};
 use clap::Args;
 use serde::Serialize;
 
-use crate::command_line::Form;
 use crate::destination;
-use crate::escape::Escaped;
-use crate::failure::Failure;
-use crate::input;
-use crate::output::stderr_has_color;
 use crate::session::Session;
 
 #[derive(Args)]
@@ -170,7 +170,7 @@ fn write_fixed(arguments: &LintArguments, fixed: &[u8], session: &Session) -> Re
         (Some(out), _) => destination::write(out, fixed, 0o644, session),
         (None, Ok(before)) if !input::is_stdin(file) => {
             destination::write(file, fixed, before.mode() & 0o777, session)?;
-            destination::give_to(file, before.uid(), before.gid(), session);
+            destination::give_to(file, before.uid(), before.gid(), &session.output);
             Ok(())
         }
         (None, _) => destination::write(file, fixed, 0o644, session),

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aegis_crypto::PublicKey;
+use aegis_terminal::Form;
+use aegis_terminal::escape::Escaped;
+use aegis_terminal::failure::Failure;
+use aegis_terminal::input;
 use aegis_trust::bundle::SignedBundle;
 use aegis_trust::standing::{Standing, VerifyReport};
 use aegis_trust::verify::{self, V1, VerifiedBundle, VerifyError};
 use clap::Args;
 use jiff::Timestamp;
 
-use crate::command_line::Form;
-use crate::escape::Escaped;
-use crate::failure::Failure;
-use crate::input;
 use crate::keys::read_public_key;
 use crate::session::Session;
 

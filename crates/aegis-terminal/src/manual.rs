@@ -1,72 +1,96 @@
-//! `aegisbpf completions` and `aegisbpf man`, made from the command line itself.
+//! The commands `completions` and `man`, made from the command line itself.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::{Args, Command, CommandFactory as _};
+use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use crate::command_line::CommandLine;
-use crate::destination;
+use crate::destination::Destinations;
 use crate::failure::Failure;
-use crate::session::Session;
+use crate::output::Output;
 
-#[derive(Args)]
-pub(crate) struct CompletionsArguments {
+// (Doc comments here would become the help of the commands.)
+#[allow(missing_docs, reason = "a doc comment here replaces the description of the command")]
+#[derive(Debug, Args)]
+pub struct CompletionsArguments {
     /// The shell to complete in
     shell: Shell,
 }
 
-#[derive(Args)]
-pub(crate) struct ManArguments {
+#[allow(missing_docs, reason = "a doc comment here replaces the description of the command")]
+#[derive(Debug, Args)]
+pub struct ManArguments {
     /// Write a page a command into DIR, which must exist, instead of printing one page
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
-pub(crate) fn completions(arguments: &CompletionsArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let mut command = CommandLine::command();
+impl ManArguments {
+    /// Whether the page goes to standard output, and nothing is written elsewhere.
+    pub fn prints(&self) -> bool {
+        self.out.is_none()
+    }
+}
+
+/// Prints the completion script of the program whose command line is `C`.
+///
+/// # Errors
+///
+/// Standard output cannot be written.
+pub fn completions<C: CommandFactory>(
+    arguments: &CompletionsArguments,
+    output: &Output,
+) -> Result<ExitCode, Failure> {
+    let mut command = C::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, name, &mut script);
-    session.output.bytes(&script)?;
+    output.bytes(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn man(arguments: &ManArguments, session: &Session) -> Result<ExitCode, Failure> {
+/// Prints the manual page of the program whose command line is `C`, or writes a page a command.
+///
+/// # Errors
+///
+/// A page cannot be written.
+pub fn man<C: CommandFactory>(
+    arguments: &ManArguments,
+    destinations: &Destinations<'_>,
+) -> Result<ExitCode, Failure> {
+    let mut command = C::command();
+    let source = format!("{} {}", command.get_name(), command.get_version().unwrap_or_default());
     let Some(dir) = &arguments.out else {
-        let page = render(&CommandLine::command())?;
-        session.output.bytes(&page)?;
+        destinations.output().bytes(&render(&command, &source)?)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let mut command = CommandLine::command();
     command.build();
-    for (name, page) in pages(&command)? {
-        let file = dir.join(format!("{name}.1"));
-        destination::write(&file, &page, 0o644, session)?;
+    for (name, page) in pages(&command, &source)? {
+        destinations.write(&dir.join(format!("{name}.1")), &page, 0o644)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// A page for `command` and for each command below it, by the name of its file.
-fn pages(command: &Command) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+fn pages(command: &Command, source: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    let mut pages = vec![(name, render(command)?)];
+    let mut pages = vec![(name, render(command, source)?)];
     for inner in command.get_subcommands() {
-        pages.extend(self::pages(inner)?);
+        pages.extend(self::pages(inner, source)?);
     }
     Ok(pages)
 }
 
-fn render(command: &Command) -> Result<Vec<u8>, Failure> {
+fn render(command: &Command, source: &str) -> Result<Vec<u8>, Failure> {
     let mut page = Vec::new();
     let further = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     // Its sections are written below; the page would call them all EXTRA.
     let rendered = Man::new(command.clone().after_help(Resettable::Reset))
-        .source(concat!("aegisbpf ", env!("CARGO_PKG_VERSION")))
+        .source(source)
         .manual("Aegis")
         .render(&mut page)
         .and_then(|()| further_sections(&further).to_writer(&mut page));

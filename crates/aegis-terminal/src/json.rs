@@ -11,13 +11,13 @@ use serde_json::ser::{Formatter, PrettyFormatter};
 use crate::escape::is_steering;
 
 /// Writes `value` indented by two spaces, and a line break.
-pub(crate) fn write_pretty<T: Serialize + ?Sized>(out: &mut dyn Write, value: &T) -> io::Result<()> {
+pub fn write_pretty<T: Serialize + ?Sized>(out: &mut dyn Write, value: &T) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(&mut *out, Pretty(PrettyFormatter::new())))?;
     out.write_all(b"\n")
 }
 
 /// Writes `value` on one line, and a line break.
-pub(crate) fn write_line<T: Serialize + ?Sized>(out: &mut dyn Write, value: &T) -> io::Result<()> {
+pub fn write_line<T: Serialize + ?Sized>(out: &mut dyn Write, value: &T) -> io::Result<()> {
     value.serialize(&mut Serializer::with_formatter(&mut *out, Line))?;
     out.write_all(b"\n")
 }

@@ -3,14 +3,14 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use aegis_trust::durable::{ReadError, read_bounded};
+use aegis_durable::{ReadError, read_bounded};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
 /// Reads `path`, or standard input if it is `-`. More than `max` bytes are refused, not cut short.
 /// `what` is what cannot be done if it fails.
-pub(crate) fn read(path: &Path, max: u64, what: &str) -> Result<Vec<u8>, Failure> {
+pub fn read(path: &Path, max: u64, what: &str) -> Result<Vec<u8>, Failure> {
     let bytes = if is_stdin(path) {
         read_stdin(max).and_then(|bytes| match u64::try_from(bytes.len()) {
             Ok(len) if len <= max => Ok(bytes),
@@ -23,12 +23,12 @@ pub(crate) fn read(path: &Path, max: u64, what: &str) -> Result<Vec<u8>, Failure
 }
 
 /// Reads a private key the same way; the bytes are erased when dropped.
-pub(crate) fn read_secret(path: &Path, max: u64, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub fn read_secret(path: &Path, max: u64, what: &str) -> Result<Zeroizing<Vec<u8>>, Failure> {
     read(path, max, what).map(Zeroizing::new)
 }
 
 /// Reads standard input up to one byte more than `max`, so that who is given it can tell that it is too long.
-pub(crate) fn read_stdin(max: u64) -> Result<Vec<u8>, ReadError> {
+pub fn read_stdin(max: u64) -> Result<Vec<u8>, ReadError> {
     // A secret that is read here is not moved, as long as it fits: no copy stays behind in freed memory.
     let mut bytes = Vec::with_capacity(usize::try_from(max.min(16 * 1024)).unwrap_or(0));
     let mut stdin = io::stdin().lock().take(max.saturating_add(1));
@@ -39,11 +39,11 @@ pub(crate) fn read_stdin(max: u64) -> Result<Vec<u8>, ReadError> {
 const STDIN: &str = "standard input";
 
 /// How messages and the log call what is read.
-pub(crate) fn name(path: &Path) -> String {
+pub fn name(path: &Path) -> String {
     if is_stdin(path) { STDIN.to_owned() } else { path.display().to_string() }
 }
 
 /// True for `-`.
-pub(crate) fn is_stdin(path: &Path) -> bool {
+pub fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }

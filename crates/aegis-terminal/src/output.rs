@@ -9,17 +9,19 @@ use crate::failure::Failure;
 use crate::json;
 
 /// Where results go, and in which form.
-pub(crate) struct Output {
+#[derive(Debug)]
+pub struct Output {
     json: bool,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
+    /// JSON, or text for a person.
+    pub fn new(json: bool) -> Self {
         Self { json }
     }
 
     /// Prints `value` as JSON, indented by two spaces, or what `text` writes.
-    pub(crate) fn report<T: Serialize>(
+    pub fn report<T: Serialize>(
         &self,
         value: &T,
         text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -28,17 +30,17 @@ impl Output {
     }
 
     /// Prints `value` as JSON, which is its only form.
-    pub(crate) fn document<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
+    pub fn document<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
         self.stream(|out| json::write_pretty(out, value))
     }
 
     /// Prints `bytes` as they are: completions, a policy, a proof.
-    pub(crate) fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         self.stream(|out| out.write_all(bytes))
     }
 
     /// Lends standard output, buffered. A reader who leaves early (`| head`) is not a failure.
-    pub(crate) fn stream(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+    pub fn stream(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
         let mut out = BufWriter::new(io::stdout().lock());
         match write(&mut out).and_then(|()| out.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -48,12 +50,12 @@ impl Output {
     }
 
     /// Whether the result is to be JSON.
-    pub(crate) fn is_json(&self) -> bool {
+    pub fn is_json(&self) -> bool {
         self.json
     }
 
     /// Prints a warning to standard error.
-    pub(crate) fn warn(&self, warning: &str) {
+    pub fn warn(&self, warning: &str) {
         // There is nowhere to say that standard error cannot be written, and the result stands.
         // In one piece: standard error has no buffer, and what is escaped is written a character at a time.
         let line = format!("warning: {}\n", Escaped(warning));
@@ -61,13 +63,13 @@ impl Output {
     }
 
     /// Prints a report that escapes foreign text itself to standard error.
-    pub(crate) fn diagnostics(&self, report: &str) {
+    pub fn diagnostics(&self, report: &str) {
         // As above.
         let _ = io::stderr().lock().write_all(report.as_bytes());
     }
 
     /// Prints a line on what is being done, if somebody is watching.
-    pub(crate) fn progress(&self, line: &str) {
+    pub fn progress(&self, line: &str) {
         let mut stderr = io::stderr().lock();
         if stderr.is_terminal() {
             let _ = writeln!(stderr, "{}", Escaped(line));
@@ -76,13 +78,13 @@ impl Output {
 }
 
 /// Whether a report on standard error may have colours: on a terminal, unless `NO_COLOR` is set.
-pub(crate) fn stderr_has_color() -> bool {
+pub fn stderr_has_color() -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !refused && io::stderr().is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// Writes rows below their headings, each column as wide as its widest cell.
-pub(crate) fn table<const N: usize>(
+pub fn table<const N: usize>(
     out: &mut dyn Write,
     headings: [&str; N],
     rows: &[[String; N]],

@@ -2,15 +2,13 @@
 
 use std::process::ExitCode;
 
-use aegis_audit::{Action, AuditLog, Event, VerifyReport};
+use aegis_audit::{Action, AuditLog, VerifyReport};
 use aegis_crypto::{Digest, KeyId};
 use serde::Serialize;
 
-use crate::audit::{CheckpointArguments, ProveArguments, VerifyArguments};
-use crate::destination;
+use crate::audit::{CheckpointArguments, ProveArguments, Session, VerifyArguments};
 use crate::failure::Failure;
 use crate::input;
-use crate::session::Session;
 
 /// No signed note that we write is longer.
 const MAX_CHECKPOINT_LEN: u64 = 128 * 1024;
@@ -18,7 +16,7 @@ const MAX_CHECKPOINT_LEN: u64 = 128 * 1024;
 pub(super) fn verify(
     arguments: &VerifyArguments,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let what = format!("cannot trust the log {}", log.dir().display());
     let kept = arguments
@@ -115,7 +113,7 @@ impl Verified<'_> {
 pub(super) fn checkpoint(
     arguments: &CheckpointArguments,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let what = "cannot give a checkpoint";
     let checkpoint = log.checkpoint().map_err(|error| Failure::new(what, &error, error.help()))?;
@@ -123,14 +121,14 @@ pub(super) fn checkpoint(
         return Err(Failure::because(what, format!("there is no log in {} yet", log.dir().display()))
             .with_help("the first logged action makes one"));
     };
-    destination::write(&arguments.out, &checkpoint, 0o644, session)?;
+    session.destinations.write(&arguments.out, &checkpoint, 0o644)?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn prove(
     arguments: &ProveArguments,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let ProveArguments { entry, since_size } = arguments;
     if let Some(seq) = entry {
@@ -152,12 +150,9 @@ pub(super) fn prove(
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn rotate_key(log: &AuditLog, session: &Session) -> Result<ExitCode, Failure> {
-    let caller = session.caller();
-    let object = log.dir().display().to_string();
-    let event = Event::new(caller.now, caller.actor, Action::AuditHandOver, object);
+pub(super) fn rotate_key(log: &AuditLog, session: &Session<'_>) -> Result<ExitCode, Failure> {
     let id = log
-        .rotate_host_key(&event)
+        .rotate_host_key(&session.event(Action::AuditHandOver, log))
         .map_err(|error| Failure::new("cannot replace the key that signs the log", &error, error.help()))?;
     session.output.report(&serde_json::json!({ "host_key": id }), |out| {
         writeln!(out, "the log is signed by key {id} now")

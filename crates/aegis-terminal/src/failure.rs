@@ -15,7 +15,8 @@ use crate::escape::Escaped;
 use crate::json;
 
 /// A refusal or a failure, ready to be printed. The exit code is 1.
-pub(crate) struct Failure {
+#[derive(Debug)]
+pub struct Failure {
     what: String,
     because: Vec<String>,
     help: Option<String>,
@@ -25,7 +26,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// What could not be done, on what; the chain of causes; what to do next.
-    pub(crate) fn new(what: impl Into<String>, error: &dyn Error, help: Option<String>) -> Self {
+    pub fn new(what: impl Into<String>, error: &dyn Error, help: Option<String>) -> Self {
         let mut because: Vec<String> = Vec::new();
         let mut cause = Some(error);
         while let Some(error) = cause {
@@ -40,24 +41,24 @@ impl Failure {
     }
 
     /// A failure that no library error stands behind, such as two arguments that exclude each other's effect.
-    pub(crate) fn because(what: impl Into<String>, because: impl Into<String>) -> Self {
+    pub fn because(what: impl Into<String>, because: impl Into<String>) -> Self {
         Self { what: what.into(), because: vec![because.into()], help: None, report: None }
     }
 
     /// The same, with what to do next.
-    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// The same, below `report` on a terminal. JSON has it in the causes.
-    pub(crate) fn with_report(mut self, report: String) -> Self {
+    pub fn with_report(mut self, report: String) -> Self {
         self.report = Some(report);
         self
     }
 
     /// Prints to standard error: lines for a person, or one line of JSON.
-    pub(crate) fn print(&self, json: bool) {
+    pub fn print(&self, json: bool) {
         let mut stderr = io::stderr().lock();
         // There is nowhere left to say that standard error cannot be written; the exit code stays.
         let _ = stderr.write_all(&if json { self.to_json() } else { self.to_text().into_bytes() });

@@ -5,22 +5,20 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use aegis_audit::{Action, AuditLog, Entry, EntryError, Event, Query, ReadError, export};
+use aegis_audit::{Action, AuditLog, Entry, EntryError, Query, ReadError, export};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::audit::{ExportArguments, QueryArguments, Selection, ShowArguments};
-use crate::destination;
+use crate::audit::{ExportArguments, QueryArguments, Selection, Session, ShowArguments};
 use crate::escape::Escaped;
 use crate::failure::Failure;
 use crate::json;
 use crate::moment::Moment;
-use crate::session::Session;
 
 pub(super) fn show(
     arguments: &ShowArguments,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let end = log_reading(log, "show", session);
     // The entry of this very reading is the last one, and is not shown.
@@ -36,9 +34,9 @@ pub(super) fn show(
 pub(super) fn query(
     arguments: &QueryArguments,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
-    let query = arguments.selection.to_query(session)?;
+    let query = arguments.selection.to_query()?;
     let end = log_reading(log, "query", session);
     let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
     print(before(end, entries), log, session)
@@ -47,15 +45,15 @@ pub(super) fn query(
 pub(super) fn export(
     arguments: &ExportArguments,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
-    let query = arguments.selection.to_query(session)?;
+    let query = arguments.selection.to_query()?;
     let host = host_name();
     let end = log_reading(log, "export", session);
     let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
     let mut damage = Damaged::default();
     let mut entries = readable(before(end, entries), &mut damage);
-    destination::stream(&arguments.out, 0o600, session, |out| {
+    session.destinations.stream(&arguments.out, 0o600, |out| {
         entries.try_for_each(|entry| export::write(&entry, arguments.format, &host, out))
     })?;
     drop(entries);
@@ -63,14 +61,12 @@ pub(super) fn export(
 }
 
 /// Logs that the log is read, before anything of it is given away. Returns the number of that entry.
-fn log_reading(log: &AuditLog, how: &str, session: &Session) -> u64 {
+fn log_reading(log: &AuditLog, how: &str, session: &Session<'_>) -> u64 {
     if !log.exists() {
         session.output.warn(&format!("there is no log in {} yet", log.dir().display()));
         return u64::MAX;
     }
-    let caller = session.caller();
-    let object = log.dir().display().to_string();
-    let event = Event::new(caller.now, caller.actor, Action::AuditRead, object).detail("command", how);
+    let event = session.event(Action::AuditRead, log).detail("command", how);
     match log.append(&event) {
         Ok(appended) => appended.seq,
         // A reader without write permission, a full disk, a damaged log: what is there can still be read.
@@ -94,7 +90,7 @@ fn before(
 fn print(
     entries: impl Iterator<Item = Result<Entry, ReadError>>,
     log: &AuditLog,
-    session: &Session,
+    session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let mut damage = Damaged::default();
     let mut entries = readable(entries, &mut damage);
@@ -187,9 +183,9 @@ impl<I: Iterator<Item = Entry>> Serialize for Stream<I> {
 }
 
 impl Selection {
-    fn to_query(&self, session: &Session) -> Result<Query, Failure> {
+    fn to_query(&self) -> Result<Query, Failure> {
         let Self { since, until, action, outcome, key, object, limit } = self;
-        let now = session.caller().now;
+        let now = Timestamp::now();
         Ok(Query {
             since: since.map(|moment| resolve(moment, now)).transpose()?,
             until: until.map(|moment| resolve(moment, now)).transpose()?,

@@ -6,7 +6,8 @@
 use std::fmt::{self, Write as _};
 
 /// Text that prints with its control and direction characters escaped, so that it stays on its line.
-pub(crate) struct Escaped<T>(pub(crate) T);
+#[derive(Debug, Clone, Copy)]
+pub struct Escaped<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -15,7 +16,7 @@ impl<T: fmt::Display> fmt::Display for Escaped<T> {
 }
 
 /// True for the C0 and C1 controls, DEL, line and paragraph separators, and what changes direction.
-pub(crate) fn is_steering(character: char) -> bool {
+pub fn is_steering(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -4,14 +4,16 @@ use jiff::{SignedDuration, Timestamp};
 
 /// A point in time of the past: RFC 3339, a UTC date, or how long ago (`90s`, `30m`, `12h`, `7d`, `2w`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub enum Moment {
+    /// That time.
     At(Timestamp),
+    /// So long before now.
     Ago(SignedDuration),
 }
 
 impl Moment {
     /// The time meant, when it is `now`. `None` if it lies before any time that can be written.
-    pub(crate) fn resolve(self, now: Timestamp) -> Option<Timestamp> {
+    pub fn resolve(self, now: Timestamp) -> Option<Timestamp> {
         match self {
             Self::At(time) => Some(time),
             Self::Ago(span) => now.checked_sub(span).ok(),
@@ -20,23 +22,46 @@ impl Moment {
 }
 
 /// Parses a [`Moment`]; the message says what would be right.
-pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
+///
+/// # Errors
+///
+/// The text is none of the three.
+pub fn parse_moment(text: &str) -> Result<Moment, String> {
     let wrong =
         || "expected RFC 3339 (2026-01-31T12:00:00Z), a UTC date (2026-01-31) or an age (12h, 7d)".to_owned();
-    if let Some((unit_at, unit)) = text.char_indices().next_back()
-        && let Some(seconds) = seconds_in(unit)
-        && let Some(digits) = text.get(..unit_at)
-        && !digits.is_empty()
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        let span =
-            digits.parse::<i64>().ok().and_then(|count| count.checked_mul(seconds)).ok_or_else(wrong)?;
-        return Ok(Moment::Ago(SignedDuration::from_secs(span)));
+    if let Some(span) = span(text) {
+        return span.map(Moment::Ago).ok_or_else(wrong);
     }
     if text.len() == "2026-01-31".len() {
         return format!("{text}T00:00:00Z").parse().map(Moment::At).map_err(|_| wrong());
     }
     text.parse().map(Moment::At).map_err(|_| wrong())
+}
+
+/// Parses a length of time: a number and `s`, `m`, `h`, `d` or `w`. The message says what would be right.
+///
+/// # Errors
+///
+/// The text is something else, or longer than can be counted.
+pub fn parse_span(text: &str) -> Result<SignedDuration, String> {
+    span(text).flatten().ok_or_else(|| "expected a length of time, such as 90s, 12h, 7d or 2w".to_owned())
+}
+
+/// `None` if it is no number with a unit; `Some(None)` if it is one that is too large.
+fn span(text: &str) -> Option<Option<SignedDuration>> {
+    let (unit_at, unit) = text.char_indices().next_back()?;
+    let seconds = seconds_in(unit)?;
+    let digits = text.get(..unit_at)?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(
+        digits
+            .parse::<i64>()
+            .ok()
+            .and_then(|count| count.checked_mul(seconds))
+            .map(SignedDuration::from_secs),
+    )
 }
 
 fn seconds_in(unit: char) -> Option<i64> {
