@@ -150,11 +150,41 @@ pub enum Action {
     /// What an interrupted command left behind was finished or undone.
     #[serde(rename = "host.recovery")]
     Recovery,
+    /// A KEK was made or imported, and wrapped.
+    #[serde(rename = "kek.provision")]
+    KekProvision,
+    /// A KEK was unwrapped by its provider, or was not given out.
+    #[serde(rename = "kek.load")]
+    KekLoad,
+    /// DEKs were rewrapped under a new KEK; the detail says how far.
+    #[serde(rename = "kek.rotate")]
+    KekRotate,
+    /// A KEK was retired, and the wrappings under it erased.
+    #[serde(rename = "kek.retire")]
+    KekRetire,
+    /// The first DEK of a scope was made.
+    #[serde(rename = "dek.create")]
+    DekCreate,
+    /// A new DEK became the active one of its scope.
+    #[serde(rename = "dek.rotate")]
+    DekRotate,
+    /// A DEK was retired, or brought back.
+    #[serde(rename = "dek.retire")]
+    DekRetire,
+    /// A DEK was marked for destruction, unmarked, or erased.
+    #[serde(rename = "dek.destroy")]
+    DekDestroy,
+    /// A backup of a keyring was written.
+    #[serde(rename = "keyring.backup")]
+    KeyringBackup,
+    /// A backup of a keyring was restored.
+    #[serde(rename = "keyring.restore")]
+    KeyringRestore,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 22] = [
         Self::PolicyApply,
         Self::PolicyRollback,
         Self::CounterRepair,
@@ -167,6 +197,16 @@ impl Action {
         Self::AuditRead,
         Self::AuditHandOver,
         Self::Recovery,
+        Self::KekProvision,
+        Self::KekLoad,
+        Self::KekRotate,
+        Self::KekRetire,
+        Self::DekCreate,
+        Self::DekRotate,
+        Self::DekRetire,
+        Self::DekDestroy,
+        Self::KeyringBackup,
+        Self::KeyringRestore,
     ];
 
     /// The name in the log, in queries and in exports.
@@ -184,6 +224,16 @@ impl Action {
             Self::AuditRead => "audit.read",
             Self::AuditHandOver => "audit.hand_over",
             Self::Recovery => "host.recovery",
+            Self::KekProvision => "kek.provision",
+            Self::KekLoad => "kek.load",
+            Self::KekRotate => "kek.rotate",
+            Self::KekRetire => "kek.retire",
+            Self::DekCreate => "dek.create",
+            Self::DekRotate => "dek.rotate",
+            Self::DekRetire => "dek.retire",
+            Self::DekDestroy => "dek.destroy",
+            Self::KeyringBackup => "keyring.backup",
+            Self::KeyringRestore => "keyring.restore",
         }
     }
 }

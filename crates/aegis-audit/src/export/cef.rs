@@ -9,7 +9,7 @@ use crate::bounds;
 use crate::event::{Action, Entry, Outcome};
 use crate::line::json;
 
-use super::text::{escape, is_detection, sentence};
+use super::text::{escape, is_detection, program, sentence};
 
 /// The longest `msg` and `reason`.
 const MESSAGE_LEN: usize = 1023;
@@ -22,7 +22,8 @@ pub(super) fn line(entry: &Entry, host: &str) -> String {
     let mut line = String::from("CEF:0");
     let name = format!("{} {}", name(entry.action), entry.outcome);
     let severity = severity(entry).to_string();
-    for field in ["Aegis", "aegisbpf", env!("CARGO_PKG_VERSION"), entry.action.as_str(), &name, &severity] {
+    for field in ["Aegis", program(entry), env!("CARGO_PKG_VERSION"), entry.action.as_str(), &name, &severity]
+    {
         line.push('|');
         escape(&bounds::cut(field, HEADER_LEN), &['|'], &mut line);
     }
@@ -64,6 +65,16 @@ fn name(action: Action) -> &'static str {
         Action::AuditRead => "Audit log read",
         Action::AuditHandOver => "Host key hand-over",
         Action::Recovery => "Recovery",
+        Action::KekProvision => "KEK provisioning",
+        Action::KekLoad => "KEK load",
+        Action::KekRotate => "KEK rotation",
+        Action::KekRetire => "KEK retirement",
+        Action::DekCreate => "DEK creation",
+        Action::DekRotate => "DEK rotation",
+        Action::DekRetire => "DEK retirement",
+        Action::DekDestroy => "DEK destruction",
+        Action::KeyringBackup => "Keyring backup",
+        Action::KeyringRestore => "Keyring restore",
     }
 }
 

@@ -3,9 +3,9 @@
 //! | action | class |
 //! |---|---|
 //! | what was refused as a rollback or for its signature | 2004 Detection Finding |
-//! | `keys.add`, `keys.remove`, `keys.revoke`, `audit.hand_over` | 3004 Entity Management |
+//! | `keys.add`, `keys.remove`, `keys.revoke`, `audit.hand_over`, `kek.*`, `dek.*` | 3004 Entity Management |
 //! | `policy.*`, `host.recovery` | 5019 Device Config State Change |
-//! | `keys.drill`, `backup.*`, `audit.read` | 6003 API Activity |
+//! | `keys.drill`, `backup.*`, `keyring.*`, `audit.read` | 6003 API Activity |
 //!
 //! What has no attribute in a class stands under `unmapped`.
 
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::event::{Action, Entry, Outcome};
 
-use super::text::{is_detection, sentence};
+use super::text::{is_detection, program, sentence};
 
 /// The version of the schema.
 const VERSION: &str = "1.3.0";
@@ -41,7 +41,11 @@ fn class(entry: &Entry) -> Class {
         Action::KeyAdd => entity((6, "Enroll")),
         Action::KeyRemove => entity((7, "Unenroll")),
         Action::KeyRevoke => entity((9, "Disable")),
-        Action::AuditHandOver => entity((3, "Update")),
+        Action::AuditHandOver | Action::KekRotate | Action::DekRotate => entity((3, "Update")),
+        Action::KekProvision | Action::DekCreate => entity((1, "Create")),
+        Action::KekLoad => entity((2, "Read")),
+        Action::KekRetire | Action::DekRetire => entity((11, "Deactivate")),
+        Action::DekDestroy => entity((4, "Delete")),
         Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => Class {
             category: (5, "Discovery"),
             uid: 5019,
@@ -49,8 +53,8 @@ fn class(entry: &Entry) -> Class {
             activity: LOGGED,
         },
         Action::KeyDrill => api((99, "Drill")),
-        Action::BackupCreate => api((1, "Create")),
-        Action::BackupRestore => api((3, "Update")),
+        Action::BackupCreate | Action::KeyringBackup => api((1, "Create")),
+        Action::BackupRestore | Action::KeyringRestore => api((3, "Update")),
         Action::AuditRead => api((2, "Read")),
     }
 }
@@ -117,7 +121,7 @@ fn of_class(entry: &Entry, class_uid: u64, host: &str) -> Map<String, Value> {
         5019 => json!({ "actor": actor(entry), "device": device(host) }),
         _ => json!({
             "actor": actor(entry),
-            "api": { "operation": entry.action.as_str(), "service": { "name": "aegisbpf" } },
+            "api": { "operation": entry.action.as_str(), "service": { "name": program(entry) } },
             "src_endpoint": endpoint(host),
             "resources": [{ "name": entry.object }],
         }),
@@ -133,7 +137,7 @@ fn metadata(entry: &Entry, class_uid: u64) -> Value {
         "version": VERSION,
         "product": { "name": "Aegis", "vendor_name": "Aegis", "version": env!("CARGO_PKG_VERSION") },
         "log_name": "audit",
-        "log_provider": "aegisbpf",
+        "log_provider": program(entry),
         "event_code": entry.action.as_str(),
         "sequence": entry.seq,
         "original_time": crate::stamp::print(entry.time),
@@ -184,11 +188,37 @@ fn is_label(label: &str) -> bool {
         && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 }
 
-/// The key that was added, removed, revoked or handed over to.
+/// The key that was added, removed, revoked, handed over to, made, loaded, rotated, retired or destroyed.
 fn key(entry: &Entry) -> Value {
     let id = ["key_id", "new_key_id"].into_iter().find_map(|field| entry.detail_str(field));
     let name = entry.detail_str("name").unwrap_or(&entry.object);
-    json!({ "name": name, "uid": id.unwrap_or(&entry.object), "type": "Ed25519 public key" })
+    json!({ "name": name, "uid": id.unwrap_or(&entry.object), "type": key_type(entry.action) })
+}
+
+/// What kind of key an entity is.
+fn key_type(action: Action) -> &'static str {
+    match action {
+        Action::KekProvision | Action::KekLoad | Action::KekRotate | Action::KekRetire => {
+            "Key-encryption key"
+        }
+        Action::DekCreate | Action::DekRotate | Action::DekRetire | Action::DekDestroy => {
+            "Data-encryption key"
+        }
+        Action::KeyAdd
+        | Action::KeyRemove
+        | Action::KeyRevoke
+        | Action::AuditHandOver
+        | Action::PolicyApply
+        | Action::PolicyRollback
+        | Action::CounterRepair
+        | Action::KeyDrill
+        | Action::BackupCreate
+        | Action::BackupRestore
+        | Action::AuditRead
+        | Action::Recovery
+        | Action::KeyringBackup
+        | Action::KeyringRestore => "Ed25519 public key",
+    }
 }
 
 fn finding_title(entry: &Entry) -> String {
@@ -203,10 +233,22 @@ fn finding_title(entry: &Entry) -> String {
 fn offered(action: Action) -> &'static str {
     match action {
         Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => "policy",
-        Action::KeyAdd | Action::KeyRemove | Action::KeyRevoke | Action::KeyDrill | Action::AuditHandOver => {
-            "key"
+        Action::KeyAdd
+        | Action::KeyRemove
+        | Action::KeyRevoke
+        | Action::KeyDrill
+        | Action::AuditHandOver
+        | Action::KekProvision
+        | Action::KekLoad
+        | Action::KekRotate
+        | Action::KekRetire
+        | Action::DekCreate
+        | Action::DekRotate
+        | Action::DekRetire
+        | Action::DekDestroy => "key",
+        Action::BackupCreate | Action::BackupRestore | Action::KeyringBackup | Action::KeyringRestore => {
+            "backup"
         }
-        Action::BackupCreate | Action::BackupRestore => "backup",
         Action::AuditRead => "log",
     }
 }
@@ -222,7 +264,12 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
             | Action::KeyRevoke
             | Action::BackupRestore
             | Action::AuditHandOver
-            | Action::Recovery,
+            | Action::Recovery
+            | Action::KekRotate
+            | Action::KekRetire
+            | Action::DekRetire
+            | Action::DekDestroy
+            | Action::KeyringRestore,
         ) => (2, "Low"),
         (
             Outcome::Accepted,
@@ -231,7 +278,12 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
             | Action::KeyRemove
             | Action::KeyDrill
             | Action::BackupCreate
-            | Action::AuditRead,
+            | Action::AuditRead
+            | Action::KekProvision
+            | Action::KekLoad
+            | Action::DekCreate
+            | Action::DekRotate
+            | Action::KeyringBackup,
         ) => (1, "Informational"),
     }
 }

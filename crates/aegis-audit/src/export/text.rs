@@ -14,6 +14,11 @@ pub(super) fn sentence(entry: &Entry) -> String {
     text
 }
 
+/// The program whose log it is; a product of Aegis.
+pub(super) fn program(entry: &Entry) -> &str {
+    Some(entry.actor.program.as_str()).filter(|name| !name.is_empty()).unwrap_or("aegis")
+}
+
 /// Whether the entry tells of an attack: an old bundle, or one that is not signed by a trusted key.
 pub(super) fn is_detection(entry: &Entry) -> bool {
     entry.outcome == Outcome::Refused

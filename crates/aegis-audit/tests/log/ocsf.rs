@@ -179,6 +179,27 @@ fn events_are_in_the_classes_that_are_promised() {
     for action in [Action::KeyAdd, Action::KeyRemove, Action::KeyRevoke, Action::AuditHandOver] {
         assert_eq!(class(action, Outcome::Accepted, ""), 3004);
     }
+    let keys = Action::ALL.into_iter().filter(|action| ["kek.", "dek."].contains(&&action.as_str()[..4]));
+    let mut activities = std::collections::BTreeMap::new();
+    for action in keys {
+        let found = ocsf(&Event { action, ..event(3) }.outcome(Outcome::Accepted));
+        assert_eq!(found["class_uid"], 3004, "{action}");
+        activities.insert(action.as_str(), found["activity_name"].as_str().unwrap().to_owned());
+    }
+    let expected = [
+        ("dek.create", "Create"),
+        ("dek.destroy", "Delete"),
+        ("dek.retire", "Deactivate"),
+        ("dek.rotate", "Update"),
+        ("kek.load", "Read"),
+        ("kek.provision", "Create"),
+        ("kek.retire", "Deactivate"),
+        ("kek.rotate", "Update"),
+    ];
+    assert_eq!(activities, expected.map(|(action, activity)| (action, activity.to_owned())).into());
+    for action in [Action::KeyringBackup, Action::KeyringRestore] {
+        assert_eq!(class(action, Outcome::Accepted, ""), 6003);
+    }
     for action in [Action::PolicyApply, Action::PolicyRollback, Action::CounterRepair] {
         assert_eq!(class(action, Outcome::Accepted, ""), 5019);
         assert_eq!(class(action, Outcome::Refused, "expired"), 5019);
