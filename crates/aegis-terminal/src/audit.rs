@@ -201,6 +201,11 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// What to do, with the command of this program: the log itself does not know whose it is.
+    fn help(&self, help: Option<String>) -> Option<String> {
+        help.map(|help| help.replace("`aegisbpf audit", &format!("`{} audit", self.program)))
+    }
+
     /// An event of now, about the log itself.
     fn event(&self, action: Action, log: &AuditLog) -> Event {
         let object = log.dir().display().to_string();

@@ -32,8 +32,9 @@ pub(super) fn verify(
             session.output.progress(&format!("verified {percent} % of the log"));
         }
     };
-    let report =
-        log.verify(&kept, &mut progress).map_err(|error| Failure::new(what, &error, error.help()))?;
+    let report = log
+        .verify(&kept, &mut progress)
+        .map_err(|error| Failure::new(what, &error, session.help(error.help())))?;
     let verified = Verified::from(&report);
     session.output.report(&verified, |out| {
         writeln!(
@@ -116,7 +117,8 @@ pub(super) fn checkpoint(
     session: &Session<'_>,
 ) -> Result<ExitCode, Failure> {
     let what = "cannot give a checkpoint";
-    let checkpoint = log.checkpoint().map_err(|error| Failure::new(what, &error, error.help()))?;
+    let checkpoint =
+        log.checkpoint().map_err(|error| Failure::new(what, &error, session.help(error.help())))?;
     let Some(checkpoint) = checkpoint else {
         return Err(Failure::because(what, format!("there is no log in {} yet", log.dir().display()))
             .with_help("the first logged action makes one"));
@@ -133,7 +135,11 @@ pub(super) fn prove(
     let ProveArguments { entry, since_size } = arguments;
     if let Some(seq) = entry {
         let proof = log.prove_inclusion(*seq).map_err(|error| {
-            Failure::new(format!("cannot prove that entry {seq} is in the log"), &error, error.help())
+            Failure::new(
+                format!("cannot prove that entry {seq} is in the log"),
+                &error,
+                session.help(error.help()),
+            )
         })?;
         session.output.document(&proof)?;
     }
@@ -142,7 +148,7 @@ pub(super) fn prove(
             Failure::new(
                 format!("cannot prove that the first {size} entries are as they were"),
                 &error,
-                error.help(),
+                session.help(error.help()),
             )
         })?;
         session.output.document(&proof)?;
@@ -151,9 +157,9 @@ pub(super) fn prove(
 }
 
 pub(super) fn rotate_key(log: &AuditLog, session: &Session<'_>) -> Result<ExitCode, Failure> {
-    let id = log
-        .rotate_host_key(&session.event(Action::AuditHandOver, log))
-        .map_err(|error| Failure::new("cannot replace the key that signs the log", &error, error.help()))?;
+    let id = log.rotate_host_key(&session.event(Action::AuditHandOver, log)).map_err(|error| {
+        Failure::new("cannot replace the key that signs the log", &error, session.help(error.help()))
+    })?;
     session.output.report(&serde_json::json!({ "host_key": id }), |out| {
         writeln!(out, "the log is signed by key {id} now")
     })?;

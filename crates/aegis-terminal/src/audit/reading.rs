@@ -23,7 +23,8 @@ pub(super) fn show(
     let end = log_reading(log, "show", session);
     // The entry of this very reading is the last one, and is not shown.
     let wanted = usize::try_from(arguments.lines).unwrap_or(usize::MAX);
-    let entries = log.last_entries(wanted.saturating_add(1)).map_err(|error| unreadable(log, &error))?;
+    let entries =
+        log.last_entries(wanted.saturating_add(1)).map_err(|error| unreadable(log, &error, session))?;
     let mut last: VecDeque<_> = before(end, entries).collect();
     while last.len() > wanted {
         last.pop_front();
@@ -38,7 +39,7 @@ pub(super) fn query(
 ) -> Result<ExitCode, Failure> {
     let query = arguments.selection.to_query()?;
     let end = log_reading(log, "query", session);
-    let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
+    let entries = log.query(&query).map_err(|error| unreadable(log, &error, session))?;
     print(before(end, entries), log, session)
 }
 
@@ -50,14 +51,14 @@ pub(super) fn export(
     let query = arguments.selection.to_query()?;
     let host = host_name();
     let end = log_reading(log, "export", session);
-    let entries = log.query(&query).map_err(|error| unreadable(log, &error))?;
+    let entries = log.query(&query).map_err(|error| unreadable(log, &error, session))?;
     let mut damage = Damaged::default();
     let mut entries = readable(before(end, entries), &mut damage);
     session.destinations.stream(&arguments.out, 0o600, |out| {
         entries.try_for_each(|entry| export::write(&entry, arguments.format, &host, out))
     })?;
     drop(entries);
-    damage.finish(log)
+    damage.finish(log, session)
 }
 
 /// Logs that the log is read, before anything of it is given away. Returns the number of that entry.
@@ -101,7 +102,7 @@ fn print(
             entries.try_for_each(|entry| print_entry(out, &entry))
         }
     })?;
-    damage.finish(log)
+    damage.finish(log, session)
 }
 
 fn print_entry(out: &mut dyn Write, entry: &Entry) -> io::Result<()> {
@@ -123,14 +124,14 @@ struct Damaged {
 
 impl Damaged {
     /// One damaged line must not keep what came after it from a SIEM, and must not go unsaid either.
-    fn finish(self, log: &AuditLog) -> Result<ExitCode, Failure> {
+    fn finish(self, log: &AuditLog, session: &Session<'_>) -> Result<ExitCode, Failure> {
         let Some(error) = self.first else { return Ok(ExitCode::SUCCESS) };
         let dir = log.dir().display();
         let what = match self.lines {
             1 => format!("cannot read the log {dir}"),
             lines => format!("cannot read {lines} places of the log {dir}; the first of them"),
         };
-        Err(Failure::new(what, &error, error.help()))
+        Err(Failure::new(what, &error, session.help(error.help())))
     }
 }
 
@@ -156,8 +157,8 @@ fn readable<'a>(
     readable.flatten()
 }
 
-fn unreadable(log: &AuditLog, error: &ReadError) -> Failure {
-    Failure::new(format!("cannot read the log {}", log.dir().display()), error, error.help())
+fn unreadable(log: &AuditLog, error: &ReadError, session: &Session<'_>) -> Failure {
+    Failure::new(format!("cannot read the log {}", log.dir().display()), error, session.help(error.help()))
 }
 
 /// What events of this host are labelled with; `-` (RFC 5424: not known) if it has no name.
