@@ -18,6 +18,11 @@ impl KeyId {
         Self(*sha256(raw_public_key).as_bytes())
     }
 
+    /// An id as a file of ours stores it. Whose it is, the reader checks against a key.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -5,7 +5,12 @@
 //! | `provider` | [`KekProvider`], what every provider is and says | |
 //! | `kek` | [`Kek`], the key once it was loaded | |
 //! | `fault` | why a provider is not usable, sorted | |
-//! | `variables` | settings as they are read: from the process, from a file | |
+//! | `variables` | settings as they are read, from the process or from a file | |
+//! | `variables_file` | a file of settings, for a service manager and a shell alike | |
+//! | `known_variables` | every variable by name, with what it must look like | |
+//! | `settings` | why the settings of a provider do not make one | |
+//! | `private_file` | reading what only its owner may read | |
+//! | `base64_text` | base64 as people paste it | RFC 4648 §4 |
 //! | `select` | [`get_kek_provider`]: KMS → HSM → environment → (file) → in-memory | |
 //! | `container` | a private key under a 32-byte key that a device wrapped | SP 800-38D |
 //! | `aws_kms`, `pkcs11`, `environment`, `in_memory`, `file` | one provider each | PKCS#11 2.40/3.0, RFC 5649, age v1 |
@@ -13,12 +18,27 @@
 //! What never happens here: a provider that is configured but broken is not replaced by a weaker one; a key whose
 //! halves do not belong together is not given out; no message, log line or `Debug` has a secret in it.
 
+mod base64_text;
+mod container;
 mod fault;
 mod kek;
+pub mod known_variables;
+mod private_file;
 mod provider;
+mod settings;
 mod variables;
+mod variables_file;
 
+pub use container::{Container, ContainerError, MAX_CONTAINER_LEN, MAX_WRAPPED_KEY_LEN, WrapMethod};
 pub use fault::{LoadError, ProviderFault};
 pub use kek::Kek;
+pub use known_variables::{Form, KNOWN_VARIABLES, KnownVariable};
+pub use private_file::PrivateFileError;
 pub use provider::{Health, KekProvider, LastWorked, ProviderKind, SecurityLevel, Standing, UnknownProvider};
-pub use variables::{NotUnicode, SecretText, Variables};
+pub use settings::SettingsError;
+pub use variables::{
+    MAX_VALUE_LEN, NotUnicode, SecretText, VariableError, VariableFault, VariableState, Variables,
+};
+pub use variables_file::{
+    LineFault, MAX_VARIABLES_FILE_LEN, SettingFault, UnwritableSetting, VariablesFile, VariablesFileError,
+};
