@@ -6,14 +6,17 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `version`, `scope`, `record` | names, states and records, which cannot hold a bad value |
-//! | `store` | [`Store`], what a store does, each call a transaction |
+//! | `store`, `store_error` | [`Store`], what a store does, each call a transaction; why it did not |
 //! | `sqlite`, `postgres` | the stores |
 //! | `clock` | the time, so that tests can set it |
 
 pub mod clock;
 mod record;
+mod row;
 mod scope;
+mod sqlite;
 mod store;
+mod store_error;
 mod version;
 
 pub use record::{
@@ -21,5 +24,7 @@ pub use record::{
     WrapProgress,
 };
 pub use scope::{Scope, ScopeError};
-pub use store::{ConflictKind, DekQuery, Dumped, Store, StoreError};
+pub use sqlite::SqliteStore;
+pub use store::{DekQuery, Dumped, MAX_SEALED_LEN, Store};
+pub use store_error::{AddressFault, Answer, ConflictKind, Damage, StoreError};
 pub use version::{DekVersion, DekVersionError};

@@ -9,12 +9,17 @@ use crate::record::{
     DekRecord, DekState, KekRecord, NewDek, NewWrapping, StoredWrapping, Usage, WrapProgress,
 };
 use crate::scope::Scope;
+use crate::store_error::StoreError;
 use crate::version::DekVersion;
 
 /// Where a keyring is kept. Several threads and processes may use one store at once.
 ///
 /// A store compares before it changes: what has changed since it was read is a [`StoreError::Conflict`], and the caller
 /// reads again. It never opens a box, and never has a key that could.
+///
+/// Times are kept to the nanosecond, counters up to 2⁶³ − 1 (they stay there), boxes of 1 to [`MAX_SEALED_LEN`] bytes.
+/// A page shorter than its limit is the last one. In a forked process, a store that was opened before answers
+/// [`StoreError::Forked`] if it is a file; one on a server connects anew.
 pub trait Store: Send + Sync {
     /// Where it is, for messages: a path or a URL, without user name or password.
     fn location(&self) -> &str;
@@ -22,12 +27,12 @@ pub trait Store: Send + Sync {
     /// Every KEK, in the order of enrolment.
     fn keks(&self) -> Result<Vec<KekRecord>, StoreError>;
 
-    /// Stores the first KEK, active. Conflict if there is any KEK already.
+    /// Stores the first KEK, as active whatever its record says. Conflict if there is any KEK already.
     fn enrol_first_kek(&self, kek: &KekRecord) -> Result<(), StoreError>;
 
     /// Stores a KEK as incoming. One that is in grace comes back: it keeps its record, its `grace_until` and its wrappings,
-    /// none of which counts as verified from then on. Conflict if another one is incoming, or this one is active or
-    /// retired.
+    /// none of which counts as verified from then on. Any other is stored as incoming whatever its record says. Conflict if
+    /// another one is incoming, this one is active or retired, or none is active.
     fn enrol_incoming_kek(&self, kek: &KekRecord) -> Result<(), StoreError>;
 
     /// Makes the incoming KEK active, without `grace_until`, and the active one grace.
@@ -42,7 +47,7 @@ pub trait Store: Send + Sync {
     /// `grace_until` says, is in grace again and keeps its wrappings. Conflict if it is not the incoming one.
     fn abandon_incoming_kek(&self, incoming: KeyId) -> Result<(), StoreError>;
 
-    /// Makes a KEK in grace retired, and erases its wrappings.
+    /// Makes a KEK in grace retired, and erases its wrappings as [`destroy_dek`](Self::destroy_dek) does.
     ///
     /// # Errors
     ///
@@ -67,11 +72,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     ///
     /// Conflict if the version is taken, if the scope's active DEK is not `replaces`, or if the live KEKs are not exactly
-    /// those that it is wrapped for. Wrappings of a new DEK count as verified for every KEK that is not incoming.
+    /// those that it is wrapped for, once each (no live KEK at all is a conflict, too). Wrappings of a new DEK count as
+    /// verified for every KEK that is not incoming.
     fn insert_active_dek(&self, new: &NewDek, replaces: Option<DekVersion>) -> Result<(), StoreError>;
 
     /// Moves a DEK from one state to another, and sets or clears its time of destruction. Never to or from
-    /// `active` or `destroyed`. Conflict if its state and time of destruction are not those of `from`.
+    /// `active` or `destroyed`: that is a conflict. Conflict if its state and time of destruction are not those of `from`.
     fn change_dek(
         &self,
         from: &DekRecord,
@@ -84,7 +90,8 @@ pub trait Store: Send + Sync {
     /// in the store's files where the store can help it, and makes it destroyed. Conflict otherwise.
     fn destroy_dek(&self, version: DekVersion, now: Timestamp) -> Result<(), StoreError>;
 
-    /// Adds to the counters of several DEKs. A version that does not exist is a Conflict, and nothing is added.
+    /// Adds to the counters of several DEKs. A version that does not exist is a Conflict, and nothing is added. Added once,
+    /// or [`StoreError::OutcomeUnknown`]: never twice.
     fn add_usage(&self, used: &[(DekVersion, Usage)]) -> Result<(), StoreError>;
 
     /// The wrapping of a DEK under a KEK.
@@ -101,7 +108,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<StoredWrapping>, StoreError>;
 
     /// Stores wrappings, not verified. One that exists stays as it is; one of a DEK that was destroyed meanwhile is
-    /// left out. Conflict if a KEK is not live.
+    /// left out. Conflict if a KEK is not live, or there never was a DEK of that version.
     fn add_wrappings(&self, wrappings: &[NewWrapping]) -> Result<(), StoreError>;
 
     /// Wrappings under `kek` of DEKs that are not destroyed, in the order of their versions, those after `after`, at
@@ -131,14 +138,22 @@ pub trait Store: Send + Sync {
     fn dump(&self, each: &mut dyn FnMut(Dumped) -> ControlFlow<()>) -> Result<(), StoreError>;
 
     /// Fills an empty store with records and wrappings, not verified, in one transaction; the iterator is read to its end,
-    /// and the first error of its undoes everything. Conflict if the store is not empty, or the records break a rule
-    /// such as one active DEK a scope.
+    /// and the first error of its undoes everything and is returned. Conflict if the store is not empty, or the records
+    /// break a rule: two of one name, two active ones, a wrapping of another DEK or of a destroyed one, or for a KEK that
+    /// is not live.
     fn restore(
         &self,
         keks: &[KekRecord],
         deks: &mut dyn Iterator<Item = Result<(DekRecord, Vec<NewWrapping>), StoreError>>,
     ) -> Result<(), StoreError>;
+
+    /// Reads everything, and finds what is damaged: files, indexes, records, references. Takes seconds for a large
+    /// keyring, in constant memory. What it cannot find is a box that was exchanged; only its KEK can show that.
+    fn check(&self) -> Result<(), StoreError>;
 }
+
+/// The most bytes of a sealed box in a store; a DEK's has 3,580.
+pub const MAX_SEALED_LEN: usize = 1 << 16;
 
 /// What [`Store::dump`] gives.
 #[derive(Debug)]
@@ -160,70 +175,4 @@ pub struct DekQuery {
     pub after: Option<DekVersion>,
     /// At most so many.
     pub limit: usize,
-}
-
-/// Why a store did not do what it was asked. Nothing of the call was done.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Something has changed since it was read, or was never so. Reading again and deciding anew is right.
-    #[error("the keyring is not as it was thought to be")]
-    Conflict {
-        /// What was not as expected.
-        #[source]
-        what: ConflictKind,
-    },
-    /// A KEK cannot be switched to, or the one before it retired, while DEKs are not proven to open with it.
-    #[error("{missing} of {deks} DEKs have no verified wrapping under KEK {}", kek.fingerprint())]
-    NotVerified {
-        /// The KEK.
-        kek: KeyId,
-        /// DEKs without one.
-        missing: u64,
-        /// DEKs in all.
-        deks: u64,
-    },
-    /// The iterator that [`Store::restore`] reads ended before its end; the one who made it knows why.
-    #[error("what was to be stored came to an end too soon")]
-    SourceFailed,
-}
-
-/// What was not as a caller of [`Store`] expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ConflictKind {
-    /// A KEK is enrolled already.
-    #[error("a KEK is enrolled there already")]
-    KekEnrolled,
-    /// Another KEK is being rotated to.
-    #[error("another KEK rotation is under way")]
-    RotationUnderWay,
-    /// The KEK is not the incoming one.
-    #[error("that KEK is not being rotated to")]
-    KekNotIncoming,
-    /// The KEK is not in grace.
-    #[error("that KEK is not in its grace period")]
-    KekNotInGrace,
-    /// The KEK is retired or was never enrolled.
-    #[error("that KEK is not in use")]
-    KekNotLive,
-    /// Another DEK has the version.
-    #[error("the version is taken")]
-    VersionTaken,
-    /// Another DEK is active in the scope than the caller thought.
-    #[error("another DEK has become active in that scope")]
-    ActiveChanged,
-    /// The live KEKs are not those that the DEK was wrapped for.
-    #[error("a KEK has come or gone")]
-    LiveKeksChanged,
-    /// The DEK's state, or its time of destruction, is another one than the caller thought.
-    #[error("the state of that DEK is another one now")]
-    DekChanged,
-    /// The DEK is not retired, not marked for destruction, or its waiting time is not over.
-    #[error("that DEK is not due to be destroyed")]
-    NotDue,
-    /// There is no DEK of that version.
-    #[error("there is no DEK of that version")]
-    UnknownVersion,
-    /// The store to be filled holds something.
-    #[error("there is a keyring in it already")]
-    NotEmpty,
 }

@@ -21,15 +21,34 @@ impl DekVersion {
     /// The most versions of one day.
     pub const MAX_NUMBER: u32 = 9_999_999;
 
-    /// The first version of the day of `time`.
+    /// The first version of the day of `time`. A clock before the year 0 counts as its first day: no name has a sign.
     pub fn first_of(time: Timestamp) -> Self {
-        Self { date: TimeZone::UTC.to_datetime(time).date(), number: 1 }
+        let date = TimeZone::UTC.to_datetime(time).date().max(Date::constant(0, 1, 1));
+        Self { date, number: 1 }
     }
 
     /// The next one of the same day; `None` after [`MAX_NUMBER`](Self::MAX_NUMBER).
     pub fn next(self) -> Option<Self> {
         let number = self.number.checked_add(1).filter(|number| *number <= Self::MAX_NUMBER)?;
         Some(Self { date: self.date, number })
+    }
+
+    /// The version as a number that orders as versions do: YYYYMMDD × 10⁷ + number. Below 10¹⁵.
+    pub fn to_ordinal(self) -> i64 {
+        let day = i64::from(self.date.year()) * 10_000
+            + i64::from(self.date.month()) * 100
+            + i64::from(self.date.day());
+        day * ORDINALS_A_DAY + i64::from(self.number)
+    }
+
+    /// The version that has this number; `None` if none has.
+    pub fn from_ordinal(ordinal: i64) -> Option<Self> {
+        let number = u32::try_from(ordinal.checked_rem_euclid(ORDINALS_A_DAY)?).ok()?;
+        let day = ordinal.div_euclid(ORDINALS_A_DAY);
+        let part = |number: i64| i8::try_from(number).ok();
+        let year = i16::try_from(day.div_euclid(10_000)).ok().filter(|year| *year >= 0)?;
+        let date = Date::new(year, part(day.rem_euclid(10_000) / 100)?, part(day.rem_euclid(100))?).ok()?;
+        (1..=Self::MAX_NUMBER).contains(&number).then_some(Self { date, number })
     }
 
     /// The UTC date in the name.
@@ -42,6 +61,9 @@ impl DekVersion {
         self.number
     }
 }
+
+/// One more than the most versions of a day.
+const ORDINALS_A_DAY: i64 = DekVersion::MAX_NUMBER as i64 + 1;
 
 impl fmt::Display for DekVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,82 @@
+//! Reads everything, and finds what is damaged.
+
+use rusqlite::Connection;
+
+use super::fault::Fault;
+use super::{deks, keks};
+use crate::record::DekState;
+use crate::row::{self, Cell, Cells as _};
+use crate::store::DekQuery;
+use crate::store_error::{Answer, Damage};
+
+/// Rows that are held in memory at once.
+const PAGE: usize = 256;
+
+pub(super) fn everything(connection: &Connection) -> Result<(), Fault> {
+    structure(connection)?;
+    keks::all(connection)?;
+    all_deks(connection)?;
+    all_wrappings(connection)
+}
+
+fn structure(connection: &Connection) -> Result<(), Fault> {
+    let mut statement = connection.prepare("PRAGMA integrity_check(1)")?;
+    let mut rows = statement.query([])?;
+    while let Some(found) = rows.next()? {
+        match found.cell(0) {
+            Cell::Text(text) if text == "ok" => {}
+            Cell::Text(text) => {
+                return Err(Damage::Structure { found: Answer::new(&text, None).text }.into());
+            }
+            _ => return Err(Damage::Structure { found: "no answer".to_owned() }.into()),
+        }
+    }
+    Ok(())
+}
+
+fn all_deks(connection: &Connection) -> Result<(), Fault> {
+    let mut query = DekQuery { scope: None, state: None, after: None, limit: PAGE };
+    loop {
+        let page = deks::page(connection, &query)?;
+        query.after = page.last().map(|dek| dek.version);
+        if page.len() < PAGE {
+            return Ok(());
+        }
+    }
+}
+
+/// Every wrapping has a KEK, a DEK that is not destroyed, and a box; every box belongs to one.
+fn all_wrappings(connection: &Connection) -> Result<(), Fault> {
+    let mut statement = connection.prepare(
+        "SELECT w.dek, d.public_key, b.sealed, d.state, k.id, w.verified_at, k.state
+         FROM wrappings AS w LEFT JOIN deks AS d ON d.ordinal = w.dek LEFT JOIN boxes AS b ON b.id = w.box
+              LEFT JOIN keks AS k ON k.id = w.kek",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut wrappings = 0_u64;
+    while let Some(found) = rows.next()? {
+        let wrapping = row::wrapping(found)?;
+        row::verified_at(found, 5, wrapping.version)?;
+        let damage = |column, what: &str| Damage::Row {
+            table: "wrappings",
+            row: wrapping.version.to_string(),
+            column,
+            found: what.to_owned(),
+        };
+        if found.cell(3) == Cell::Text(DekState::Destroyed.as_str().to_owned()) {
+            return Err(damage("dek", "the version of a destroyed DEK").into());
+        }
+        if found.cell(4) == Cell::Null {
+            return Err(damage("kek", "the number of no KEK").into());
+        }
+        wrappings = wrappings.saturating_add(1);
+    }
+    let boxes =
+        connection.query_row("SELECT count(*) FROM boxes", [], |found| Ok(row::count(found, 0)))??;
+    if boxes == wrappings {
+        Ok(())
+    } else {
+        let found = format!("{boxes} boxes for {wrappings} wrappings");
+        Err(Damage::Structure { found }.into())
+    }
+}

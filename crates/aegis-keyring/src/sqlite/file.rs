@@ -1,0 +1,102 @@
+//! The keyring's file: nobody else can read it, and nobody else can put another one in its place.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use aegis_durable::{WriteError, insecure, write_new};
+
+use crate::store_error::{AddressFault, Answer, StoreError};
+
+/// What SQLite puts beside its file.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Makes the file if it is not there, empty and of mode 0600, before SQLite sees its name; and checks it and its
+/// directory. Gives the absolute path, in which no component is a link.
+pub(super) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
+    let no_file = || StoreError::Address { fault: AddressFault::NoFile };
+    let name = path.file_name().filter(|name| !name.as_bytes().contains(&0)).ok_or_else(no_file)?;
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Absolute, so that SQLite takes no name for a URI.
+    let directory = fs::canonicalize(directory).map_err(|error| sorted(path, &error))?;
+    let metadata = fs::metadata(&directory).map_err(|error| sorted(path, &error))?;
+    if let Some(why) = insecure(&metadata) {
+        return Err(StoreError::Insecure { path: directory, why });
+    }
+    let path = directory.join(name);
+    if stat(&path)?.is_none() {
+        match write_new(&path, b"", 0o600) {
+            Ok(()) => {}
+            // Another process was faster.
+            Err(WriteError { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(sorted(&path, &error.source)),
+        }
+    }
+    check(&path)?;
+    Ok(path)
+}
+
+/// Checks the file and what SQLite put beside it. Before each opening: they may have been exchanged.
+pub(super) fn check(path: &Path) -> Result<(), StoreError> {
+    match stat(path)? {
+        Some(metadata) => check_private(path, &metadata)?,
+        None => return Err(sorted(path, &io::ErrorKind::NotFound.into())),
+    }
+    for suffix in COMPANIONS {
+        let companion = companion(path, suffix);
+        if let Some(metadata) = stat(&companion)? {
+            check_private(&companion, &metadata)?;
+        }
+    }
+    Ok(())
+}
+
+fn companion(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn stat(path: &Path) -> Result<Option<Metadata>, StoreError> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(sorted(path, &error)),
+    }
+}
+
+fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
+    if metadata.is_symlink() {
+        return Err(StoreError::NotAFile { path: path.to_owned(), kind: "a symbolic link" });
+    }
+    if let Err(aegis_durable::ReadError::NotAFile { path, kind }) =
+        aegis_durable::check_regular(metadata, path)
+    {
+        return Err(StoreError::NotAFile { path, kind });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    let open = (mode & 0o077 != 0)
+        .then(|| format!("can be read by others than its owner (mode {mode:04o}, not 0600)"));
+    match insecure(metadata).or(open) {
+        Some(why) => Err(StoreError::Insecure { path: path.to_owned(), why }),
+        None => Ok(()),
+    }
+}
+
+/// What the system said, sorted.
+pub(super) fn sorted(path: &Path, error: &io::Error) -> StoreError {
+    let location = path.display().to_string();
+    let answer = Answer::of_io(error);
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => StoreError::NoPlace { location, answer },
+        io::ErrorKind::PermissionDenied => StoreError::Denied { location, answer },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { location, answer },
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly { location },
+        _ => StoreError::Failed { location, answer },
+    }
+}
