@@ -153,6 +153,9 @@ pub enum Action {
     /// A KEK was made or imported, and wrapped.
     #[serde(rename = "kek.provision")]
     KekProvision,
+    /// A KEK became the first one of a keyring.
+    #[serde(rename = "kek.enrol")]
+    KekEnrol,
     /// A KEK was unwrapped by its provider, or was not given out.
     #[serde(rename = "kek.load")]
     KekLoad,
@@ -184,7 +187,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::PolicyApply,
         Self::PolicyRollback,
         Self::CounterRepair,
@@ -198,6 +201,7 @@ impl Action {
         Self::AuditHandOver,
         Self::Recovery,
         Self::KekProvision,
+        Self::KekEnrol,
         Self::KekLoad,
         Self::KekRotate,
         Self::KekRetire,
@@ -225,6 +229,7 @@ impl Action {
             Self::AuditHandOver => "audit.hand_over",
             Self::Recovery => "host.recovery",
             Self::KekProvision => "kek.provision",
+            Self::KekEnrol => "kek.enrol",
             Self::KekLoad => "kek.load",
             Self::KekRotate => "kek.rotate",
             Self::KekRetire => "kek.retire",

@@ -2,7 +2,10 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`faults`] | a program that is killed, or refused by the disk, at any of its system calls |
 //! | [`guarded`] | a process that ends with the test that started it, even if that test is killed |
+//! | [`kms`] | emulators of AWS KMS |
+//! | [`http`], [`proxy`] | what stands between a client and an emulator, and lets answers fail |
 //! | [`tools`] | programs that may be missing; then a test is skipped, aloud and counted |
 //! | [`scratch`] | private directories beside the build |
 
@@ -11,9 +14,14 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::missing_panics_doc,
+    clippy::indexing_slicing,
     reason = "a test that cannot set up fails"
 )]
 
+pub mod faults;
 pub mod guarded;
+pub mod http;
+pub mod kms;
+pub mod proxy;
 pub mod scratch;
 pub mod tools;

@@ -18,3 +18,21 @@ pub fn dir() -> tempfile::TempDir {
     std::fs::create_dir_all(&parent).unwrap();
     tempfile::TempDir::new_in(parent).unwrap()
 }
+
+/// Copies a tree of files, directories and links with their modes.
+pub fn copy_tree(from: &Path, to: &Path) {
+    std::fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_tree(&source, &target);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(std::fs::read_link(&source).unwrap(), &target).unwrap();
+        } else {
+            std::fs::copy(&source, &target).unwrap();
+        }
+    }
+}

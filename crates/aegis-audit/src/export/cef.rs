@@ -66,6 +66,7 @@ fn name(action: Action) -> &'static str {
         Action::AuditHandOver => "Host key hand-over",
         Action::Recovery => "Recovery",
         Action::KekProvision => "KEK provisioning",
+        Action::KekEnrol => "KEK enrolment",
         Action::KekLoad => "KEK load",
         Action::KekRotate => "KEK rotation",
         Action::KekRetire => "KEK retirement",

@@ -38,7 +38,7 @@ fn class(entry: &Entry) -> Class {
         };
     }
     match entry.action {
-        Action::KeyAdd => entity((6, "Enroll")),
+        Action::KeyAdd | Action::KekEnrol => entity((6, "Enroll")),
         Action::KeyRemove => entity((7, "Unenroll")),
         Action::KeyRevoke => entity((9, "Disable")),
         Action::AuditHandOver | Action::KekRotate | Action::DekRotate => entity((3, "Update")),
@@ -198,7 +198,7 @@ fn key(entry: &Entry) -> Value {
 /// What kind of key an entity is.
 fn key_type(action: Action) -> &'static str {
     match action {
-        Action::KekProvision | Action::KekLoad | Action::KekRotate | Action::KekRetire => {
+        Action::KekProvision | Action::KekEnrol | Action::KekLoad | Action::KekRotate | Action::KekRetire => {
             "Key-encryption key"
         }
         Action::DekCreate | Action::DekRotate | Action::DekRetire | Action::DekDestroy => {
@@ -239,6 +239,7 @@ fn offered(action: Action) -> &'static str {
         | Action::KeyDrill
         | Action::AuditHandOver
         | Action::KekProvision
+        | Action::KekEnrol
         | Action::KekLoad
         | Action::KekRotate
         | Action::KekRetire
@@ -280,6 +281,7 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
             | Action::BackupCreate
             | Action::AuditRead
             | Action::KekProvision
+            | Action::KekEnrol
             | Action::KekLoad
             | Action::DekCreate
             | Action::DekRotate

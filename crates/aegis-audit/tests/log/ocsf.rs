@@ -191,6 +191,7 @@ fn events_are_in_the_classes_that_are_promised() {
         ("dek.destroy", "Delete"),
         ("dek.retire", "Deactivate"),
         ("dek.rotate", "Update"),
+        ("kek.enrol", "Enroll"),
         ("kek.load", "Read"),
         ("kek.provision", "Create"),
         ("kek.retire", "Deactivate"),

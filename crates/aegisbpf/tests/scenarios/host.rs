@@ -11,8 +11,9 @@ use std::sync::Once;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use test_services::scratch::copy_tree;
 
-use crate::snapshot::{Snapshot, copy_tree, same, snapshot};
+use crate::snapshot::{Snapshot, same, snapshot};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_aegisbpf");

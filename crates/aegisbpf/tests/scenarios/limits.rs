@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::host::{Host, PROGRAM, Run, clean};
-use crate::snapshot::copy_tree;
 use crate::tools;
+use test_services::scratch::copy_tree;
 
 /// A mount namespace with a small tmpfs over one directory. It is seen through the process that lives in it.
 struct SmallDisk {

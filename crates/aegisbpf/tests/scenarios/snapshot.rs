@@ -1,4 +1,4 @@
-//! Directory trees as they are at one moment, to be held against each other and copied.
+//! Directory trees as they are at one moment, to be held against each other.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,23 +58,5 @@ pub(crate) fn same(before: &Snapshot, after: &Snapshot, what: &str) {
     }
     for path in after.keys() {
         assert!(before.contains_key(path), "{what}: {} was made", path.display());
-    }
-}
-
-/// Copies a tree of files, directories and links with their modes.
-pub(crate) fn copy_tree(from: &Path, to: &Path) {
-    fs::set_permissions(to, from.metadata().unwrap().permissions()).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            fs::create_dir(&target).unwrap();
-            copy_tree(&source, &target);
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
-        } else {
-            fs::copy(&source, &target).unwrap();
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::host::{Host, STATE};
-use crate::snapshot::copy_tree;
+use test_services::scratch::copy_tree;
 
 fn apply(bundle: &str) -> [&str; 4] {
     ["policy", "apply", bundle, "--require-signature"]
