@@ -1,18 +1,21 @@
-"""A second implementation of docs/formats.md, "Sealed box", which made sealed-box-v1.json.
+"""A second implementation of docs/formats.md, "Sealed box" and "Boxes and wrappings under a symmetric key".
 
 It shares no code with the Rust one: ML-KEM-768 comes from kyber-py, X25519 and AES-GCM from OpenSSL through
 `cryptography`, the hashes from Python. Slow, not constant-time, for test keys only.
 
     pip install kyber-py==1.2.0 cryptography
     python reference.py > sealed-box-v1.json      # every value is fixed, so a second run prints the same file
+    python reference.py symmetric > symmetric-v1.json
 """
 
 import hashlib
 import hmac
 import json
+import sys
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap_with_padding, aes_key_wrap_with_padding
 from kyber_py.ml_kem import ML_KEM_768
 
 ALGORITHM = "x25519+ml-kem-768+aes-256-gcm"
@@ -71,6 +74,35 @@ def keys(shared_secret, purpose):
         return hkdf_sha256(shared_secret, length_prefixed(parts))
 
     return key(b"aead-key"), key(b"commitment-key")
+
+
+def symmetric():
+    """Boxes under a symmetric key, and keys wrapped as RFC 5649 says."""
+    vectors = {"boxes": [], "wrappings": []}
+    cases = [
+        ([b"aegis/kek/v1", bytes(range(32))], fixed("a private key", 2432)),
+        ([b"aegis/kek/v1", bytes(range(32))], b""),
+        ([b"aegis/kek/v1", bytes(32)], fixed("a private key", 2432)),
+        ([b""], b"x"),
+    ]
+    for number, (parts, plaintext) in enumerate(cases):
+        key, nonce = fixed(f"symmetric key {number}", 32), fixed(f"symmetric nonce {number}", 12)
+        associated_data = length_prefixed(parts)
+        vectors["boxes"].append(
+            {
+                "key": key.hex(),
+                "associated_data_parts": [part.hex() for part in parts],
+                "associated_data": associated_data.hex(),
+                "plaintext": plaintext.hex(),
+                "box": (nonce + AESGCM(key).encrypt(nonce, plaintext, associated_data)).hex(),
+            }
+        )
+    for length in [1, 7, 8, 9, 16, 32, 33, 2432, 8192]:
+        kek, key = fixed(f"KEK for {length} bytes", 32), fixed(f"a key of {length} bytes", length)
+        wrapped = aes_key_wrap_with_padding(kek, key)
+        assert aes_key_unwrap_with_padding(kek, wrapped) == key
+        vectors["wrappings"].append({"kek": kek.hex(), "key": key.hex(), "wrapped": wrapped.hex()})
+    print(json.dumps(vectors, indent=1))
 
 
 def main():
@@ -137,4 +169,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    symmetric() if sys.argv[1:] == ["symmetric"] else main()

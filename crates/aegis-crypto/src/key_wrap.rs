@@ -41,7 +41,7 @@ pub fn wrap_padded(kek: &Secret<32>, key: &[u8]) -> Result<Vec<u8>, KeyWrapError
     }
     let wrapped = wrap_leaving_copies(kek, key);
     // The provider keeps the expanded KEK in its own frame.
-    bleach_stack::<{ 8 * 1024 }>();
+    bleach_stack::<8>();
     wrapped
 }
 
@@ -59,7 +59,7 @@ pub fn unwrap_padded(kek: &Secret<32>, wrapped: &[u8]) -> Result<Zeroizing<Vec<u
         return Err(KeyWrapError::WrappedLength { found: len });
     }
     let key = unwrap_leaving_copies(kek, wrapped);
-    bleach_stack::<{ 8 * 1024 }>();
+    bleach_stack::<8>();
     key
 }
 

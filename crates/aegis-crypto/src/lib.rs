@@ -1,8 +1,8 @@
 //! The cryptography that the rest of the program stands on: Ed25519, hybrid KEM, sealed boxes, SHA-256, key ids.
 //!
 //! Nothing here reads a file, a clock or the network; bytes come in and values go out. The only outside help
-//! is the system's random generator, for new keys, encapsulations and nonces, and the id of this process, by which
-//! a [`Sealer`] notices a fork.
+//! is the system's random generator, for new keys, encapsulations and nonces, and the kernel's mark on this
+//! process, by which a [`Sealer`] notices a fork.
 //!
 //! | module | what it holds | standard |
 //! |---|---|---|
@@ -16,6 +16,8 @@
 //! | `key_file` | public key files in three formats | RFC 8410 §4, RFC 8709 §4 |
 //! | `pkcs8` | private key files | RFC 5958 §2, RFC 8410 §7 |
 //! | `secret` | bytes that are erased when dropped | |
+//! | [`process`] | what a program that holds keys asks of the kernel | prctl(2), setrlimit(2) |
+//! | `pages` | memory that is neither swapped nor dumped, and how a fork is noticed | mlock(2), madvise(2) |
 //!
 //! What it refuses: public keys that are not canonical, not on the curve, or outside the prime-order group;
 //! signatures with S ≥ L or a non-canonical R; key files with anything in them besides one key; hybrid keys that fail
@@ -28,9 +30,11 @@ mod hybrid_kem;
 mod key_file;
 mod key_id;
 mod key_wrap;
+mod pages;
 mod pem;
 mod pkcs8;
 mod plain_text;
+pub mod process;
 mod sealed_box;
 mod secret;
 mod sha256;

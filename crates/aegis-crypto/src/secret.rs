@@ -1,13 +1,27 @@
-//! Secret bytes: on the heap, erased on drop, compared in constant time, shown to nobody.
+//! Secret bytes: erased on drop, compared in constant time, shown to nobody; long ones locked in memory.
 
 use aws_lc_rs::rand;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// `N` secret bytes on the heap. Erased on drop; compared in constant time.
+use crate::pages::LockedPages;
+
+/// From this length on a secret has pages of its own, which cost a page each and a few system calls. So long are
+/// hybrid private keys; what is shorter is soon used up.
+const OWN_PAGES_FROM: usize = 1024;
+
+/// `N` secret bytes. Erased on drop; compared in constant time.
 ///
-/// It cannot be cloned, printed, serialized or compared with `==`.
-pub struct Secret<const N: usize>(Box<[u8; N]>);
+/// It cannot be cloned, printed, serialized or compared with `==`. Those of 1 KiB and more, such as hybrid private keys,
+/// have pages of their own, which are kept out of swap space and core files as far as the system allows it:
+/// [`is_locked`](Self::is_locked) says whether it did. Shorter ones are on the heap.
+pub struct Secret<const N: usize>(Place<N>);
+
+/// Where the bytes are.
+enum Place<const N: usize> {
+    Heap(Box<[u8; N]>),
+    Pages(LockedPages<N>),
+}
 
 impl<const N: usize> Secret<N> {
     /// Fills the bytes where they will live, so that no copy stays on the stack.
@@ -16,15 +30,15 @@ impl<const N: usize> Secret<N> {
     ///
     /// Whatever `fill` gives; bytes that it had already written are erased.
     pub fn try_fill<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
-        let mut secret = Self(Box::new([0; N]));
-        fill(&mut secret.0)?;
+        let mut secret = Self(Place::new());
+        fill(secret.0.bytes_mut())?;
         Ok(secret)
     }
 
     /// As [`try_fill`](Self::try_fill), for what cannot fail.
     pub(crate) fn fill(fill: impl FnOnce(&mut [u8; N])) -> Self {
-        let mut secret = Self(Box::new([0; N]));
-        fill(&mut secret.0);
+        let mut secret = Self(Place::new());
+        fill(secret.0.bytes_mut());
         secret
     }
 
@@ -44,22 +58,32 @@ impl<const N: usize> Secret<N> {
 
     /// Lends the bytes. Each call is a line that a reviewer can search for.
     pub fn expose(&self) -> &[u8; N] {
-        &self.0
+        self.0.bytes()
+    }
+
+    /// Whether the bytes are kept out of swap space and core files. Never those of a secret under 1 KiB, nor of one
+    /// that found the limit on locked memory (`RLIMIT_MEMLOCK`) reached. A forked child has a copy that may be swapped.
+    pub const fn is_locked(&self) -> bool {
+        match &self.0 {
+            Place::Heap(_) => false,
+            Place::Pages(pages) => pages.is_locked(),
+        }
     }
 
     /// Whether both hold the same bytes, in a time that does not depend on where they differ.
     pub fn ct_eq(&self, other: &Self) -> bool {
-        self.0.as_slice().ct_eq(other.0.as_slice()).into()
+        self.expose().as_slice().ct_eq(other.expose().as_slice()).into()
     }
 }
 
-/// Overwrites `LEN` bytes of the stack below the caller, where functions that have returned kept their values.
+/// Overwrites `KIB` · 1,024 bytes of the stack below the caller, where functions that have returned kept their values.
 ///
 /// For functions that return a secret by value, which leaves a copy in each frame that it passed through. They must
 /// not be inlined into the caller, or their values are in its frame instead.
 #[inline(never)]
-pub(crate) fn bleach_stack<const LEN: usize>() {
-    let mut used = [0_u8; LEN];
+pub(crate) fn bleach_stack<const KIB: usize>() {
+    // Words: byte by byte, this took a microsecond for each KiB or two.
+    let mut used = [[0_u64; 128]; KIB];
     used.zeroize();
     std::hint::black_box(&mut used);
 }
@@ -78,9 +102,39 @@ impl RandomError {
     }
 }
 
-impl<const N: usize> Drop for Secret<N> {
+impl<const N: usize> Place<N> {
+    fn new() -> Self {
+        if const { N >= OWN_PAGES_FROM }
+            && let Some(pages) = LockedPages::new()
+        {
+            return Self::Pages(pages);
+        }
+        // The kernel may map no more for a process with very many keys. On the heap they are erased as well.
+        Self::Heap(Box::new([0; N]))
+    }
+
+    const fn bytes(&self) -> &[u8; N] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(pages) => pages.bytes(),
+        }
+    }
+
+    const fn bytes_mut(&mut self) -> &mut [u8; N] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Pages(pages) => pages.bytes_mut(),
+        }
+    }
+}
+
+impl<const N: usize> Drop for Place<N> {
     fn drop(&mut self) {
-        self.0.zeroize();
+        match self {
+            Self::Heap(bytes) => bytes.zeroize(),
+            // They erase themselves before they are unmapped.
+            Self::Pages(_) => {}
+        }
     }
 }
 

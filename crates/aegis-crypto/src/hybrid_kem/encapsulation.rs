@@ -88,7 +88,10 @@ pub fn decapsulate(
 ) -> Result<SharedSecret, DecapsulateError> {
     let (ct_x25519, ct_mlkem) = encapsulation.parts();
     let ss_x25519 = recipient.scalar().agree(ct_x25519).map_err(|_| DecapsulateError::LowOrderPoint)?;
-    let ss_mlkem = ml_kem::decapsulate(recipient.dk(), ct_mlkem).map_err(|_| DecapsulateError::Provider)?;
+    let ss_mlkem = recipient
+        .dk()
+        .and_then(|dk| ml_kem::decapsulate(&dk, ct_mlkem))
+        .map_err(|_| DecapsulateError::Provider)?;
     let pk_x25519 = recipient.public_key().x25519();
     Ok(SharedSecret(combiner::combine(ss_mlkem.as_ref(), &ss_x25519, ct_x25519, pk_x25519)))
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::kem::DecapsulationKey;
 use subtle::ConstantTimeEq;
 
-use super::ml_kem::{self, DkParts};
+use super::ml_kem::{self, DkParts, MlKemFailed};
 use super::public_key::HybridPublicKey;
 use super::x25519::{self, Scalar};
 use super::{HYBRID_SEED_LEN, XWING_SEED_LEN, seed};
@@ -17,12 +17,13 @@ pub const HYBRID_PRIVATE_KEY_LEN: usize = x25519::LEN + ml_kem::DK_LEN;
 
 /// A private key, 2,432 bytes: X25519 (32) ‖ ML-KEM-768 decapsulation key, expanded (2,400, FIPS 203 §7.1).
 ///
-/// Its bytes are erased on drop, and its `Debug` shows the key id only.
+/// Its bytes are erased on drop, and its `Debug` shows the key id only. They are locked in memory as far as the system
+/// allows it ([`is_locked`](Self::is_locked)). Of the ML-KEM half the provider has a copy of its own only while it works
+/// with it; the 32 bytes of X25519, without which the other half opens nothing, it keeps on the heap.
 pub struct HybridPrivateKey {
     bytes: Secret<HYBRID_PRIVATE_KEY_LEN>,
-    // The provider's copies, parsed once; it erases them when it frees them.
+    // The provider's copy, made once because that costs a scalar multiplication; it erases it when it frees it.
     scalar: Scalar,
-    dk: DecapsulationKey,
     public_key: HybridPublicKey,
 }
 
@@ -103,12 +104,18 @@ impl HybridPrivateKey {
         self.bytes.expose()
     }
 
+    /// Whether the bytes are kept out of swap space and core files; not if `RLIMIT_MEMLOCK` was reached.
+    pub const fn is_locked(&self) -> bool {
+        self.bytes.is_locked()
+    }
+
     pub(crate) fn scalar(&self) -> &Scalar {
         &self.scalar
     }
 
-    pub(crate) fn dk(&self) -> &DecapsulationKey {
-        &self.dk
+    /// The ML-KEM half, dk, parsed for one use: what the provider holds is not locked in memory.
+    pub(crate) fn dk(&self) -> Result<DecapsulationKey, MlKemFailed> {
+        ml_kem::import(self.bytes.expose().last_chunk().expect("the last 2,400 of 2,432 bytes"))
     }
 
     /// All checks, cheapest first. Every form comes through here.
@@ -140,7 +147,7 @@ impl HybridPrivateKey {
         if !bool::from(sent.as_ref().ct_eq(received.as_ref())) {
             return Err(HybridPrivateKeyError::MlKemPairwise);
         }
-        Ok(Self { bytes, scalar, dk, public_key })
+        Ok(Self { bytes, scalar, public_key })
     }
 }
 

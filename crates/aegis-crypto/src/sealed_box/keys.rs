@@ -52,7 +52,7 @@ impl AeadKey {
     pub(crate) fn new(key: &Secret<32>) -> Result<Self, Refused> {
         let key = Self::new_leaving_copies(key.expose());
         // The provider moves the key schedule about by value.
-        bleach_stack::<{ 8 * 1024 }>();
+        bleach_stack::<8>();
         key
     }
 
@@ -117,7 +117,7 @@ impl BoxKeys {
     pub(crate) fn derive(shared: &SharedSecret, purpose: Purpose) -> Result<Self, Refused> {
         let keys = Self::derive_leaving_copies(shared, purpose);
         // The provider moves the pseudorandom key, the key schedule and the states of HMAC about by value.
-        bleach_stack::<{ 8 * 1024 }>();
+        bleach_stack::<8>();
         keys
     }
 

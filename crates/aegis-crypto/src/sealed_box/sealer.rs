@@ -1,7 +1,6 @@
 //! The sender's side: one encapsulation for many boxes, each of which still opens on its own.
 
 use std::fmt;
-use std::process;
 use std::time::Instant;
 
 use super::MAX_PLAINTEXT_LEN;
@@ -14,6 +13,7 @@ use super::sender_context::{Context, MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CON
 #[cfg(test)]
 use crate::hybrid_kem::Encapsulation;
 use crate::hybrid_kem::{HybridPublicKey, encapsulate};
+use crate::pages::ProcessMark;
 
 /// Seals boxes for one recipient and one purpose, with one encapsulation for many of them.
 ///
@@ -38,7 +38,7 @@ impl Sealer {
     ///
     /// [`SealError::Encapsulate`] or [`SealError::Provider`].
     pub fn new(recipient: HybridPublicKey, purpose: Purpose, now: Instant) -> Result<Self, SealError> {
-        let current = Context::new(&recipient, purpose, now, process::id())?;
+        let current = Context::new(&recipient, purpose, now, ProcessMark::current())?;
         Ok(Self { recipient, purpose, current, next: None })
     }
 
@@ -61,9 +61,9 @@ impl Sealer {
     ///
     /// As [`new`](Self::new).
     pub fn prepare_next(&mut self, now: Instant) -> Result<(), SealError> {
-        let process_id = process::id();
-        if !self.next.as_ref().is_some_and(|next| next.takes(0, now, process_id)) {
-            self.next = Some(Context::new(&self.recipient, self.purpose, now, process_id)?);
+        let process = ProcessMark::current();
+        if !self.next.as_ref().is_some_and(|next| next.takes(0, now, process)) {
+            self.next = Some(Context::new(&self.recipient, self.purpose, now, process)?);
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Sealer {
         commitments: Commitments,
         sealed: &mut SealedEvent,
     ) -> Result<(), SealError> {
-        self.seal_event_as(process::id(), now, contents, commitments, sealed)
+        self.seal_event_as(ProcessMark::current(), now, contents, commitments, sealed)
     }
 
     /// Seals one content as an event of its own, and gives the whole box.
@@ -104,7 +104,7 @@ impl Sealer {
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
         check_contents(&[BoxContent { associated_data, plaintext }])?;
-        self.renew(1, now, process::id())?;
+        self.renew(1, now, ProcessMark::current())?;
         self.current.count(1);
         self.current.seal_box(associated_data, plaintext)
     }
@@ -116,7 +116,7 @@ impl Sealer {
 
     pub(super) fn seal_event_as(
         &mut self,
-        process_id: u32,
+        process: ProcessMark,
         now: Instant,
         contents: &[BoxContent<'_>],
         commitments: Commitments,
@@ -124,7 +124,7 @@ impl Sealer {
     ) -> Result<(), SealError> {
         sealed.clear();
         check_contents(contents)?;
-        self.renew(contents.len(), now, process_id)?;
+        self.renew(contents.len(), now, process)?;
         self.current.count(contents.len());
         let done = self.current.seal_contents(contents, commitments, sealed);
         if done.is_err() {
@@ -134,13 +134,13 @@ impl Sealer {
     }
 
     /// Takes the prepared context, or a new one, if the current one may not take an event of so many boxes.
-    fn renew(&mut self, boxes: usize, now: Instant, process_id: u32) -> Result<(), SealError> {
-        if self.current.takes(boxes, now, process_id) {
+    fn renew(&mut self, boxes: usize, now: Instant, process: ProcessMark) -> Result<(), SealError> {
+        if self.current.takes(boxes, now, process) {
             return Ok(());
         }
-        self.current = match self.next.take().filter(|next| next.takes(boxes, now, process_id)) {
+        self.current = match self.next.take().filter(|next| next.takes(boxes, now, process)) {
             Some(next) => next,
-            None => Context::new(&self.recipient, self.purpose, now, process_id)?,
+            None => Context::new(&self.recipient, self.purpose, now, process)?,
         };
         Ok(())
     }

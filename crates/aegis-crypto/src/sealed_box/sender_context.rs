@@ -9,6 +9,7 @@ use super::purpose::Purpose;
 use super::seal_error::SealError;
 use super::sealed_event::{BoxContent, Commitments, SealedEvent};
 use crate::hybrid_kem::{Encapsulation, HybridPublicKey, encapsulate};
+use crate::pages::ProcessMark;
 
 /// Most events under one encapsulation.
 pub const MAX_CONTEXT_EVENTS: u32 = 4096;
@@ -24,7 +25,7 @@ pub(super) struct Context {
     pub(super) encapsulation: Encapsulation,
     keys: BoxKeys,
     pub(super) made_at: Instant,
-    process_id: u32,
+    process: ProcessMark,
     pub(super) events: u32,
     pub(super) boxes: usize,
 }
@@ -34,16 +35,16 @@ impl Context {
         recipient: &HybridPublicKey,
         purpose: Purpose,
         now: Instant,
-        process_id: u32,
+        process: ProcessMark,
     ) -> Result<Self, SealError> {
         let (encapsulation, shared) = encapsulate(recipient).map_err(SealError::Encapsulate)?;
         let keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
-        Ok(Self { encapsulation, keys, made_at: now, process_id, events: 0, boxes: 0 })
+        Ok(Self { encapsulation, keys, made_at: now, process, events: 0, boxes: 0 })
     }
 
     /// Whether one more event, of so many boxes, stays within every limit.
-    pub(super) fn takes(&self, boxes: usize, now: Instant, process_id: u32) -> bool {
-        self.process_id == process_id
+    pub(super) fn takes(&self, boxes: usize, now: Instant, process: ProcessMark) -> bool {
+        self.process == process
             && self.events < MAX_CONTEXT_EVENTS
             && boxes <= MAX_CONTEXT_BOXES - self.boxes
             && now.saturating_duration_since(self.made_at) < MAX_CONTEXT_AGE

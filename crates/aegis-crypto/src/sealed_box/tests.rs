@@ -11,6 +11,7 @@ use super::keys::{Body, BoxKeys, expand};
 use super::sealer::check_len;
 use super::*;
 use crate::hybrid_kem::{Encapsulation, HybridPrivateKey, encapsulate};
+use crate::pages::ProcessMark;
 
 static KEY: LazyLock<Arc<HybridPrivateKey>> =
     LazyLock::new(|| Arc::new(HybridPrivateKey::generate().unwrap()));
@@ -19,9 +20,14 @@ fn sealer(now: Instant) -> Sealer {
     Sealer::new(KEY.public_key().clone(), Purpose::Field, now).unwrap()
 }
 
-fn event(contents: &[BoxContent<'_>], sealer: &mut Sealer, now: Instant, process_id: u32) -> SealedEvent {
+fn event(
+    contents: &[BoxContent<'_>],
+    sealer: &mut Sealer,
+    now: Instant,
+    process: ProcessMark,
+) -> SealedEvent {
     let mut sealed = SealedEvent::new();
-    sealer.seal_event_as(process_id, now, contents, Commitments::Omit, &mut sealed).unwrap();
+    sealer.seal_event_as(process, now, contents, Commitments::Omit, &mut sealed).unwrap();
     sealed
 }
 
@@ -101,12 +107,12 @@ fn a_context_is_replaced_after_4096_events() {
     let mut sealer = sealer(now);
     let aad = AssociatedData::new([b"a"]);
     let content = [BoxContent { associated_data: &aad, plaintext: b"x" }];
-    let first = event(&content, &mut sealer, now, std::process::id()).encapsulation.unwrap();
+    let first = event(&content, &mut sealer, now, ProcessMark::current()).encapsulation.unwrap();
     for number in 2..=4096 {
-        let same = event(&content, &mut sealer, now, std::process::id());
+        let same = event(&content, &mut sealer, now, ProcessMark::current());
         assert_eq!(same.encapsulation(), Some(&first), "event {number}");
     }
-    assert_ne!(event(&content, &mut sealer, now, std::process::id()).encapsulation(), Some(&first));
+    assert_ne!(event(&content, &mut sealer, now, ProcessMark::current()).encapsulation(), Some(&first));
 }
 
 #[test]
@@ -116,14 +122,26 @@ fn a_context_is_replaced_after_a_million_boxes() {
     let aad = AssociatedData::new([b"a"]);
     let content = BoxContent { associated_data: &aad, plaintext: b"" };
     let quarter = vec![content; MAX_CONTEXT_BOXES / 4 - 1];
-    let first = event(&quarter, &mut sealer, now, 1).encapsulation.unwrap();
+    let first = event(&quarter, &mut sealer, now, ProcessMark::of_another(1)).encapsulation.unwrap();
     for _ in 0..3 {
-        assert_eq!(event(&quarter, &mut sealer, now, 1).encapsulation(), Some(&first));
+        assert_eq!(
+            event(&quarter, &mut sealer, now, ProcessMark::of_another(1)).encapsulation(),
+            Some(&first)
+        );
     }
     // Four are left; five are too many, and start the next context.
-    assert_eq!(event(&[content; 3], &mut sealer, now, 1).encapsulation(), Some(&first));
-    assert_eq!(event(&[content; 1], &mut sealer, now, 1).encapsulation(), Some(&first));
-    assert_ne!(event(&[content; 1], &mut sealer, now, 1).encapsulation(), Some(&first));
+    assert_eq!(
+        event(&[content; 3], &mut sealer, now, ProcessMark::of_another(1)).encapsulation(),
+        Some(&first)
+    );
+    assert_eq!(
+        event(&[content; 1], &mut sealer, now, ProcessMark::of_another(1)).encapsulation(),
+        Some(&first)
+    );
+    assert_ne!(
+        event(&[content; 1], &mut sealer, now, ProcessMark::of_another(1)).encapsulation(),
+        Some(&first)
+    );
 }
 
 #[test]
@@ -144,12 +162,15 @@ fn a_context_is_replaced_at_60_seconds() {
     let at = |millis| start + Duration::from_millis(millis);
     let aad = AssociatedData::new([b"a"]);
     let content = [BoxContent { associated_data: &aad, plaintext: b"x" }];
-    let first = event(&content, &mut sealer, start, std::process::id()).encapsulation.unwrap();
-    assert_eq!(event(&content, &mut sealer, at(59_999), std::process::id()).encapsulation(), Some(&first));
-    let second = event(&content, &mut sealer, at(60_000), std::process::id()).encapsulation.unwrap();
+    let first = event(&content, &mut sealer, start, ProcessMark::current()).encapsulation.unwrap();
+    assert_eq!(
+        event(&content, &mut sealer, at(59_999), ProcessMark::current()).encapsulation(),
+        Some(&first)
+    );
+    let second = event(&content, &mut sealer, at(60_000), ProcessMark::current()).encapsulation.unwrap();
     assert_ne!(second, first);
     // A clock that goes back makes nothing older, and nothing panics.
-    assert_eq!(event(&content, &mut sealer, start, std::process::id()).encapsulation(), Some(&second));
+    assert_eq!(event(&content, &mut sealer, start, ProcessMark::current()).encapsulation(), Some(&second));
 }
 
 #[test]
@@ -159,7 +180,7 @@ fn what_is_prepared_is_used_next_and_not_after_its_time() {
     let at = |secs| start + Duration::from_secs(secs);
     let aad = AssociatedData::new([b"a"]);
     let content = [BoxContent { associated_data: &aad, plaintext: b"x" }];
-    let id = std::process::id();
+    let id = ProcessMark::current();
     assert!(!sealer.wants_next(at(29)));
     assert!(sealer.wants_next(at(30)));
     sealer.prepare_next(at(30)).unwrap();
@@ -187,10 +208,10 @@ fn another_process_makes_its_own_context() {
     let prepared = sealer.next_encapsulation().unwrap().clone();
     let aad = AssociatedData::new([b"a"]);
     let content = [BoxContent { associated_data: &aad, plaintext: b"x" }];
-    let parent = event(&content, &mut sealer, now, std::process::id()).encapsulation.unwrap();
-    let child = event(&content, &mut sealer, now, u32::MAX).encapsulation.unwrap();
+    let parent = event(&content, &mut sealer, now, ProcessMark::current()).encapsulation.unwrap();
+    let child = event(&content, &mut sealer, now, ProcessMark::of_another(1)).encapsulation.unwrap();
     assert!(child != parent && child != prepared);
-    assert_eq!(event(&content, &mut sealer, now, u32::MAX).encapsulation(), Some(&child));
+    assert_eq!(event(&content, &mut sealer, now, ProcessMark::of_another(1)).encapsulation(), Some(&child));
 }
 
 #[test]
@@ -202,7 +223,7 @@ fn no_two_boxes_of_a_context_share_a_nonce() {
     let mut nonces = HashSet::new();
     let mut encapsulations = HashSet::<Encapsulation>::new();
     for _ in 0..2000 {
-        let sealed = event(&contents, &mut sealer, now, 1);
+        let sealed = event(&contents, &mut sealer, now, ProcessMark::of_another(1));
         encapsulations.insert(sealed.encapsulation().unwrap().clone());
         nonces.extend((0..32).map(|index| sealed.body(index).unwrap()[..12].to_vec()));
     }
@@ -306,9 +327,9 @@ fn fork_and_seal() -> String {
     let aad = AssociatedData::new([b"a"]);
     let contents = [BoxContent { associated_data: &aad, plaintext: b"the same" }; 8];
     // The first events come before the fork, so that every generator has state to inherit.
-    event(&contents, &mut detected, now, std::process::id());
-    let parent_id = std::process::id();
-    event(&contents, &mut undetected, now, parent_id);
+    event(&contents, &mut detected, now, ProcessMark::current());
+    let parent = ProcessMark::current();
+    event(&contents, &mut undetected, now, parent);
 
     let (mut reader, mut writer) = std::io::pipe().unwrap();
     let forked = fork::fork().unwrap();
@@ -325,7 +346,7 @@ fn fork_and_seal() -> String {
         let mut sealed = SealedEvent::new();
         detected.seal_event(now, &contents, Commitments::Omit, &mut sealed).unwrap();
         print("detected", &sealed);
-        print("undetected", &event(&contents, &mut undetected, now, parent_id));
+        print("undetected", &event(&contents, &mut undetected, now, parent));
     }
     match forked {
         fork::Fork::Child => {

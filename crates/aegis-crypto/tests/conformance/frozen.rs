@@ -1,14 +1,15 @@
-//! `docs/vectors/sealed-box-v1.json`, which an independent program made. It never changes.
+//! `docs/vectors/*.json`, which an independent program made. They never change.
 
 use std::sync::Arc;
 
 use aegis_crypto::{
     ALGORITHM, AssociatedData, Commitment, Encapsulation, HybridPrivateKey, HybridPublicKey, Opener, Purpose,
-    decapsulate, sha256,
+    Secret, decapsulate, open_under, sha256, unwrap_padded, wrap_padded,
 };
 use serde_json::Value;
 
 const VECTORS: &str = include_str!("../../../../docs/vectors/sealed-box-v1.json");
+const SYMMETRIC: &str = include_str!("../../../../docs/vectors/symmetric-v1.json");
 
 fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
@@ -26,6 +27,8 @@ fn index(value: &Value) -> usize {
 fn the_vectors_are_the_ones_that_were_published() {
     let digest = sha256(VECTORS.as_bytes()).to_string();
     assert_eq!(digest, "1734952330434b04755fe2e6a2fd4d85f0fdada04c279fca45a645e72e90599a");
+    let digest = sha256(SYMMETRIC.as_bytes()).to_string();
+    assert_eq!(digest, "1874d0d3bbcdf960fec91c92f269e92c85f207ae6876be494bc880aaab0d8e2f");
 }
 
 #[test]
@@ -93,4 +96,34 @@ fn every_box_opens_for_its_purpose_and_no_other() {
         assert_eq!(opened, 1);
     }
     assert_eq!(list(&vectors, "boxes").len(), 6);
+}
+
+#[test]
+fn every_box_under_a_symmetric_key_opens() {
+    let vectors: Value = serde_json::from_str(SYMMETRIC).unwrap();
+    for case in list(&vectors, "boxes") {
+        let key = Secret::copy_of(&bytes(&case["key"]).try_into().unwrap());
+        let parts: Vec<Vec<u8>> = list(case, "associated_data_parts").iter().map(bytes).collect();
+        let aad = match parts.as_slice() {
+            [one] => AssociatedData::new([one]),
+            [one, two] => AssociatedData::new([one, two]),
+            _ => panic!("{} parts", parts.len()),
+        };
+        assert_eq!(aad.as_bytes(), bytes(&case["associated_data"]));
+        let opened = open_under(&key, &aad, &bytes(&case["box"])).unwrap();
+        assert_eq!(*opened, bytes(&case["plaintext"]));
+    }
+    assert_eq!(list(&vectors, "boxes").len(), 4);
+}
+
+#[test]
+fn every_wrapping_is_made_and_undone() {
+    let vectors: Value = serde_json::from_str(SYMMETRIC).unwrap();
+    for case in list(&vectors, "wrappings") {
+        let kek = Secret::copy_of(&bytes(&case["kek"]).try_into().unwrap());
+        let (key, wrapped) = (bytes(&case["key"]), bytes(&case["wrapped"]));
+        assert_eq!(wrap_padded(&kek, &key).unwrap(), wrapped);
+        assert_eq!(*unwrap_padded(&kek, &wrapped).unwrap(), key);
+    }
+    assert_eq!(list(&vectors, "wrappings").len(), 9);
 }

@@ -15,6 +15,7 @@ mod hybrid_keys;
 mod key_files;
 mod key_ids;
 mod key_wrap;
+mod locked_memory;
 mod memory;
 mod points;
 mod private_keys;
