@@ -263,6 +263,35 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError>
     write_new_through(&own_temp_path(path), path, bytes, mode)
 }
 
+/// As [`write_new`], for content that is written piece by piece.
+///
+/// # Errors
+///
+/// Whatever `fill` gives, or a [`WriteError`]; there is no file then, and an existing file is left as it is.
+pub fn write_new_with<T, E: From<WriteError>>(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> Result<T, E>,
+) -> Result<T, E> {
+    let temp = own_temp_path(path);
+    let failed = |step, source| WriteError { path: path.to_owned(), step, source };
+    let written = (|| {
+        // Before the work: at the end the link would find it, too.
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(E::from(failed("create", io::ErrorKind::AlreadyExists.into())));
+        }
+        let mut file = create_temp(&temp, path, mode)?;
+        let filled = fill(&mut file)?;
+        file.sync_all().map_err(|source| failed("sync", source))?;
+        fs::hard_link(&temp, path).map_err(|source| failed("create", source))?;
+        Ok(filled)
+    })();
+    let _ = fs::remove_file(&temp);
+    let filled = written?;
+    sync_parent(path)?;
+    Ok(filled)
+}
+
 /// As [`write_new`], for a file that a lock guards: what a killed process left is found by its name.
 pub fn write_new_guarded(path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
     write_new_through(&temp_path(path), path, bytes, mode)
@@ -340,9 +369,17 @@ pub fn sync_parent(path: &Path) -> Result<(), WriteError> {
 
 fn write_synced(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
     let failed = |step, source| WriteError { path: path.to_owned(), step, source };
+    let mut file = create_temp(temp, path, mode)?;
+    file.write_all(bytes).map_err(|source| failed("write", source))?;
+    file.sync_all().map_err(|source| failed("sync", source))
+}
+
+/// Creates the temp file of `path`.
+fn create_temp(temp: &Path, path: &Path, mode: u32) -> Result<File, WriteError> {
+    let failed = |step, source| WriteError { path: path.to_owned(), step, source };
     // A temp file that a killed process left behind; the new one must not inherit its mode or its owner.
     let _ = fs::remove_file(temp);
-    let mut file = OpenOptions::new()
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(mode)
@@ -351,8 +388,7 @@ fn write_synced(temp: &Path, path: &Path, bytes: &[u8], mode: u32) -> Result<(),
     // The mode asked for is the mode given, whatever the umask of the caller.
     file.set_permissions(fs::Permissions::from_mode_bits(mode))
         .map_err(|source| failed("set the mode of", source))?;
-    file.write_all(bytes).map_err(|source| failed("write", source))?;
-    file.sync_all().map_err(|source| failed("sync", source))
+    Ok(file)
 }
 
 /// The temp name belongs to the file, so that the next writer clears what a killed one left.

@@ -1,5 +1,7 @@
 //! The time, handed in so that tests can set it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// A source of the current time.
@@ -16,4 +18,9 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }
+}
+
+/// `time` and so much more; the end of time if it is past that.
+pub(crate) fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -8,23 +8,57 @@
 //! | `version`, `scope`, `record` | names, states and records, which cannot hold a bad value |
 //! | `store`, `store_error` | [`Store`], what a store does, each call a transaction; why it did not |
 //! | `sqlite`, `postgres` | the stores |
+//! | `keyring`, `dek` | [`Keyring`]: make, open, retire, destroy; a [`Dek`] in use |
+//! | `wrapping` | a DEK in a box to a KEK |
+//! | `usage`, `rotator` | what is sealed is counted; a DEK is rotated when it is due |
+//! | `kek_rotation` | from one KEK to another: re-wrap, verify, switch, retire |
+//! | `backup` | a keyring in one encrypted file, and back |
+//! | `observer` | who is told of each change |
 //! | `clock` | the time, so that tests can set it |
 
+mod backup;
 pub mod clock;
+mod dek;
+mod kek_rotation;
+mod keyring;
+mod observer;
 mod record;
+mod rotator;
 mod row;
 mod scope;
 mod sqlite;
 mod store;
 mod store_error;
+mod usage;
 mod version;
+mod wrapping;
 
+pub use backup::{
+    AgeIdentities, AgeKeyError, AgeRecipient, BackupError, BackupKey, BackupLock, BackupRecipient,
+    BackupSummary, ReadBackupError, RecordFault, check_plaintext, verify_backup,
+};
+pub use dek::{ActiveDek, Dek};
+pub use kek_rotation::{
+    AbandonKekError, DEFAULT_GRACE, Grace, ImportCheck, KekPhase, KekProgress, KekRotated, KekRotation,
+    KekRotationError, KekRotationOptions, OnProgress, RetireKekError, Unreadable,
+};
+pub use keyring::{
+    ActiveDekError, ChangeDekError, DEFAULT_WAIT, EnrolKekError, KekStatus, Keyring, MakeDekError,
+    OpenDekError, Retired, Rotated,
+};
+pub use observer::{Change, KeyEvent, KeyObject, Observer};
 pub use record::{
     DekRecord, DekState, KekRecord, KekState, NewDek, NewWrapping, StoredWrapping, UnknownState, Usage,
     WrapProgress,
+};
+pub use rotator::{
+    DEFAULT_MAX_AGE, DekRotator, MIN_MAX_AGE, RotationPolicy, RotationPolicyError, RotationReason,
+    RotatorError, RotatorOutcome, RunningRotator,
 };
 pub use scope::{Scope, ScopeError};
 pub use sqlite::SqliteStore;
 pub use store::{DekQuery, Dumped, MAX_SEALED_LEN, Store};
 pub use store_error::{AddressFault, Answer, ConflictKind, Damage, StoreError};
+pub use usage::{DEFAULT_FLUSH_INTERVAL, UsageCounter, UsageMeter};
 pub use version::{DekVersion, DekVersionError};
+pub use wrapping::UnwrapError;
