@@ -31,7 +31,8 @@ usage: cargo xtask COMMAND
   quickstart [--keep]         make keys, sign and apply a policy, rotate, revoke, see an old bundle refused
   test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 10, 0 skips)
   fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
-  bench [--quick]             speed and memory against the cost of the unavoidable work
+  bench [--quick] [GROUP...]  speed and memory against the cost of the unavoidable work; all of it, or policy, audit,
+                              crypto
 
 variables that the tests read:
   AEGIS_TEST_PYTHON           a python with xtask/requirements.txt installed; `test` sets it to the one of `setup`
@@ -66,8 +67,8 @@ fn run(words: &[&str]) -> Outcome {
         ["fuzz", "--seconds", seconds] => fuzz::run(whole_number(seconds)?, None),
         ["fuzz", "--seconds", seconds, target] => fuzz::run(whole_number(seconds)?, Some(target)),
         ["fuzz", target] => fuzz::run(60, Some(target)),
-        ["bench"] => bench::run(bench::Effort::Full),
-        ["bench", "--quick"] => bench::run(bench::Effort::Quick),
+        ["bench", "--quick", groups @ ..] => bench::run(bench::Effort::Quick, groups),
+        ["bench", groups @ ..] => bench::run(bench::Effort::Full, groups),
         _ => Err(Failure::usage(format!("unknown command: {}\n\n{USAGE}", words.join(" ")))),
     }
 }

@@ -113,5 +113,9 @@ fn ratio(ours: Duration, floor: Duration) -> f64 {
 
 fn short(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
-    if micros < 1000.0 { format!("{micros:.0} us") } else { format!("{:.2} ms", micros / 1e3) }
+    match micros {
+        ..10.0 => format!("{:.0} ns", micros * 1e3),
+        ..1000.0 => format!("{micros:.0} us"),
+        _ => format!("{:.2} ms", micros / 1e3),
+    }
 }
