@@ -6,9 +6,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 /// Ends the server when the pipe on its standard input ends: the kernel closes it with the test's process, however that
 /// one ends. A value in a `static` is never dropped, so dropping alone is not enough.
 const WARDEN: &str = r#"
+dir=$1; shift
 "$@" </dev/null &
 server=$!
 trap 'kill -TERM $server 2>/dev/null' TERM
@@ -17,6 +20,7 @@ kill -TERM $server 2>/dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 $server 2>/dev/null || break; sleep 0.1; done
 kill -KILL $server 2>/dev/null
 wait $server
+[ -z "$dir" ] || rm -rf -- "$dir"
 "#;
 
 /// A server, and the shell that watches over it.
@@ -29,9 +33,20 @@ pub struct Guarded {
 impl Guarded {
     /// Starts a command; what it prints goes into `log`.
     pub fn start(command: &Command, log: &Path) -> Self {
+        Self::watch(command, log, Path::new(""))
+    }
+
+    /// Starts a command that keeps its files in a directory, and what it prints in `log` there. The directory is removed
+    /// after the server has ended, also if the test is killed or keeps the server in a `static`.
+    pub fn start_in(command: &Command, dir: TempDir) -> Self {
+        let dir = dir.keep();
+        Self::watch(command, &dir.join("log"), &dir)
+    }
+
+    fn watch(command: &Command, log: &Path, dir: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).unwrap();
         let mut warden = Command::new("bash");
-        warden.args(["-c", WARDEN, "warden"]).arg(command.get_program()).args(command.get_args());
+        warden.args(["-c", WARDEN, "warden"]).arg(dir).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => warden.env(name, value),
