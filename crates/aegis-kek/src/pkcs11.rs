@@ -27,7 +27,9 @@ mod settings;
 
 use std::fmt;
 
-use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPrivateKeyError, HybridPublicKey, Secret};
+use aegis_crypto::{
+    HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPrivateKeyError, HybridPublicKey, Secret,
+};
 
 use crate::container::{ContainerError, WrapMethod};
 use crate::fault::{LoadError, ProviderFault};
@@ -180,7 +182,10 @@ fn unwrap(
         Wrapped::TwoStep(container) => {
             let wanted = public_key.key_id();
             if container.kek() != wanted {
-                return Err(HsmFault::Container(ContainerError::OtherKek { inside: container.kek(), wanted }));
+                return Err(HsmFault::Container(ContainerError::OtherKek {
+                    inside: container.kek(),
+                    wanted,
+                }));
             }
             let data_key = pool.run(|session, connection| {
                 let mechanism = for_method(connection, container.method())?;
@@ -215,10 +220,14 @@ fn for_method(connection: &Connection, wanted: WrapMethod) -> Result<Mechanism, 
         // It authenticates what it opens, so it needs no proof. A token that was replaced by a better one still reads.
         (WrapMethod::AesGcm, _) => Ok(Mechanism::AesGcm),
         (wanted, method) if wanted == method => Ok(has),
-        _ => {
-            let token = connection.token.label().to_owned();
-            Err(Trouble::Final(HsmFault::OtherMethod { token, wanted, has }))
-        }
+        _ => Err(match connection.finding.passed_over.iter().find_map(Refusal::failure) {
+            // Perhaps the right mechanism was passed over because the device failed at it. It is looked at again.
+            Some(failure) => Trouble::Gone(failure),
+            None => {
+                let token = connection.token.label().to_owned();
+                Trouble::Final(HsmFault::OtherMethod { token, wanted, has })
+            }
+        }),
     }
 }
 

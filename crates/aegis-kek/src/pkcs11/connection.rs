@@ -6,7 +6,7 @@ use aegis_crypto::{KeyId, sha256};
 
 use super::Probed;
 use super::answer::{DeviceAnswer, ReturnCode};
-use super::fault::HsmFault;
+use super::fault::{HsmFault, ModuleFault};
 use super::mechanism::VendorMechanism;
 use super::probe::{Finding, probe};
 use super::raw::{Access, Attribute, Module, Object, Session, number};
@@ -55,7 +55,7 @@ impl Connection {
     }
 
     pub(super) fn probed(&self) -> Probed {
-        let Finding { mechanism, proof, direct, check: _ } = self.finding;
+        let Finding { mechanism, proof, direct, passed_over: _, check: _ } = self.finding;
         Probed { mechanism, proof, direct }
     }
 }
@@ -66,7 +66,13 @@ impl LoggedIn {
         let module = Module::shared(&settings.module, settings.init_args.as_deref()).map_err(unusable)?;
         module.belong_to_this_process().map_err(unusable)?;
         if let Start::Anew { seen } = start {
-            module.start_anew(seen).map_err(unusable)?;
+            module.start_anew(seen).map_err(|source| match source {
+                // It initialised before, so the module is not what is wrong.
+                ModuleFault::Answer(source) => {
+                    HsmFault::Device { token: settings.token_label.clone(), source }
+                }
+                source => unusable(source),
+            })?;
         }
         let slot = find(&module, &settings.token_label)?;
         log_in(module, slot, settings)
@@ -226,5 +232,7 @@ fn labels(session: &Session) -> Result<Vec<String>, DeviceAnswer> {
 fn number_of(session: &Session, object: Object, kind: number::CK_ULONG) -> Result<Option<u64>, DeviceAnswer> {
     const LEN: usize = size_of::<number::CK_ULONG>();
     let value = session.attribute(object, kind, LEN)?;
-    Ok(value.and_then(|bytes| <[u8; LEN]>::try_from(bytes.as_slice()).ok()).map(number::CK_ULONG::from_ne_bytes))
+    Ok(value
+        .and_then(|bytes| <[u8; LEN]>::try_from(bytes.as_slice()).ok())
+        .map(number::CK_ULONG::from_ne_bytes))
 }

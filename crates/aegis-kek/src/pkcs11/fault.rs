@@ -166,7 +166,9 @@ pub enum HsmFault {
         waited_secs: u64,
     },
     /// The token unwraps a check value under the same key, and not what is stored.
-    #[error("token {token:?} works, and does not unwrap what is stored: it was changed, or wrapped under another key")]
+    #[error(
+        "token {token:?} works, and does not unwrap what is stored: it was changed, or wrapped under another key"
+    )]
     BadWrapping {
         /// The token.
         token: String,
@@ -212,7 +214,15 @@ impl HsmFault {
             | Self::LastTry { .. }
             | Self::PinNotReady { .. }
             | Self::Refused { .. } => Outcome::Denied,
-            Self::NoMechanism { tried, .. } if tried.iter().any(Refusal::may_pass) => Outcome::Unavailable,
+            Self::NoMechanism { tried, .. } if tried.iter().any(|refusal| refusal.failure().is_some()) => {
+                Outcome::Unavailable
+            }
+            // It loads, so it is the right file; what it needs may be down. That it wants other arguments does not pass.
+            Self::Module { source: ModuleFault::Answer(answer), .. }
+                if answer.meaning() != Meaning::Unsuited =>
+            {
+                Outcome::Unavailable
+            }
             Self::Module { .. }
             | Self::SeveralTokens { .. }
             | Self::NoKey { .. }
@@ -354,16 +364,21 @@ pub enum Unfit {
 }
 
 impl Refusal {
-    /// Whether it may go another time: the device failed, which says nothing about the mechanism.
-    fn may_pass(&self) -> bool {
+    /// What the device answered, if that says nothing about the mechanism: it failed, and may not another time.
+    pub(super) fn failure(&self) -> Option<DeviceAnswer> {
         const FAILURES: [ReturnCode; 4] = [
             ReturnCode::GENERAL_ERROR,
             ReturnCode::FUNCTION_FAILED,
             ReturnCode::FUNCTION_CANCELED,
             ReturnCode::DEVICE_ERROR,
         ];
-        matches!(&self.why, Unfit::Answer(answer) if matches!(answer.meaning(), Meaning::Lost | Meaning::Full)
-            || FAILURES.into_iter().any(|code| answer.is(code)))
+        match self.why {
+            Unfit::Answer(answer) => Some(answer).filter(|answer| {
+                matches!(answer.meaning(), Meaning::Lost | Meaning::Full)
+                    || FAILURES.into_iter().any(|code| answer.is(code))
+            }),
+            Unfit::OtherBytes | Unfit::NoRoundTrip | Unfit::NotAuthenticated | Unfit::CannotBeChecked => None,
+        }
     }
 }
 
@@ -380,6 +395,7 @@ fn listed(what: &str, labels: &[String]) -> String {
 }
 
 fn refusals(tried: &[Refusal]) -> String {
-    let tried: Vec<String> = tried.iter().map(|Refusal { mechanism, why }| format!("{mechanism}: {why}")).collect();
+    let tried: Vec<String> =
+        tried.iter().map(|Refusal { mechanism, why }| format!("{mechanism}: {why}")).collect();
     tried.join("; ")
 }

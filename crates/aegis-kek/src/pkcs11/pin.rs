@@ -42,8 +42,7 @@ impl Pin {
     ///
     /// [`PinError::Read`], [`PinError::Unusable`].
     pub fn from_file(path: &Path) -> Result<Self, PinError> {
-        let bytes =
-            private_file::read(path, Links::Follow, MAX_SOURCE_LEN as u64).map_err(PinError::Read)?;
+        let bytes = private_file::read(path, Links::Follow, MAX_SOURCE_LEN as u64).map_err(PinError::Read)?;
         Self::from_bytes(without_line_break(&bytes), &path.display().to_string())
     }
 
@@ -163,7 +162,9 @@ impl PinError {
         match self {
             Self::Read(source) => source.help(),
             Self::Variable(source) => source.help(),
-            Self::Descriptor { .. } => Some(format!("open it before starting, as in `{HSM_PIN_FD}=3 … 3< file`")),
+            Self::Descriptor { .. } => {
+                Some(format!("open it before starting, as in `{HSM_PIN_FD}=3 … 3< file`"))
+            }
             Self::Unusable { .. } => Some("write the PIN there and nothing else".to_owned()),
         }
     }
@@ -178,7 +179,9 @@ mod tests {
 
     #[test]
     fn reads_a_pin_from_a_descriptor_up_to_the_line_break() {
-        for (written, read) in [("1234", "1234"), ("1234\n", "1234"), ("1234\r\n", "1234"), (" 12 34 ", " 12 34 ")] {
+        for (written, read) in
+            [("1234", "1234"), ("1234\n", "1234"), ("1234\r\n", "1234"), (" 12 34 ", " 12 34 ")]
+        {
             let (from, mut to) = std::io::pipe().unwrap();
             to.write_all(written.as_bytes()).unwrap();
             drop(to);

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use aegis_crypto::{KeyId, RandomError};
 
+use super::Probed;
 use super::answer::{DeviceAnswer, Meaning};
 use super::connection::{Connection, Start, life_of};
-use super::Probed;
 use super::fault::{HsmFault, Outcome};
 use super::mechanism::WrapFault;
 use super::raw::{Access, Session};
@@ -58,6 +58,8 @@ struct State {
 pub(super) enum Trouble {
     /// What the device answered; the pool finds out what that means.
     Answer(DeviceAnswer),
+    /// The device failed before, and so nothing can be asked of it as it is connected now.
+    Gone(DeviceAnswer),
     /// Nothing that another attempt would change.
     Final(HsmFault),
 }
@@ -100,7 +102,13 @@ struct Lent {
 
 impl Pool {
     pub(super) fn new(settings: HsmToken, kek: KeyId) -> Self {
-        Self { settings, kek, state: Mutex::new(State::default()), freed: Condvar::new(), probed: Mutex::new(None) }
+        Self {
+            settings,
+            kek,
+            state: Mutex::new(State::default()),
+            freed: Condvar::new(),
+            probed: Mutex::new(None),
+        }
     }
 
     pub(super) const fn settings(&self) -> &HsmToken {
@@ -136,6 +144,11 @@ impl Pool {
                 Err(Trouble::Final(fault)) => {
                     self.put_back(lent);
                     Err(Attempt::Final(fault))
+                }
+                Err(Trouble::Gone(answer)) => {
+                    let number = lent.number;
+                    self.put_back(lent);
+                    Err(self.lost(number, answer))
                 }
                 Err(Trouble::Answer(answer)) => Err(self.judge(lent, answer)),
             }

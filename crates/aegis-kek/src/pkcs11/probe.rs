@@ -68,6 +68,8 @@ pub(super) struct Finding {
     pub(super) mechanism: Mechanism,
     pub(super) proof: Proof,
     pub(super) direct: Direct,
+    /// The mechanisms before it, and why they were passed over.
+    pub(super) passed_over: Vec<Refusal>,
     /// What the token wrapped when it worked.
     pub(super) check: CheckBlob,
 }
@@ -88,11 +90,7 @@ impl CheckBlob {
         kek: &KeyId,
     ) -> Result<(), DeviceAnswer> {
         let plain = mechanism.unwrap(session, key, &self.wrapped, DATA_KEY_LEN, kek)?;
-        if same(&plain, self.plain.expose()) {
-            Ok(())
-        } else {
-            Err(DeviceAnswer::OtherValue)
-        }
+        if same(&plain, self.plain.expose()) { Ok(()) } else { Err(DeviceAnswer::OtherValue) }
     }
 }
 
@@ -111,7 +109,7 @@ pub(super) fn probe(
     let mut tried = Vec::new();
     for mechanism in candidates {
         match (Candidate { token, key, kek, mechanism }).examine() {
-            Ok(finding) => return Ok(finding),
+            Ok(finding) => return Ok(Finding { passed_over: tried, ..finding }),
             Err(Failed::Unfit(why)) => tried.push(Refusal { mechanism, why }),
             Err(Failed::Gone(answer)) => return Err(HsmFault::of(token.label(), answer)),
             Err(Failed::Random(source)) => return Err(HsmFault::Random(source)),
@@ -179,7 +177,8 @@ impl Candidate<'_> {
             Some(known) if self.mechanism.method() == WrapMethod::Rfc5649 => self.direct(known)?,
             _ => Direct::NotProven,
         };
-        Ok(Finding { mechanism: self.mechanism, proof, direct, check: CheckBlob { wrapped, plain } })
+        let (check, passed_over) = (CheckBlob { wrapped, plain }, Vec::new());
+        Ok(Finding { mechanism: self.mechanism, proof, direct, passed_over, check })
     }
 
     /// A session key of bytes that are known here and nowhere else, or `None` if the token takes none.
@@ -222,7 +221,8 @@ impl Candidate<'_> {
             }
             // Compared as well as unwrapped: SoftHSM2 unwraps lengths that it does not wrap.
             WrapMethod::Rfc5649 => wrap_padded(&known.bytes, plain).ok().filter(|expected| {
-                *expected == made && unwrap_padded(&known.bytes, &made).is_ok_and(|opened| same(&opened, plain))
+                *expected == made
+                    && unwrap_padded(&known.bytes, &made).is_ok_and(|opened| same(&opened, plain))
             }),
             WrapMethod::KmsDataKey | WrapMethod::YubicoCcm => None,
         };
@@ -243,9 +243,8 @@ impl Candidate<'_> {
     /// Whether it takes a whole private key. That it does not is no fault.
     fn direct(&self, known: &KnownKey) -> Result<Direct, Failed> {
         let plain = random::<HYBRID_PRIVATE_KEY_LEN>()?;
-        let shown = self
-            .gives_the_known_answer(known, plain.expose())
-            .and_then(|()| self.round_trip(plain.expose()));
+        let shown =
+            self.gives_the_known_answer(known, plain.expose()).and_then(|()| self.round_trip(plain.expose()));
         match shown {
             Ok(_) => Ok(Direct::Proven),
             Err(Failed::Unfit(_)) => Ok(Direct::NotProven),
@@ -258,9 +257,8 @@ impl Candidate<'_> {
     }
 
     fn unwraps_only(&self, key: Object, wrapped: &[u8], plain: &[u8]) -> Result<(), Failed> {
-        let unwrap = |wrapped: &[u8]| {
-            self.mechanism.unwrap(&self.session()?, key, wrapped, plain.len(), self.kek)
-        };
+        let unwrap =
+            |wrapped: &[u8]| self.mechanism.unwrap(&self.session()?, key, wrapped, plain.len(), self.kek);
         if !same(&unwrap(wrapped)?, plain) {
             return Err(Failed::Unfit(Unfit::NoRoundTrip));
         }

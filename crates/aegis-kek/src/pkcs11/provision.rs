@@ -1,6 +1,6 @@
 //! Wraps a private key by a token, and makes the key that wraps.
 
-use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, KeyId, RandomError, Secret};
+use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, RandomError, Secret};
 
 use super::answer::{DeviceAnswer, Meaning, ReturnCode};
 use super::connection::{LoggedIn, Start, labelled};
@@ -149,15 +149,15 @@ fn generate(session: &Session, label: &str) -> Result<Object, DeviceAnswer> {
             Err(answer) => return Err(answer),
         }
     }
-    Err(first.unwrap_or(DeviceAnswer::Code {
-        function: "C_GenerateKey",
-        code: ReturnCode::TEMPLATE_INCONSISTENT,
-    }))
+    Err(first
+        .unwrap_or(DeviceAnswer::Code { function: "C_GenerateKey", code: ReturnCode::TEMPLATE_INCONSISTENT }))
 }
 
 /// Whether the token says that it keeps the key to itself.
 fn stays_inside(session: &Session, key: Object) -> Result<bool, DeviceAnswer> {
-    let flag = |kind| Ok::<_, DeviceAnswer>(session.attribute(key, kind, 1)?.map(|value| *value == [number::CK_TRUE]));
+    let flag = |kind| {
+        Ok::<_, DeviceAnswer>(session.attribute(key, kind, 1)?.map(|value| *value == [number::CK_TRUE]))
+    };
     Ok(flag(number::CKA_SENSITIVE)? == Some(true) && flag(number::CKA_EXTRACTABLE)? == Some(false))
 }
 

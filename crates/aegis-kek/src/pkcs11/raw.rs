@@ -17,7 +17,10 @@
 //! What the unsafe code relies on: a module keeps to the standard's signatures and writes no more bytes than it is
 //! told there is room for. A module that does not is in this process anyway, and could do anything.
 
-#![allow(unsafe_code, reason = "calls through the C function table of a PKCS#11 module; see the module's comment")]
+#![allow(
+    unsafe_code,
+    reason = "calls through the C function table of a PKCS#11 module; see the module's comment"
+)]
 
 use std::ffi::{CString, c_void};
 use std::path::{Path, PathBuf};
@@ -25,7 +28,9 @@ use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use cryptoki_sys as sys;
-use cryptoki_sys::{CK_ATTRIBUTE, CK_ATTRIBUTE_TYPE, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SLOT_ID, CK_ULONG};
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_ATTRIBUTE_TYPE, CK_MECHANISM, CK_OBJECT_HANDLE, CK_RV, CK_SLOT_ID, CK_ULONG,
+};
 use zeroize::Zeroizing;
 
 use super::answer::{DeviceAnswer, ReturnCode};
@@ -160,11 +165,13 @@ impl Module {
         // Asking for the number alone is also what makes a module look for tokens that came or went.
         // SAFETY: no list is asked for; `count` is live.
         checked(NAME, unsafe { list(sys::CK_TRUE, ptr::null_mut(), &raw mut count) })?;
-        let room = bounded(NAME, count, MAX_SLOTS)?;
-        let mut slots: Vec<CK_SLOT_ID> = vec![0; room];
-        // SAFETY: `slots` has room for the `count` entries that `count` says.
+        bounded(NAME, count, MAX_SLOTS)?;
+        // More room than was asked for: NSS 3.87 writes all of its list, whatever it is told, and a token may have come.
+        let mut slots: Vec<CK_SLOT_ID> = vec![0; MAX_SLOTS];
+        count = length(slots.len());
+        // SAFETY: `slots` has room for the entries that `count` says.
         checked(NAME, unsafe { list(sys::CK_TRUE, slots.as_mut_ptr(), &raw mut count) })?;
-        slots.truncate(bounded(NAME, count, room)?);
+        slots.truncate(bounded(NAME, count, MAX_SLOTS)?);
         Ok(slots)
     }
 
@@ -267,7 +274,9 @@ impl Session {
         let log_in = entry(NAME, self.module.table.C_Login)?;
         let _life = self.living()?;
         // SAFETY: the PIN is a live slice of this length, which the function only reads.
-        checked(NAME, unsafe { log_in(self.handle, sys::CKU_USER, pin.as_ptr().cast_mut(), length(pin.len())) })
+        checked(NAME, unsafe {
+            log_in(self.handle, sys::CKU_USER, pin.as_ptr().cast_mut(), length(pin.len()))
+        })
     }
 
     /// At most `limit` objects that match.
@@ -329,7 +338,8 @@ impl Session {
                 Ok(Some(value))
             }
             Err(error)
-                if error.is(ReturnCode::ATTRIBUTE_SENSITIVE) || error.is(ReturnCode::ATTRIBUTE_TYPE_INVALID) =>
+                if error.is(ReturnCode::ATTRIBUTE_SENSITIVE)
+                    || error.is(ReturnCode::ATTRIBUTE_TYPE_INVALID) =>
             {
                 Ok(None)
             }
@@ -439,15 +449,18 @@ impl Session {
         let begin = entry("C_EncryptInit", self.module.table.C_EncryptInit)?;
         let encrypt = entry(NAME, self.module.table.C_Encrypt)?;
         let _life = self.living()?;
-        let (begun, done) = (|mechanism: *mut CK_MECHANISM| {
-            // SAFETY: the mechanism lives until both calls are made: its parameters are used by the second one.
-            checked("C_EncryptInit", unsafe { begin(self.handle, mechanism, key.0) })
-        }, |to: &mut [u8], len: &mut CK_ULONG| {
-            // SAFETY: `plain` is only read; `to` has the room that `len` says.
-            checked(NAME, unsafe {
-                encrypt(self.handle, plain.as_ptr().cast_mut(), length(plain.len()), to.as_mut_ptr(), len)
-            })
-        });
+        let (begun, done) = (
+            |mechanism: *mut CK_MECHANISM| {
+                // SAFETY: the mechanism lives until both calls are made: its parameters are used by the second one.
+                checked("C_EncryptInit", unsafe { begin(self.handle, mechanism, key.0) })
+            },
+            |to: &mut [u8], len: &mut CK_ULONG| {
+                // SAFETY: `plain` is only read; `to` has the room that `len` says.
+                checked(NAME, unsafe {
+                    encrypt(self.handle, plain.as_ptr().cast_mut(), length(plain.len()), to.as_mut_ptr(), len)
+                })
+            },
+        );
         in_one_part(NAME, cipher, limit, begun, done).map(|mut sealed| std::mem::take(&mut *sealed))
     }
 
@@ -463,15 +476,24 @@ impl Session {
         let begin = entry("C_DecryptInit", self.module.table.C_DecryptInit)?;
         let decrypt = entry(NAME, self.module.table.C_Decrypt)?;
         let _life = self.living()?;
-        let (begun, done) = (|mechanism: *mut CK_MECHANISM| {
-            // SAFETY: the mechanism lives until both calls are made: its parameters are used by the second one.
-            checked("C_DecryptInit", unsafe { begin(self.handle, mechanism, key.0) })
-        }, |to: &mut [u8], len: &mut CK_ULONG| {
-            // SAFETY: `sealed` is only read; `to` has the room that `len` says.
-            checked(NAME, unsafe {
-                decrypt(self.handle, sealed.as_ptr().cast_mut(), length(sealed.len()), to.as_mut_ptr(), len)
-            })
-        });
+        let (begun, done) = (
+            |mechanism: *mut CK_MECHANISM| {
+                // SAFETY: the mechanism lives until both calls are made: its parameters are used by the second one.
+                checked("C_DecryptInit", unsafe { begin(self.handle, mechanism, key.0) })
+            },
+            |to: &mut [u8], len: &mut CK_ULONG| {
+                // SAFETY: `sealed` is only read; `to` has the room that `len` says.
+                checked(NAME, unsafe {
+                    decrypt(
+                        self.handle,
+                        sealed.as_ptr().cast_mut(),
+                        length(sealed.len()),
+                        to.as_mut_ptr(),
+                        len,
+                    )
+                })
+            },
+        );
         in_one_part(NAME, cipher, limit, begun, done)
     }
 
@@ -565,12 +587,20 @@ fn with_mechanism<T>(cipher: &Cipher<'_>, work: impl FnOnce(*mut CK_MECHANISM) -
 
 /// A template in the form of the standard. Its entries point into `template`.
 fn raw_template(template: &[Attribute<'_>]) -> Vec<CK_ATTRIBUTE> {
-    let entry = |type_, value: *const c_void, len| CK_ATTRIBUTE { type_, pValue: value.cast_mut(), ulValueLen: length(len) };
+    let entry = |type_, value: *const c_void, len| CK_ATTRIBUTE {
+        type_,
+        pValue: value.cast_mut(),
+        ulValueLen: length(len),
+    };
     template
         .iter()
         .map(|attribute| match attribute {
-            Attribute::Number(kind, number) => entry(*kind, ptr::from_ref(number).cast(), size_of::<CK_ULONG>()),
-            Attribute::Flag(kind, flag) => entry(*kind, ptr::from_ref(flag).cast(), size_of::<sys::CK_BBOOL>()),
+            Attribute::Number(kind, number) => {
+                entry(*kind, ptr::from_ref(number).cast(), size_of::<CK_ULONG>())
+            }
+            Attribute::Flag(kind, flag) => {
+                entry(*kind, ptr::from_ref(flag).cast(), size_of::<sys::CK_BBOOL>())
+            }
             Attribute::Bytes(kind, bytes) => entry(*kind, bytes.as_ptr().cast(), bytes.len()),
         })
         .collect()
@@ -594,7 +624,8 @@ fn bounded(function: &'static str, found: CK_ULONG, limit: usize) -> Result<usiz
 }
 
 fn length(len: usize) -> CK_ULONG {
-    CK_ULONG::try_from(len).expect("an unsigned long of the platforms that PKCS#11 is used on has the width of a pointer")
+    CK_ULONG::try_from(len)
+        .expect("an unsigned long of the platforms that PKCS#11 is used on has the width of a pointer")
 }
 
 /// A text of fixed length, filled up with spaces or, by some, with zeros.
@@ -610,9 +641,9 @@ fn one_line(text: &str) -> String {
 /// The numbers of the standard that the rest of this provider names.
 pub(super) mod number {
     pub(in crate::pkcs11) use cryptoki_sys::{
-        CK_FALSE, CK_TRUE, CKA_CLASS, CKA_DECRYPT, CKA_ENCRYPT, CKA_EXTRACTABLE, CKA_KEY_TYPE, CKA_LABEL, CKA_PRIVATE,
-        CKA_SENSITIVE, CKA_TOKEN, CKA_UNWRAP, CKA_VALUE, CKA_VALUE_LEN, CKA_WRAP, CKK_AES, CKK_GENERIC_SECRET,
-        CKM_AES_KEY_GEN, CKM_AES_KEY_WRAP_KWP, CKM_AES_KEY_WRAP_PAD, CKO_SECRET_KEY,
+        CK_FALSE, CK_TRUE, CKA_CLASS, CKA_DECRYPT, CKA_ENCRYPT, CKA_EXTRACTABLE, CKA_KEY_TYPE, CKA_LABEL,
+        CKA_PRIVATE, CKA_SENSITIVE, CKA_TOKEN, CKA_UNWRAP, CKA_VALUE, CKA_VALUE_LEN, CKA_WRAP, CKK_AES,
+        CKK_GENERIC_SECRET, CKM_AES_KEY_GEN, CKM_AES_KEY_WRAP_KWP, CKM_AES_KEY_WRAP_PAD, CKO_SECRET_KEY,
     };
     pub(in crate::pkcs11) use cryptoki_sys::{CK_SLOT_ID, CK_ULONG};
 }
