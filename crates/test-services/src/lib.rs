@@ -6,6 +6,7 @@
 //! | [`guarded`] | a process that ends with the test that started it, even if that test is killed |
 //! | [`kms`] | emulators of AWS KMS |
 //! | [`http`], [`proxy`] | what stands between a client and an emulator, and lets answers fail |
+//! | [`tokens`] | PKCS#11 tokens, each with processes that may use it |
 //! | [`tools`] | programs that may be missing; then a test is skipped, aloud and counted |
 //! | [`scratch`] | private directories beside the build |
 
@@ -24,4 +25,5 @@ pub mod http;
 pub mod kms;
 pub mod proxy;
 pub mod scratch;
+pub mod tokens;
 pub mod tools;

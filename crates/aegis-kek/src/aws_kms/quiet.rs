@@ -1,8 +1,9 @@
 //! Keeps what the AWS SDK says at its lower levels from the program's log.
 //!
-//! At TRACE the SDK prints every request before it is sent, and the body of `kms:Encrypt` is the private key (measured
-//! with `aws-smithy-runtime` 1.16, "transmitting request"); with `LOG_SENSITIVE_BODIES=true` it prints answers too. So on
-//! the thread on which it runs, only events of INFO and above reach the program, whatever that asked for.
+//! At TRACE the SDK describes each request and answer. Whether a body is in there hangs on what it marked as sensitive,
+//! and on one variable: with `LOG_SENSITIVE_BODIES=true` it prints answers, and that of `kms:Decrypt` is the private key
+//! (measured with `aws-smithy-runtime` 1.16; a test sees to it that we would notice). So on the thread on which it
+//! runs, only events of INFO and above reach the program's log, whatever that asked for.
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
