@@ -1,0 +1,303 @@
+//! Opening: find the envelopes, open those that the reader may, copy every other byte.
+
+mod error;
+mod openers;
+mod options;
+
+pub use error::{DecryptError, FieldFault};
+pub use options::{DecryptorOptions, FieldRights, Unopenable};
+
+use std::fmt;
+use std::sync::Arc;
+
+use zeroize::Zeroize;
+
+use crate::binding::{Bound, BoundCache, EventBinding, FieldBinding};
+use crate::dek::OpeningDekSource;
+use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
+use crate::envelope_search::EnvelopeSearch;
+use crate::json::{Frame, check_value, skip_white_space};
+use aegis_crypto::sha256;
+use openers::Openers;
+
+/// Opens the sealed fields of events, of both forms and under any number of DEKs.
+///
+/// It works for one thread at a time, and keeps the opened contexts of the DEKs used last: see
+/// [`forget`](Self::forget).
+pub struct PiiDecryptor {
+    options: DecryptorOptions,
+    openers: Openers,
+    search: EnvelopeSearch,
+    frames: Vec<Frame>,
+    bound: BoundCache,
+    /// By what the last field that opened was bound.
+    last_by: FieldBinding,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Decrypted {
+    /// Fields that were opened.
+    pub opened: usize,
+    /// Fields that stay sealed because the reader may not have them.
+    pub not_permitted: usize,
+    /// Fields that stay sealed because they do not open, if the options allow that.
+    pub unopenable: usize,
+    /// Objects that say they are encrypted and are no envelope. They are copied, as the data they are.
+    pub malformed: usize,
+}
+
+impl PiiDecryptor {
+    /// Opens with the DEKs of `source`.
+    pub fn new(source: Arc<dyn OpeningDekSource>, options: DecryptorOptions) -> Self {
+        Self {
+            search: EnvelopeSearch::new(options.event_id_member.as_deref().unwrap_or_default()),
+            options,
+            openers: Openers::new(source),
+            frames: Vec::new(),
+            bound: BoundCache::default(),
+            last_by: FieldBinding::default(),
+        }
+    }
+
+    /// What it was made with.
+    pub const fn options(&self) -> &DecryptorOptions {
+        &self.options
+    }
+
+    /// Appends `event`, its sealed fields opened, to `out`: the bytes that were encrypted.
+    ///
+    /// # Errors
+    ///
+    /// A [`DecryptError`]; `out` is as it was, and what had been opened is erased.
+    pub fn decrypt_event(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Decrypted, DecryptError> {
+        self.decrypt_bound(event, EventBinding::default(), out)
+    }
+
+    /// As [`decrypt_event`](Self::decrypt_event), for fields bound to a tenant and an id besides. What the options say
+    /// of either goes first.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_event`](Self::decrypt_event).
+    pub fn decrypt_bound(
+        &mut self,
+        event: &[u8],
+        binding: EventBinding<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Decrypted, DecryptError> {
+        self.search.run(event, &self.options.limits)?;
+        if self.search.reader.claims.is_empty() {
+            out.extend_from_slice(event);
+            return Ok(Decrypted { malformed: self.search.malformed, ..Decrypted::default() });
+        }
+        let start = out.len();
+        // What is opened is shorter than its envelope. With room for all of it, nothing is left behind by growing.
+        out.reserve(event.len());
+        let done = self.splice_with_header(event, binding, out);
+        if done.is_err() {
+            erase(out, start);
+        }
+        self.bound.trim();
+        done
+    }
+
+    /// Decrypts one event into a vector of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_event`](Self::decrypt_event).
+    pub fn decrypt(&mut self, event: &[u8]) -> Result<Vec<u8>, DecryptError> {
+        let mut out = Vec::new();
+        self.decrypt_event(event, &mut out)?;
+        Ok(out)
+    }
+
+    /// Erases every key that is kept, so that the source is asked again: for when a DEK was retired or destroyed, or a
+    /// right taken away.
+    pub fn forget(&mut self) {
+        self.openers.forget();
+    }
+
+    /// Opens, and keeps the header of compact fields if any of them stays sealed.
+    fn splice_with_header(
+        &mut self,
+        event: &[u8],
+        binding: EventBinding<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Decrypted, DecryptError> {
+        let start = out.len();
+        let rights = &self.options.rights;
+        let EnvelopeSearch { places, reader, .. } = &self.search;
+        let keeps_header = reader.claims.iter().any(|claim| {
+            matches!(claim.form, ReadForm::Compact)
+                && !rights.permit(places.name(&claim.place), places.pointer(&claim.place))
+        });
+        let done = self.splice(event, binding, keeps_header, out)?;
+        if done.unopenable == 0 || keeps_header || self.search.header.is_none() {
+            return Ok(done);
+        }
+        // Some field did not open after all.
+        erase(out, start);
+        self.splice(event, binding, true, out)
+    }
+
+    fn splice(
+        &mut self,
+        event: &[u8],
+        binding: EventBinding<'_>,
+        keeps_header: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<Decrypted, DecryptError> {
+        let mut done = Decrypted { malformed: self.search.malformed, ..Decrypted::default() };
+        let mut header = self.search.header.clone().filter(|_| !keeps_header).map(|header| {
+            let end = header.value.end;
+            cut_of_member(event, header.key_start, end)
+        });
+        let mut at = 0;
+        let claims = std::mem::take(&mut self.search.reader.claims);
+        let mut failure = Ok(());
+        for claim in &claims {
+            if let Some(cut) = header.take_if(|cut| cut.start < claim.start) {
+                out.extend_from_slice(event.get(at..cut.start).unwrap_or_default());
+                at = cut.end;
+            }
+            out.extend_from_slice(event.get(at..claim.start).unwrap_or_default());
+            at = claim.start;
+            match self.open_claim(claim, binding, out, &mut done) {
+                Ok(true) => at = claim.end,
+                Ok(false) => {}
+                Err(error) => {
+                    failure = Err(error);
+                    break;
+                }
+            }
+        }
+        self.search.reader.claims = claims;
+        failure?;
+        if let Some(cut) = header {
+            out.extend_from_slice(event.get(at..cut.start).unwrap_or_default());
+            at = cut.end;
+        }
+        out.extend_from_slice(event.get(at..).unwrap_or_default());
+        Ok(done)
+    }
+}
+
+impl PiiDecryptor {
+    /// Appends the field's value, or says why it stays as it is. Whether it was opened.
+    fn open_claim(
+        &mut self,
+        claim: &Claim,
+        binding: EventBinding<'_>,
+        out: &mut Vec<u8>,
+        done: &mut Decrypted,
+    ) -> Result<bool, DecryptError> {
+        let places = &self.search.places;
+        if !self.options.rights.permit(places.name(&claim.place), places.pointer(&claim.place)) {
+            done.not_permitted += 1;
+            return Ok(false);
+        }
+        let start = out.len();
+        // Numbered without gaps, as the cache wants it.
+        let number = done.opened + done.unopenable;
+        match self.open_field(number, claim, binding, out) {
+            Ok(()) => {
+                done.opened += 1;
+                Ok(true)
+            }
+            Err(DecryptError::Field { fault, .. })
+                if self.options.unopenable == Unopenable::Leave && !fault.may_pass() =>
+            {
+                erase(out, start);
+                done.unopenable += 1;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open_field(
+        &mut self,
+        number: usize,
+        claim: &Claim,
+        binding: EventBinding<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecryptError> {
+        let Self { options, openers, search, frames, bound, last_by } = self;
+        let EnvelopeSearch { places, reader, outermost, .. } = search;
+        let event_id = match options.event_id_member {
+            Some(_) => outermost.event_id()?,
+            None => binding.event_id.as_bytes(),
+        };
+        let tenant = options.tenant.as_deref().unwrap_or(binding.tenant).as_bytes();
+        let header = reader.header();
+        let (dek, sealed_at, encapsulation, catalogue) = match &claim.form {
+            ReadForm::SelfContained { dek, sealed_at, encapsulation } => {
+                (reader.text(dek), reader.text(sealed_at), reader.encapsulation(*encapsulation), None)
+            }
+            ReadForm::Compact => (
+                header.dek.as_slice(),
+                header.sealed_at.as_slice(),
+                header.encapsulation(),
+                Some(header.catalogue.as_slice()),
+            ),
+        };
+        let field_error = |fault| DecryptError::field(claim.start, dek, fault);
+        let encapsulation = encapsulation.ok_or_else(|| field_error(FieldFault::NotAuthentic))?;
+        let (hash, commitment) = match &claim.hash {
+            StoredHash::Keyed(commitment) => (PlaintextHash::Keyed, Some(commitment)),
+            StoredHash::BareSha256(_) => (PlaintextHash::BareSha256, None),
+        };
+        let opener = openers.opener(dek).map_err(|error| field_error(FieldFault::Dek(error)))?;
+        let start = out.len();
+        let mut opened = Err(FieldFault::NotAuthentic);
+        for by in [*last_by, last_by.other()] {
+            let field = places.bound(&claim.place, by);
+            bound.set(number, &Bound { by, hash, field, dek, sealed_at, catalogue, tenant, event_id });
+            let Some(associated_data) = bound.associated_data(number) else { break };
+            opened = opener
+                .open_body(associated_data, encapsulation, reader.body(claim), commitment, out)
+                .map_err(FieldFault::from);
+            if opened.is_ok() {
+                *last_by = by;
+                break;
+            }
+        }
+        opened.map_err(field_error)?;
+        let plaintext = out.get(start..).unwrap_or_default();
+        if let StoredHash::BareSha256(digest) = &claim.hash
+            && sha256(plaintext) != *digest
+        {
+            return Err(field_error(FieldFault::NotAuthentic));
+        }
+        // Anyone with the public key can seal `1,"role":"admin"`.
+        check_value(plaintext, &options.limits, frames).map_err(|_| field_error(FieldFault::NotJson))
+    }
+}
+
+impl fmt::Debug for PiiDecryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PiiDecryptor").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What to leave out so that a member is gone: it and its comma.
+fn cut_of_member(event: &[u8], key_start: usize, value_end: usize) -> std::ops::Range<usize> {
+    let after = skip_white_space(event, value_end);
+    if event.get(after) == Some(&b',') {
+        return key_start..after + 1;
+    }
+    let before = event.get(..key_start).unwrap_or_default().trim_ascii_end();
+    match before.split_last() {
+        Some((b',', rest)) => rest.len()..value_end,
+        _ => key_start..value_end,
+    }
+}
+
+fn erase(out: &mut Vec<u8>, start: usize) {
+    if let Some(opened) = out.get_mut(start..) {
+        opened.zeroize();
+    }
+    out.truncate(start);
+}

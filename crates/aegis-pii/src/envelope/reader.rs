@@ -1,0 +1,321 @@
+//! Envelopes as they are read: strictly, because what is taken for one is not sealed again.
+
+use std::ops::Range;
+
+use aegis_crypto::{ALGORITHM, Commitment, Digest, ENCAPSULATION_LEN};
+
+use super::text::{BoxText, SELF_CONTAINED_HEAD, decode_base64};
+use super::{MIN_BODY_LEN, StoredHash};
+use crate::catalogue::CatalogueVersion;
+use crate::dek::DekName;
+use crate::json::{skip_string, skip_white_space, unescape};
+use crate::moment::is_well_formed_time;
+use crate::place::Place;
+
+/// A well-formed envelope in an event.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) place: Place,
+    pub(crate) form: Form,
+    body: Range<usize>,
+    pub(crate) hash: StoredHash,
+}
+
+/// What a field's own envelope says besides its content.
+#[derive(Debug, Clone)]
+pub(crate) enum Form {
+    SelfContained {
+        dek: Range<usize>,
+        sealed_at: Range<usize>,
+        encapsulation: usize,
+    },
+    /// The rest is in the event's header.
+    Compact,
+}
+
+/// An envelope that was read, before it is known where it stands.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Where it ends.
+    pub(crate) end: usize,
+    form: Form,
+    body: Range<usize>,
+    hash: StoredHash,
+}
+
+/// What the fields of a compact event have in common.
+#[derive(Debug, Default)]
+pub(crate) struct Header {
+    /// As it was read; an equal one is not read again.
+    raw: Vec<u8>,
+    pub(crate) dek: Vec<u8>,
+    pub(crate) sealed_at: Vec<u8>,
+    pub(crate) catalogue: Vec<u8>,
+    encapsulation: Vec<u8>,
+}
+
+impl Draft {
+    /// Whether it opens only with an event's header.
+    pub(crate) const fn is_compact(&self) -> bool {
+        matches!(self.form, Form::Compact)
+    }
+}
+
+impl Header {
+    pub(crate) fn encapsulation(&self) -> Option<&[u8; ENCAPSULATION_LEN]> {
+        self.encapsulation.as_slice().try_into().ok()
+    }
+}
+
+/// Reads the envelopes of an event into buffers that the next event uses again.
+#[derive(Debug, Default)]
+pub(crate) struct EnvelopeReader {
+    box_text: BoxText,
+    /// Versions and times, and texts whose escapes were undone.
+    texts: Vec<u8>,
+    bodies: Vec<u8>,
+    encapsulations: Vec<[u8; ENCAPSULATION_LEN]>,
+    pub(crate) claims: Vec<Claim>,
+    header: Header,
+}
+
+impl EnvelopeReader {
+    pub(crate) fn clear(&mut self) {
+        self.texts.clear();
+        self.bodies.clear();
+        self.encapsulations.clear();
+        self.claims.clear();
+    }
+
+    pub(crate) fn text(&self, range: &Range<usize>) -> &[u8] {
+        self.texts.get(range.clone()).unwrap_or_default()
+    }
+
+    /// Nonce ‖ ciphertext ‖ tag.
+    pub(crate) fn body(&self, claim: &Claim) -> &[u8] {
+        self.bodies.get(claim.body.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn encapsulation(&self, number: usize) -> Option<&[u8; ENCAPSULATION_LEN]> {
+        self.encapsulations.get(number)
+    }
+
+    /// The header that [`read_header`](Self::read_header) accepted last.
+    pub(crate) const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Keeps an envelope that was read.
+    pub(crate) fn keep(&mut self, start: usize, draft: Draft, place: Place) {
+        let Draft { end, form, body, hash } = draft;
+        self.claims.push(Claim { start, end, place, form, body, hash });
+    }
+
+    /// Forgets the compact fields, and says how many.
+    pub(crate) fn drop_compact(&mut self) -> usize {
+        let before = self.claims.len();
+        self.claims.retain(|claim| !matches!(claim.form, Form::Compact));
+        before - self.claims.len()
+    }
+
+    pub(crate) fn has_compact(&self) -> bool {
+        self.claims.iter().any(|claim| matches!(claim.form, Form::Compact))
+    }
+
+    /// Reads the self-contained envelope that begins at `start`, if it is written as we write them. It is then known to
+    /// be good JSON, though nobody has looked at it yet.
+    pub(crate) fn read_written(&mut self, event: &[u8], start: usize) -> Option<Draft> {
+        let mut rest = event.get(start..)?.strip_prefix(SELF_CONTAINED_HEAD)?;
+        let mut next = |before: &[u8]| {
+            let text = rest.strip_prefix(before)?;
+            let (text, after) = text.split_at_checked(memchr::memchr(b'"', text)?)?;
+            rest = after;
+            Some(text)
+        };
+        let algorithm = next(b"")?;
+        let dek = next(b"\",\"_dek_version\":\"")?;
+        let ciphertext = next(b"\",\"_ciphertext\":\"")?;
+        let hash = next(b"\",\"_plaintext_hash\":\"")?;
+        let sealed_at = next(b"\",\"_encrypted_at\":\"")?;
+        let after = rest.strip_prefix(b"\"}")?;
+        if algorithm != ALGORITHM.as_bytes() {
+            return None;
+        }
+        let (form, body, hash) = self.self_contained(dek, ciphertext, hash, sealed_at)?;
+        Some(Draft { end: event.len() - after.len(), form, body, hash })
+    }
+
+    /// Reads an object that has been found to be good JSON.
+    pub(crate) fn read_any(&mut self, event: &[u8], start: usize, end: usize) -> Option<Draft> {
+        if let Some(draft) = self.read_written(event, start).filter(|draft| draft.end == end) {
+            return Some(draft);
+        }
+        const NAMES: [&str; 6] =
+            ["_encrypted", "_ciphertext", "_plaintext_hash", "_algorithm", "_dek_version", "_encrypted_at"];
+        let object = event.get(start..end)?;
+        let mut unescaped = Vec::new();
+        let slots = members(object, &NAMES, &mut unescaped)?;
+        let text = |slot: &Option<Range<usize>>| unescaped.get(slot.clone()?);
+        let [Some(_), ciphertext, hash, algorithm, dek, sealed_at] = &slots else { return None };
+        let (ciphertext, hash) = (text(ciphertext)?, text(hash)?);
+        let (form, body, hash) = match (text(algorithm), text(dek), text(sealed_at)) {
+            (Some(algorithm), Some(dek), Some(sealed_at)) if algorithm == ALGORITHM.as_bytes() => {
+                self.self_contained(dek, ciphertext, hash, sealed_at)?
+            }
+            (None, None, None) => self.compact(ciphertext, hash)?,
+            _ => return None,
+        };
+        Some(Draft { end, form, body, hash })
+    }
+
+    /// Reads what the member `_aegis` holds. Whether it is a header.
+    pub(crate) fn read_header(&mut self, raw: &[u8]) -> bool {
+        if !self.header.raw.is_empty() && self.header.raw == raw {
+            return true;
+        }
+        self.header.raw.clear();
+        self.parse_header(raw).is_some()
+    }
+
+    fn parse_header(&mut self, raw: &[u8]) -> Option<()> {
+        const NAMES: [&str; 6] =
+            ["_form", "_algorithm", "_dek_version", "_encrypted_at", "_catalogue", "_encapsulation"];
+        let mut unescaped = Vec::new();
+        let slots = members(raw, &NAMES, &mut unescaped)?;
+        let text = |slot: &Option<Range<usize>>| unescaped.get(slot.clone()?);
+        let [form, algorithm, dek, sealed_at, catalogue, encapsulation] = &slots;
+        let (dek, sealed_at, catalogue) = (text(dek)?, text(sealed_at)?, text(catalogue)?);
+        let is_good = text(form)? == b"compact"
+            && text(algorithm)? == ALGORITHM.as_bytes()
+            && DekName::is_well_formed(dek)
+            && is_well_formed_time(sealed_at)
+            && CatalogueVersion::is_well_formed(catalogue);
+        if !is_good {
+            return None;
+        }
+        let header = &mut self.header;
+        header.encapsulation.clear();
+        decode_base64(text(encapsulation)?, &mut header.encapsulation)?;
+        if header.encapsulation.len() != ENCAPSULATION_LEN {
+            return None;
+        }
+        for (to, from) in [
+            (&mut header.dek, dek),
+            (&mut header.sealed_at, sealed_at),
+            (&mut header.catalogue, catalogue),
+            (&mut header.raw, raw),
+        ] {
+            to.clear();
+            to.extend_from_slice(from);
+        }
+        Some(())
+    }
+
+    /// Checks the parts of a self-contained envelope.
+    fn self_contained(
+        &mut self,
+        dek: &[u8],
+        ciphertext: &[u8],
+        hash: &[u8],
+        sealed_at: &[u8],
+    ) -> Option<(Form, Range<usize>, StoredHash)> {
+        if !DekName::is_well_formed(dek) || !is_well_formed_time(sealed_at) {
+            return None;
+        }
+        let hash = stored_hash(hash)?;
+        let start = self.bodies.len();
+        self.box_text.read(ciphertext, &mut self.bodies)?;
+        let body = start..self.bodies.len();
+        if body.len() < MIN_BODY_LEN {
+            self.bodies.truncate(start);
+            return None;
+        }
+        let encapsulation = self.note_encapsulation()?;
+        let form =
+            Form::SelfContained { dek: self.note(dek), sealed_at: self.note(sealed_at), encapsulation };
+        Some((form, body, hash))
+    }
+
+    /// Checks the parts of a compact field.
+    fn compact(&mut self, ciphertext: &[u8], hash: &[u8]) -> Option<(Form, Range<usize>, StoredHash)> {
+        let hash = stored_hash(hash)?;
+        let start = self.bodies.len();
+        decode_base64(ciphertext, &mut self.bodies)?;
+        let body = start..self.bodies.len();
+        if body.len() < MIN_BODY_LEN {
+            self.bodies.truncate(start);
+            return None;
+        }
+        Some((Form::Compact, body, hash))
+    }
+
+    /// The number of the encapsulation that was read last.
+    fn note_encapsulation(&mut self) -> Option<usize> {
+        let encapsulation: &[u8; ENCAPSULATION_LEN] = self.box_text.encapsulation().try_into().ok()?;
+        if self.encapsulations.last() != Some(encapsulation) {
+            self.encapsulations.push(*encapsulation);
+        }
+        self.encapsulations.len().checked_sub(1)
+    }
+
+    fn note(&mut self, text: &[u8]) -> Range<usize> {
+        let start = self.texts.len();
+        self.texts.extend_from_slice(text);
+        start..self.texts.len()
+    }
+}
+
+/// The members of an object that is good JSON: exactly strings, and `_encrypted` with the value `true`, of these names,
+/// each once at most. Gives where in `unescaped` each one's text is.
+fn members<const N: usize>(
+    object: &[u8],
+    names: &[&str; N],
+    unescaped: &mut Vec<u8>,
+) -> Option<[Option<Range<usize>>; N]> {
+    let mut slots = [const { None }; N];
+    if object.first() != Some(&b'{') {
+        return None;
+    }
+    let mut at = 0;
+    loop {
+        // An opening brace or a comma, then a name.
+        let quote = skip_white_space(object, at + 1);
+        let name = skip_string(object, (object.get(quote) == Some(&b'"')).then_some(quote + 1)?).ok()?;
+        let place =
+            names.iter().position(|known| object.get(quote + 1..name.quote) == Some(known.as_bytes()))?;
+        let value = skip_white_space(object, skip_white_space(object, name.quote + 1) + 1);
+        let start = unescaped.len();
+        let end = if names.get(place) == Some(&"_encrypted") {
+            object.get(value..)?.starts_with(b"true").then_some(value + 4)?
+        } else {
+            let text = skip_string(object, (object.get(value) == Some(&b'"')).then_some(value + 1)?).ok()?;
+            unescape(object.get(value + 1..text.quote)?, unescaped);
+            text.quote + 1
+        };
+        if slots.get_mut(place)?.replace(start..unescaped.len()).is_some() {
+            return None;
+        }
+        at = skip_white_space(object, end);
+        match object.get(at) {
+            Some(b',') => {}
+            Some(b'}') => return Some(slots),
+            _ => return None,
+        }
+    }
+}
+
+/// `hmac-sha256:` or `sha256:`, and 64 lower-case hex digits.
+fn stored_hash(text: &[u8]) -> Option<StoredHash> {
+    let bytes = |hex: &[u8]| {
+        let mut bytes = [0; 32];
+        let is_lower = !hex.iter().any(u8::is_ascii_uppercase);
+        (is_lower && hex::decode_to_slice(hex, &mut bytes).is_ok()).then_some(bytes)
+    };
+    if let Some(hex) = text.strip_prefix(b"hmac-sha256:") {
+        return Some(StoredHash::Keyed(Commitment::from_bytes(bytes(hex)?)));
+    }
+    let hex = text.strip_prefix(b"sha256:")?;
+    Some(StoredHash::BareSha256(Digest::from_bytes(bytes(hex)?)))
+}

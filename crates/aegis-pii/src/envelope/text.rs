@@ -1,0 +1,99 @@
+//! The texts of envelopes, and base64 (RFC 4648 §4) with its long constant beginning.
+
+use aegis_crypto::{ENCAPSULATION_LEN, Encapsulation};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+/// Up to the algorithm.
+pub(crate) const SELF_CONTAINED_HEAD: &[u8] = b"{\"_encrypted\":true,\"_algorithm\":\"";
+/// Up to the ciphertext.
+pub(crate) const COMPACT_HEAD: &[u8] = b"{\"_encrypted\":true,\"_ciphertext\":\"";
+/// The member that compact fields need.
+pub(crate) const HEADER_NAME: &[u8] = b"_aegis";
+
+/// Bytes of an encapsulation that fill whole groups of three: their base64 does not depend on what follows.
+const PREFIX_LEN: usize = ENCAPSULATION_LEN / 3 * 3;
+/// Characters of their base64.
+const PREFIX_TEXT_LEN: usize = PREFIX_LEN / 3 * 4;
+
+/// Boxes as text. Of 1,120 bytes of an encapsulation 1,119 encode to 1,492 characters that are the same in every box,
+/// so they are made, or read, once for as long as it stays the same.
+#[derive(Debug, Default)]
+pub(crate) struct BoxText {
+    encapsulation: Vec<u8>,
+    prefix: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl BoxText {
+    /// Whether this is the encapsulation of the last box.
+    pub(crate) fn is_of(&self, encapsulation: &Encapsulation) -> bool {
+        self.encapsulation == encapsulation.as_bytes()
+    }
+
+    /// From now on boxes have this encapsulation.
+    pub(crate) fn set(&mut self, encapsulation: &Encapsulation) {
+        self.encapsulation.clear();
+        self.encapsulation.extend_from_slice(encapsulation.as_bytes());
+        self.prefix.clear();
+        encode_base64(self.encapsulation.get(..PREFIX_LEN).unwrap_or_default(), &mut self.prefix);
+    }
+
+    /// The characters with which every box of this encapsulation begins.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Appends the characters after the prefix, for a box of the encapsulation and this body.
+    pub(crate) fn write_tail(&mut self, body: &[u8], out: &mut Vec<u8>) {
+        self.tail.clear();
+        self.tail.extend_from_slice(self.encapsulation.get(PREFIX_LEN..).unwrap_or_default());
+        self.tail.extend_from_slice(body);
+        encode_base64(&self.tail, out);
+    }
+
+    /// Reads a box: its body is appended to `bodies`, and [`encapsulation`](Self::encapsulation) is its own.
+    ///
+    /// `None` if it is no base64 or has no body; `bodies` is as it was.
+    pub(crate) fn read(&mut self, text: &[u8], bodies: &mut Vec<u8>) -> Option<()> {
+        self.tail.clear();
+        let (prefix, tail) = text.split_at_checked(PREFIX_TEXT_LEN)?;
+        STANDARD.decode_vec(tail, &mut self.tail).ok()?;
+        let (rest, body) = self.tail.split_at_checked(ENCAPSULATION_LEN - PREFIX_LEN)?;
+        if self.prefix != prefix {
+            self.prefix.clear();
+            self.encapsulation.clear();
+            STANDARD.decode_vec(prefix, &mut self.encapsulation).ok()?;
+            self.prefix.extend_from_slice(prefix);
+        }
+        self.encapsulation.truncate(PREFIX_LEN);
+        self.encapsulation.extend_from_slice(rest);
+        bodies.extend_from_slice(body);
+        Some(())
+    }
+
+    /// The encapsulation of the last box that was read.
+    pub(crate) fn encapsulation(&self) -> &[u8] {
+        &self.encapsulation
+    }
+}
+
+/// Appends the base64 of `bytes`.
+#[inline]
+pub(crate) fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let (_, text) = out.split_at_mut(start);
+    let written = STANDARD.encode_slice(bytes, text);
+    debug_assert_eq!(written, Ok(text.len()), "the room is exactly right");
+}
+
+/// Appends what base64 says; only its one canonical spelling is read. `None` leaves `out` as it was.
+pub(super) fn decode_base64(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let start = out.len();
+    let decoded = STANDARD.decode_vec(text, out);
+    if decoded.is_err() {
+        out.truncate(start);
+    }
+    decoded.ok()
+}

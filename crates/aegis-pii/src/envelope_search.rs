@@ -1,0 +1,108 @@
+//! The search for envelopes, which needs no catalogue.
+
+use crate::envelope::EnvelopeReader;
+use crate::json::{Frame, Interest, Watch, scan};
+use crate::outermost::{HeaderPlace, Outermost};
+use crate::place::Places;
+use crate::search::{check_places, name_of};
+use crate::{Limits, ScanError};
+
+/// What a search found, in buffers that the next one uses again.
+#[derive(Debug, Default)]
+pub(crate) struct EnvelopeSearch {
+    frames: Vec<Frame>,
+    name: Vec<u8>,
+    pub(crate) places: Places,
+    pub(crate) reader: EnvelopeReader,
+    pub(crate) outermost: Outermost,
+    /// The header of the compact fields, if the event has a good one and fields that need it.
+    pub(crate) header: Option<HeaderPlace>,
+    /// Objects that say they are encrypted and are no envelope.
+    pub(crate) malformed: usize,
+}
+
+impl EnvelopeSearch {
+    pub(crate) fn new(event_id_member: &str) -> Self {
+        Self { outermost: Outermost::new(event_id_member), ..Self::default() }
+    }
+
+    /// Finds the envelopes in `event`, in order.
+    pub(crate) fn run(&mut self, event: &[u8], limits: &Limits) -> Result<(), ScanError> {
+        let Self { frames, name, places, reader, outermost, header, malformed } = self;
+        places.clear();
+        reader.clear();
+        outermost.clear();
+        *malformed = 0;
+        let mut watch = Searching { name, places, reader, outermost, malformed };
+        scan(event, limits, frames, &mut watch)?;
+        check_places(event, places)?;
+        let place = outermost.header();
+        let is_good = place.as_ref().is_some_and(|place| {
+            event.get(place.value.clone()).is_some_and(|value| reader.read_header(value))
+        });
+        if !is_good {
+            // Without what they have in common, compact fields are data like any other.
+            *malformed += reader.drop_compact();
+        }
+        *header = place.filter(|_| is_good && reader.has_compact());
+        Ok(())
+    }
+}
+
+struct Searching<'a> {
+    name: &'a mut Vec<u8>,
+    places: &'a mut Places,
+    reader: &'a mut EnvelopeReader,
+    outermost: &'a mut Outermost,
+    malformed: &'a mut usize,
+}
+
+impl Watch for Searching<'_> {
+    #[inline]
+    fn member(&mut self, event: &[u8], frames: &[Frame]) -> Interest {
+        if frames.len() == 1 && self.outermost.wants(name_of(event, frames, self.name)) {
+            Interest::Marked
+        } else {
+            Interest::Inside
+        }
+    }
+
+    #[inline]
+    fn element(&mut self, _: &[Frame]) -> Interest {
+        Interest::Inside
+    }
+
+    #[inline]
+    fn known_object(&mut self, event: &[u8], start: usize, frames: &[Frame]) -> Option<usize> {
+        // An event that is an envelope itself stands at no place that could be bound.
+        if frames.is_empty() {
+            return None;
+        }
+        let draft = self.reader.read_written(event, start)?;
+        let end = draft.end;
+        let place = self.places.note(event, frames);
+        self.reader.keep(start, draft, place);
+        Some(end)
+    }
+
+    fn taken(&mut self, _: &[u8], _: usize, _: usize, _: &[Frame]) {}
+
+    fn marked(&mut self, event: &[u8], frame: &Frame, start: usize, end: usize) {
+        self.outermost.marked(event, frame, start, end);
+    }
+
+    fn claimed(&mut self, event: &[u8], start: usize, end: usize, frames: &[Frame]) {
+        let draft = if frames.is_empty() { None } else { self.reader.read_any(event, start, end) };
+        match draft {
+            Some(draft) => {
+                let place = self.places.note(event, frames);
+                self.reader.keep(start, draft, place);
+            }
+            None => *self.malformed += 1,
+        }
+    }
+
+    fn fields(&self) -> usize {
+        self.reader.claims.len()
+    }
+}

@@ -1,0 +1,142 @@
+//! Where in an event a value stands: its JSON Pointer (RFC 6901) and its name.
+
+use std::ops::Range;
+
+use crate::binding::FieldBinding;
+use crate::json::{Frame, Shape, unescape};
+
+/// Places of one event, in one buffer that the next event uses again.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    bytes: Vec<u8>,
+    unescaped: Vec<u8>,
+    has_too_long: bool,
+}
+
+/// One place. It means something to the [`Places`] that noted it.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pointer: Range<usize>,
+    name: Range<usize>,
+    /// Whether the outermost value is an object.
+    pub(crate) is_in_object: bool,
+}
+
+impl Places {
+    /// The longest pointer, in bytes. Many fields inside a member with a name of a megabyte would need gigabytes.
+    pub(crate) const MAX_POINTER_LEN: usize = 2048;
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.has_too_long = false;
+    }
+
+    /// Whether a place was too long to be noted, in which case the event has to be refused.
+    pub(crate) const fn has_too_long(&self) -> bool {
+        self.has_too_long
+    }
+
+    /// The JSON Pointer of a place: the names and numbers from the outermost value to it, `~` and `/` escaped.
+    pub(crate) fn pointer(&self, place: &Place) -> &[u8] {
+        self.bytes.get(place.pointer.clone()).unwrap_or_default()
+    }
+
+    /// The name of the member, or of the nearest one around an element; empty if there is none.
+    pub(crate) fn name(&self, place: &Place) -> &[u8] {
+        self.bytes.get(place.name.clone()).unwrap_or_default()
+    }
+
+    /// What a field at this place is bound by.
+    pub(crate) fn bound(&self, place: &Place, by: FieldBinding) -> &[u8] {
+        match by {
+            FieldBinding::Pointer => self.pointer(place),
+            FieldBinding::Name => self.name(place),
+        }
+    }
+
+    /// Notes the place of the last frame's current member or element.
+    pub(crate) fn note(&mut self, event: &[u8], frames: &[Frame]) -> Place {
+        let is_in_object = frames.first().is_some_and(|frame| frame.shape == Shape::Object);
+        let start = self.bytes.len();
+        let mut name = start..start;
+        let mut name_is_plain = true;
+        for frame in frames {
+            if self.is_too_long(start, frame) {
+                self.has_too_long = true;
+                self.bytes.truncate(start);
+                return Place { pointer: start..start, name: start..start, is_in_object };
+            }
+            self.bytes.push(b'/');
+            let token = self.bytes.len();
+            match frame.shape {
+                Shape::Array => push_number(&mut self.bytes, frame.index),
+                Shape::Object => {
+                    name_is_plain = self.push_token(event, frame);
+                    name = token..self.bytes.len();
+                }
+            }
+        }
+        let pointer = start..self.bytes.len();
+        if !name_is_plain {
+            name = self.push_name(event, frames);
+        }
+        Place { pointer, name, is_in_object }
+    }
+
+    /// Whether the next token may be more than a pointer that begins at `start` can take. Of an escaped name, only a
+    /// sixth is sure to remain.
+    fn is_too_long(&self, start: usize, frame: &Frame) -> bool {
+        let raw_len = frame.key_end - frame.key_start;
+        let least = if frame.key_is_escaped { raw_len / 6 } else { raw_len };
+        self.bytes.len() - start + 1 + least > Self::MAX_POINTER_LEN
+    }
+
+    /// Appends a name as a token of a pointer. Whether they are the same text.
+    fn push_token(&mut self, event: &[u8], frame: &Frame) -> bool {
+        let raw = event.get(frame.key_start..frame.key_end).unwrap_or_default();
+        if frame.key_is_escaped {
+            self.unescaped.clear();
+            unescape(raw, &mut self.unescaped);
+            push_escaped(&mut self.bytes, &self.unescaped);
+            return false;
+        }
+        push_escaped(&mut self.bytes, raw)
+    }
+
+    /// Appends the last name, not as a token.
+    fn push_name(&mut self, event: &[u8], frames: &[Frame]) -> Range<usize> {
+        let start = self.bytes.len();
+        if let Some(frame) = frames.iter().rfind(|frame| frame.shape == Shape::Object) {
+            unescape(event.get(frame.key_start..frame.key_end).unwrap_or_default(), &mut self.bytes);
+        }
+        start..self.bytes.len()
+    }
+}
+
+/// Appends a token of a pointer (RFC 6901 §3). Whether nothing had to be escaped.
+fn push_escaped(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(place) = memchr::memchr2(b'~', b'/', rest) {
+        let (plain, special) = rest.split_at(place);
+        out.extend_from_slice(plain);
+        out.extend_from_slice(if special.first() == Some(&b'~') { b"~0" } else { b"~1" });
+        rest = special.get(1..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    rest.len() == text.len()
+}
+
+fn push_number(out: &mut Vec<u8>, mut number: usize) {
+    let start = out.len();
+    loop {
+        // A remainder of ten is one digit.
+        out.push(b'0' + u8::try_from(number % 10).unwrap_or(0));
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    if let Some(digits) = out.get_mut(start..) {
+        digits.reverse();
+    }
+}
