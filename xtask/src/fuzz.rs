@@ -11,7 +11,8 @@ use crate::failure::{Failure, Outcome};
 use crate::scratch::{Keep, Scratch};
 
 /// The targets, each one file in `fuzz/fuzz_targets` with a corpus of the same name.
-pub(crate) const TARGETS: &[&str] = &["bundle", "key_file", "policy", "counter", "audit_log", "backup"];
+pub(crate) const TARGETS: &[&str] =
+    &["bundle", "key_file", "policy", "counter", "audit_log", "backup", "hybrid_key", "sealed_box"];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.
 const MEMORY_LIMIT_MIB: u32 = 1024;

@@ -12,10 +12,14 @@ mod backup;
 mod bundle;
 #[path = "../../../fuzz/entry/counter.rs"]
 mod counter;
+#[path = "../../../fuzz/entry/hybrid_key.rs"]
+mod hybrid_key;
 #[path = "../../../fuzz/entry/key_file.rs"]
 mod key_file;
 #[path = "../../../fuzz/entry/policy.rs"]
 mod policy;
+#[path = "../../../fuzz/entry/sealed_box.rs"]
+mod sealed_box;
 
 #[test]
 fn the_corpus_of_bundles_holds() {
@@ -45,6 +49,16 @@ fn the_corpus_of_audit_logs_holds() {
 #[test]
 fn the_corpus_of_backups_holds() {
     replay("backup", backup::run);
+}
+
+#[test]
+fn the_corpus_of_hybrid_keys_holds() {
+    replay("hybrid_key", hybrid_key::run);
+}
+
+#[test]
+fn the_corpus_of_sealed_boxes_holds() {
+    replay("sealed_box", sealed_box::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {
