@@ -23,7 +23,11 @@ const TOOLS: &[Tool] = &[
     },
     Tool { program: "ssh-keygen", package: "openssh-client", purpose: "OpenSSH keys" },
     Tool { program: "strace", package: "strace", purpose: "killing a command at each of its system calls" },
-    Tool { program: "softhsm2-util", package: "softhsm2", purpose: "signing and wrapping inside a PKCS#11 token" },
+    Tool {
+        program: "softhsm2-util",
+        package: "softhsm2",
+        purpose: "signing and wrapping inside a PKCS#11 token",
+    },
     Tool { program: "pkcs11-tool", package: "opensc", purpose: "making keys inside a PKCS#11 token" },
     Tool { program: "certutil", package: "libnss3-tools", purpose: "a PKCS#11 token of another maker" },
     Tool { program: "python3", package: "python3", purpose: "an independent DSSE verifier" },
