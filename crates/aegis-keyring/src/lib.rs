@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `version`, `scope`, `record` | names, states and records, which cannot hold a bad value |
 //! | `store`, `store_error` | [`Store`], what a store does, each call a transaction; why it did not |
-//! | `sqlite`, `postgres` | the stores |
+//! | `sqlite`, `postgres`, `open` | the stores; one of them from its address |
 //! | `keyring`, `dek` | [`Keyring`]: make, open, retire, destroy; a [`Dek`] in use |
 //! | `wrapping` | a DEK in a box to a KEK |
 //! | `usage`, `rotator` | what is sealed is counted; a DEK is rotated when it is due |
@@ -22,6 +22,9 @@ mod dek;
 mod kek_rotation;
 mod keyring;
 mod observer;
+mod open;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod record;
 mod rotator;
 mod row;
@@ -47,6 +50,9 @@ pub use keyring::{
     OpenDekError, Retired, Rotated,
 };
 pub use observer::{Change, KeyEvent, KeyObject, Observer};
+pub use open::{open_store, open_store_with};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use record::{
     DekRecord, DekState, KekRecord, KekState, NewDek, NewWrapping, StoredWrapping, UnknownState, Usage,
     WrapProgress,

@@ -107,7 +107,17 @@ pub(crate) fn count(row: &dyn Cells, index: usize) -> Result<u64, Damage> {
         Cell::Integer(number) => u64::try_from(number).ok(),
         _ => None,
     }
-    .ok_or_else(|| Damage::Structure { found: "a count is not a number".to_owned() })
+    .ok_or_else(no_count)
+}
+
+/// A count that is none.
+pub(crate) fn no_count() -> Damage {
+    Damage::Structure { found: "a count is not a number".to_owned() }
+}
+
+/// A wrapping that refers to what it may not.
+pub(crate) fn misplaced(version: DekVersion, column: &'static str, found: &str) -> Damage {
+    At { table: "wrappings", row: version.to_string() }.damage(column, found.to_owned())
 }
 
 /// The one spelling of a time in a store.

@@ -7,6 +7,7 @@
 //! | [`kms`] | emulators of AWS KMS |
 //! | [`http`], [`proxy`] | what stands between a client and an emulator, and lets answers fail |
 //! | [`tokens`] | PKCS#11 tokens, each with processes that may use it |
+//! | [`postgres`] | PostgreSQL servers |
 //! | [`tools`] | programs that may be missing; then a test is skipped, aloud and counted |
 //! | [`scratch`] | private directories beside the build |
 
@@ -23,6 +24,7 @@ pub mod faults;
 pub mod guarded;
 pub mod http;
 pub mod kms;
+pub mod postgres;
 pub mod proxy;
 pub mod scratch;
 pub mod tokens;

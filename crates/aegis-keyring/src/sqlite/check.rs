@@ -57,17 +57,11 @@ fn all_wrappings(connection: &Connection) -> Result<(), Fault> {
     while let Some(found) = rows.next()? {
         let wrapping = row::wrapping(found)?;
         row::verified_at(found, 5, wrapping.version)?;
-        let damage = |column, what: &str| Damage::Row {
-            table: "wrappings",
-            row: wrapping.version.to_string(),
-            column,
-            found: what.to_owned(),
-        };
         if found.cell(3) == Cell::Text(DekState::Destroyed.as_str().to_owned()) {
-            return Err(damage("dek", "the version of a destroyed DEK").into());
+            return Err(row::misplaced(wrapping.version, "dek", "the version of a destroyed DEK").into());
         }
         if found.cell(4) == Cell::Null {
-            return Err(damage("kek", "the number of no KEK").into());
+            return Err(row::misplaced(wrapping.version, "kek", "the number of no KEK").into());
         }
         wrappings = wrappings.saturating_add(1);
     }

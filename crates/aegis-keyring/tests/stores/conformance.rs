@@ -18,6 +18,17 @@ macro_rules! on_every_store {
                 }
             )+)+
         }
+
+        mod postgres {
+            $($(
+                #[test]
+                fn $case() {
+                    let Some(place) = crate::on::Place::postgres(stringify!($case)) else { return };
+                    super::$module::$case(place.open().as_ref());
+                    place.open().check().unwrap();
+                }
+            )+)+
+        }
     };
 }
 

@@ -1,0 +1,221 @@
+//! `postgres://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETERS`, read strictly, and never repeated: it may hold a password.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aegis_kek::Variables;
+use postgres::Config;
+use postgres::config::{Host, SslMode};
+
+use super::password;
+use crate::store_error::{AddressFault, StoreError};
+
+/// How long one attempt to connect may take, unless the address says so.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Parameters that are passed on to the client. The others would change what this store relies on.
+const PASSED_ON: [&str; 10] = [
+    "host",
+    "port",
+    "user",
+    "password",
+    "dbname",
+    "connect_timeout",
+    "application_name",
+    "keepalives",
+    "target_session_attrs",
+    "channel_binding",
+];
+
+/// Where the server is, and how to talk to it.
+pub(super) struct Address {
+    /// Everything but the way to encrypt.
+    pub(super) config: Config,
+    /// For messages: no user, no password, no parameters.
+    pub(super) location: String,
+    /// How the connection is encrypted.
+    pub(super) tls: Tls,
+}
+
+/// How the connection is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// Not at all: it does not leave the machine, or the address says so.
+    None,
+    /// With a certificate for the host's name, from one of these authorities or else from one that the system trusts.
+    Verified { authorities: Option<PathBuf> },
+}
+
+impl Address {
+    /// Reads an address; what it does not say, variables may: `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD`,
+    /// `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`.
+    pub(super) fn parse(address: &str, variables: &Variables) -> Result<Self, StoreError> {
+        let (main, query) = address.split_once('?').unwrap_or((address, ""));
+        let parameters = Parameters::parse(query)?;
+        let mut config: Config = format!("{main}?{}", parameters.passed_on).parse().map_err(|_| {
+            if query.is_empty() { fault(AddressFault::Malformed) } else { fault(AddressFault::Parameter) }
+        })?;
+        complete(&mut config, variables)?;
+        let location = location(&config)?;
+        if config.get_password().is_none()
+            && let Some(password) = password::find(&config, variables)?
+        {
+            config.password(password.expose());
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("aegis");
+        }
+        // A server that vanished without a word is noticed within a minute.
+        config.keepalives_idle(Duration::from_secs(30));
+        config.keepalives_interval(Duration::from_secs(10));
+        config.keepalives_retries(3);
+        config.tcp_user_timeout(Duration::from_secs(30));
+        let tls = parameters.tls(&config, variables)?;
+        config.ssl_mode(if tls == Tls::None { SslMode::Disable } else { SslMode::Require });
+        Ok(Self { config, location, tls })
+    }
+}
+
+/// What stands after the question mark.
+struct Parameters {
+    passed_on: String,
+    sslmode: Option<String>,
+    sslrootcert: Option<String>,
+}
+
+impl Parameters {
+    fn parse(query: &str) -> Result<Self, StoreError> {
+        let mut parameters = Self { passed_on: String::new(), sslmode: None, sslrootcert: None };
+        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').ok_or_else(|| fault(AddressFault::Parameter))?;
+            match name {
+                "sslmode" => parameters.sslmode = Some(decoded(value)?),
+                "sslrootcert" => parameters.sslrootcert = Some(decoded(value)?),
+                name if PASSED_ON.contains(&name) => {
+                    let between = if parameters.passed_on.is_empty() { "" } else { "&" };
+                    parameters.passed_on.push_str(between);
+                    parameters.passed_on.push_str(parameter);
+                }
+                _ => return Err(fault(AddressFault::Parameter)),
+            }
+        }
+        Ok(parameters)
+    }
+
+    /// As libpq reads `sslmode`, but stricter: with TLS the certificate is always verified, and no connection to another
+    /// machine goes without it, unless `disable` is written out.
+    fn tls(self, config: &Config, variables: &Variables) -> Result<Tls, StoreError> {
+        let mode = match self.sslmode {
+            Some(mode) => Some(mode),
+            None => variable(variables, "PGSSLMODE")?,
+        };
+        let is_local = config.get_hosts().iter().all(is_local);
+        let is_socket = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
+        let authorities = match self.sslrootcert {
+            Some(path) => Some(path),
+            None => variable(variables, "PGSSLROOTCERT")?,
+        };
+        // libpq's word for the authorities of the system.
+        let authorities = authorities.filter(|path| path != "system").map(PathBuf::from);
+        match mode.as_deref() {
+            Some("disable") => Ok(Tls::None),
+            Some("prefer" | "require" | "verify-ca" | "verify-full") | None if is_socket => Ok(Tls::None),
+            Some("prefer") | None if is_local => Ok(Tls::None),
+            Some("prefer" | "require" | "verify-ca" | "verify-full") | None => {
+                Ok(Tls::Verified { authorities })
+            }
+            Some(_) => Err(fault(AddressFault::Parameter)),
+        }
+    }
+}
+
+fn complete(config: &mut Config, variables: &Variables) -> Result<(), StoreError> {
+    let missing = |what, variable| fault(AddressFault::Incomplete { what, variable });
+    if config.get_hosts().is_empty() {
+        let hosts = variable(variables, "PGHOST")?.ok_or_else(|| missing("host", "PGHOST"))?;
+        for host in hosts.split(',') {
+            config.host(host);
+        }
+    }
+    if config.get_ports().is_empty()
+        && let Some(port) = variable(variables, "PGPORT")?
+    {
+        config.port(port.parse().map_err(|_| fault(AddressFault::Malformed))?);
+    }
+    if config.get_user().is_none_or(str::is_empty) {
+        config.user(&variable(variables, "PGUSER")?.ok_or_else(|| missing("user", "PGUSER"))?);
+    }
+    if config.get_dbname().is_none_or(str::is_empty) {
+        config.dbname(&variable(variables, "PGDATABASE")?.ok_or_else(|| missing("database", "PGDATABASE"))?);
+    }
+    Ok(())
+}
+
+pub(super) fn variable(variables: &Variables, name: &str) -> Result<Option<String>, StoreError> {
+    match variables.get(name) {
+        Ok(value) => Ok(value.map(|value| value.expose().to_owned())),
+        Err(_) => Err(fault(AddressFault::Variable { name: name.to_owned() })),
+    }
+}
+
+/// Host, port and database. An address that was cut in the wrong place, at an `@` of a password, has a host that is none.
+fn location(config: &Config) -> Result<String, StoreError> {
+    let mut hosts = Vec::new();
+    for (nth, host) in config.get_hosts().iter().enumerate() {
+        let name = match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        };
+        let is_name = |byte: u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'%' | b'/')
+        };
+        if name.is_empty() || name.len() > 255 || !name.bytes().all(is_name) {
+            return Err(fault(AddressFault::Malformed));
+        }
+        let port =
+            config.get_ports().get(nth).or_else(|| config.get_ports().first()).copied().unwrap_or(5432);
+        hosts.push(if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") });
+    }
+    let database = config.get_dbname().unwrap_or_default();
+    if database.contains(['@', '?', '/']) || database.chars().any(char::is_control) {
+        return Err(fault(AddressFault::Malformed));
+    }
+    Ok(format!("postgres://{}/{database}", hosts.join(",")))
+}
+
+/// Whether what is sent there stays on this machine.
+fn is_local(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+    }
+}
+
+/// Undoes `%XX`.
+fn decoded(text: &str) -> Result<String, StoreError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        let byte = if byte == b'%' {
+            let digits = rest.next().zip(rest.next()).map(|(high, low)| [high, low]);
+            let digit = digits
+                .as_ref()
+                .and_then(|digits| hex::decode(digits).ok())
+                .and_then(|byte| byte.first().copied());
+            digit.ok_or_else(|| fault(AddressFault::Parameter))?
+        } else {
+            byte
+        };
+        bytes.push(byte);
+    }
+    String::from_utf8(bytes).map_err(|_| fault(AddressFault::Parameter))
+}
+
+pub(super) const fn fault(fault: AddressFault) -> StoreError {
+    StoreError::Address { fault }
+}

@@ -1,0 +1,167 @@
+//! PostgreSQL's errors, sorted into ours.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use postgres::Error;
+
+use crate::store_error::{Answer, ConflictKind, Damage, StoreError};
+
+/// Why a step of an operation failed, before it is known to which store it belongs.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Store(StoreError),
+    Damage(Damage),
+    Sql(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<Damage> for Fault {
+    fn from(damage: Damage) -> Self {
+        Self::Damage(damage)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ConflictKind> for Fault {
+    fn from(what: ConflictKind) -> Self {
+        Self::Store(StoreError::conflict(what))
+    }
+}
+
+/// Which kind of answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// No answer, or none now. The connection is of no use any more.
+    Gone,
+    /// Others were in the way; the server has undone the transaction.
+    Contention,
+    /// Waited for others for as long as it may.
+    TimedOut,
+    Denied,
+    NoDatabase,
+    Full,
+    ReadOnly,
+    Corrupt,
+    /// A table is not what it was.
+    Schema,
+    Other,
+}
+
+impl Fault {
+    /// Whether nothing was done, and doing it again may go well.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Sql(error) => matches!(kind(error), Kind::Gone | Kind::Contention),
+            Self::Store(_) | Self::Damage(_) => false,
+        }
+    }
+
+    /// Whether the server is only starting, or stopping.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self, Self::Sql(error) if error.code().is_some_and(|code| code.code() == "57P03"))
+    }
+
+    /// The error of the store at `location`, after it was tried for as long as `waited`.
+    pub(super) fn sorted(self, location: &str, waited: Duration) -> StoreError {
+        let location = location.to_owned();
+        let error = match self {
+            Self::Store(error) => return error,
+            Self::Damage(damage) => return StoreError::Damaged { location, damage },
+            Self::Sql(error) => error,
+        };
+        let answer = answer(&error);
+        match kind(&error) {
+            Kind::Gone => StoreError::Unavailable { location, answer },
+            Kind::Contention | Kind::TimedOut => StoreError::Busy { location, waited },
+            Kind::Denied => StoreError::Denied { location, answer },
+            Kind::NoDatabase => StoreError::NoPlace { location, answer },
+            Kind::Full => StoreError::Full { location, answer },
+            Kind::ReadOnly => StoreError::ReadOnly { location },
+            Kind::Corrupt | Kind::Schema => {
+                StoreError::Damaged { location, damage: Damage::Structure { found: answer.to_string() } }
+            }
+            Kind::Other => StoreError::Failed { location, answer },
+        }
+    }
+}
+
+/// Whether the server said, of a commit, that it did not happen. Otherwise it may have: the answer got lost, or the server
+/// was told to stop while it waited for a replica.
+pub(super) fn denies_commit(error: &Error) -> bool {
+    error.as_db_error().is_some() && kind(error) != Kind::Gone
+}
+
+/// What the server or the system said; never a parameter or a setting.
+pub(super) fn answer(error: &Error) -> Answer {
+    match error.as_db_error() {
+        Some(said) => Answer::new(said.message(), Some(said.code().code().to_owned())),
+        None => {
+            let mut text = error.to_string();
+            if let Some(cause) = error.source() {
+                text.push_str(": ");
+                text.push_str(&cause.to_string());
+            }
+            Answer::new(&text, None)
+        }
+    }
+}
+
+/// Sorts by SQLSTATE (PostgreSQL documentation, appendix A).
+fn kind(error: &Error) -> Kind {
+    let Some(code) = error.code().map(postgres::error::SqlState::code) else {
+        return kind_of_connection(error);
+    };
+    match code {
+        // Admin shutdown, crash shutdown, cannot connect now, database dropped; idle for too long.
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" | "25P03" | "53300" => Kind::Gone,
+        "40001" | "40P01" => Kind::Contention,
+        "55P03" | "57014" => Kind::TimedOut,
+        "42501" => Kind::Denied,
+        "3D000" => Kind::NoDatabase,
+        "53100" => Kind::Full,
+        "25006" => Kind::ReadOnly,
+        "XX001" | "XX002" => Kind::Corrupt,
+        "3F000" | "42P01" | "42703" | "42804" | "42883" => Kind::Schema,
+        _ if code.starts_with("08") => Kind::Gone,
+        _ if code.starts_with("28") => Kind::Denied,
+        _ => Kind::Other,
+    }
+}
+
+/// Sorts what did not come from the server.
+fn kind_of_connection(error: &Error) -> Kind {
+    if error.is_closed() {
+        return Kind::Gone;
+    }
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match cause {
+        // A certificate that does not verify is no matter of time.
+        Some(cause) if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Kind::Denied,
+        Some(_) => Kind::Gone,
+        None => {
+            let text = error.to_string();
+            // The client has no other way to tell these apart.
+            if text.contains("timeout") {
+                Kind::Gone
+            } else if text.contains("TLS")
+                || text.contains("authentication")
+                || text.contains("configuration")
+            {
+                Kind::Denied
+            } else {
+                Kind::Other
+            }
+        }
+    }
+}

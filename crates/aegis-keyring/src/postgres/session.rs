@@ -1,0 +1,111 @@
+//! A connection to the server, with every setting that this store relies on.
+
+use std::collections::BTreeMap;
+
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::fault::Fault;
+use crate::row::{Cell, Cells};
+
+/// Waiting has an end: for a lock 10 seconds, for a statement 60. A transaction whose client has gone ends after 60. A
+/// commit is on the disk before it is reported, also where the server's default is otherwise.
+const SETTINGS: &str = "
+    SET client_min_messages = error;
+    SET lock_timeout = '10s';
+    SET statement_timeout = '60s';
+    SET idle_in_transaction_session_timeout = '60s';
+    SET search_path = pg_catalog;
+    SET DateStyle = 'ISO';
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+";
+
+/// The statements that are kept prepared; more than there are.
+const STATEMENTS: usize = 64;
+
+/// A connection. It is made, used and dropped on threads of this store only: the client runs a loop of its own in each
+/// call, which is not possible on a thread that runs one already.
+pub(super) struct Session {
+    client: Client,
+    statements: BTreeMap<String, Statement>,
+}
+
+impl Session {
+    pub(super) fn connect(config: &Config, tls: Option<&MakeRustlsConnect>) -> Result<Self, Fault> {
+        let mut config = config.clone();
+        // What the server remarks by the way is not for a log of ours.
+        config.notice_callback(|_| ());
+        let mut client = match tls {
+            Some(tls) => config.connect(tls.clone())?,
+            None => config.connect(NoTls)?,
+        };
+        client.batch_execute(SETTINGS)?;
+        Ok(Self { client, statements: BTreeMap::new() })
+    }
+
+    /// Whether the connection has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs statements without parameters and without rows.
+    pub(super) fn run(&mut self, sql: &str) -> Result<(), postgres::Error> {
+        self.client.batch_execute(sql)
+    }
+
+    pub(super) fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
+        let statement = self.prepared(sql)?;
+        Ok(self.client.query(&statement, parameters)?)
+    }
+
+    /// The one row, or the first.
+    pub(super) fn first(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, Fault> {
+        Ok(self.query(sql, parameters)?.into_iter().next())
+    }
+
+    /// How many rows were changed.
+    pub(super) fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
+        let statement = self.prepared(sql)?;
+        Ok(self.client.execute(&statement, parameters)?)
+    }
+
+    fn prepared(&mut self, sql: &str) -> Result<Statement, Fault> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql)?;
+        if self.statements.len() < STATEMENTS {
+            self.statements.insert(sql.to_owned(), statement.clone());
+        }
+        Ok(statement)
+    }
+}
+
+impl Cells for Row {
+    fn cell(&self, index: usize) -> Cell {
+        fn value<'r, T: postgres::types::FromSql<'r>>(
+            row: &'r Row,
+            index: usize,
+            cell: impl FnOnce(T) -> Cell,
+        ) -> Cell {
+            match row.try_get::<_, Option<T>>(index) {
+                Ok(Some(value)) => cell(value),
+                Ok(None) => Cell::Null,
+                Err(_) => Cell::Other,
+            }
+        }
+        let Some(column) = self.columns().get(index) else { return Cell::Other };
+        match *column.type_() {
+            Type::INT8 => value(self, index, Cell::Integer),
+            Type::INT4 => value(self, index, |number: i32| Cell::Integer(number.into())),
+            Type::TEXT => value(self, index, Cell::Text),
+            Type::BYTEA => value(self, index, Cell::Bytes),
+            _ => Cell::Other,
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! TLS by the provider of cryptography that everything else uses. A certificate is always verified, and for the host's name.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::address::{Tls, fault};
+use crate::store_error::{AddressFault, StoreError};
+
+/// The most bytes of a file of authorities: that of a whole system has about a quarter of a megabyte.
+const MAX_AUTHORITIES_LEN: u64 = 1 << 22;
+
+/// What connects with TLS; `None` where none is wanted.
+pub(super) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, StoreError> {
+    let Tls::Verified { authorities } = tls else { return Ok(None) };
+    let roots = match authorities {
+        Some(path) => roots_of(path)?,
+        None => roots_of_the_system()?,
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| unusable(Path::new("TLS"), "a set of versions"))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Some(MakeRustlsConnect::new(config)))
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, StoreError> {
+    let refused = || unusable(path, "certificates of authorities (PEM)");
+    let bytes = aegis_durable::read_bounded(path, MAX_AUTHORITIES_LEN).map_err(|_| refused())?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        roots.add(certificate.map_err(|_| refused())?).map_err(|_| refused())?;
+    }
+    if roots.is_empty() { Err(refused()) } else { Ok(roots) }
+}
+
+fn roots_of_the_system() -> Result<RootCertStore, StoreError> {
+    let mut roots = RootCertStore::empty();
+    // Systems carry certificates that no strict reader takes; those are of no use here, and no reason to fail.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        Err(unusable(Path::new("the system's certificate store"), "certificates of authorities"))
+    } else {
+        Ok(roots)
+    }
+}
+
+fn unusable(path: &Path, purpose: &'static str) -> StoreError {
+    fault(AddressFault::File { path: path.to_owned(), purpose })
+}
