@@ -4,6 +4,7 @@
 //! Each test with a token is a process of its own (`test_services::tokens`).
 
 mod broken;
+mod erased;
 mod lost;
 mod mechanisms;
 mod pins;

@@ -191,6 +191,13 @@ fn chooses_for_nss_in_disguise() {
                     probed: probed(Mechanism::YubicoCcm, Proof::RoundTrip, Direct::NotProven),
                     method: WrapMethod::YubicoCcm,
                 },
+                // As a device whose keys may wrap and not encrypt. NSS itself unwraps no 2,432 bytes so.
+                Disguise {
+                    rules: "fail C_EncryptInit 0x68",
+                    vendor: None,
+                    probed: probed(Mechanism::KwpWrap, Proof::KnownAnswer, Direct::NotProven),
+                    method: WrapMethod::Rfc5649,
+                },
                 Disguise {
                     rules: "no-import",
                     vendor: None,
