@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use aegis_crypto::{
     AssociatedData, Encapsulation, HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret,
-    decapsulate, encapsulate, seal,
+    decapsulate, encapsulate, open_under, seal, seal_under, unwrap_padded, wrap_padded,
 };
 
 /// Counts the places where the second half of the seed whose inverse is given stands in any memory that this
@@ -186,4 +186,26 @@ fn a_dropped_plaintext_is_nowhere() {
         drop(opener.open(&aad, &boxed, None).unwrap());
     }
     assert_eq!(occurrences_of_each(&inverted), [0; 2]);
+}
+
+#[test]
+fn wrapping_keys_and_what_they_wrapped_are_nowhere() {
+    let inverted = {
+        let (kek, key) = (Secret::<32>::random().unwrap(), Secret::<64>::random().unwrap());
+        let aad = AssociatedData::new([b"a"]);
+        let wrapped = wrap_padded(&kek, key.expose()).unwrap();
+        let boxed = seal_under(&kek, &aad, key.expose()).unwrap();
+        let (unwrapped, opened) =
+            (unwrap_padded(&kek, &wrapped).unwrap(), open_under(&kek, &aad, &boxed).unwrap());
+        assert!(*unwrapped == *key.expose() && *opened == *key.expose());
+        let mut changed = wrapped.clone();
+        changed[20] ^= 1;
+        assert!(unwrap_padded(&kek, &changed).is_err());
+        let ([a, b], [c]) = (inverted_at(kek.expose(), [0, 16]), inverted_at(key.expose(), [16]));
+        let while_held = occurrences_of_each(&[a, b, c]);
+        assert!(while_held[2] >= 3, "the search finds what is held: {while_held:?}");
+        [a, b, c]
+    };
+    let [_, kek, key] = occurrences_of_each(&inverted);
+    assert_eq!([kek, key], [0, 0]);
 }
