@@ -92,3 +92,54 @@ impl Drop for Guarded {
 pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch;
+
+    const CHILD: &str = "AEGIS_TEST_GUARDED_CHILD";
+
+    #[test]
+    fn a_server_and_its_directory_go_with_a_process_that_is_killed() {
+        let notes = scratch::dir();
+        let note = notes.path().join("server");
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "guarded::tests::starts_a_server_and_waits", "--ignored", "--nocapture"])
+            .env(CHILD, &note)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let wait_until = |what: &str, done: &dyn Fn() -> bool| {
+            let end = Instant::now() + Duration::from_secs(60);
+            while !done() {
+                assert!(Instant::now() < end, "not so: {what}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        wait_until("a server was started", &|| {
+            std::fs::read_to_string(&note).is_ok_and(|text| text.lines().count() == 2)
+        });
+        let text = std::fs::read_to_string(&note).unwrap();
+        let (server, dir) = text.trim().split_once('\n').unwrap();
+        let server = Path::new("/proc").join(server);
+        assert!(server.exists() && Path::new(dir).exists());
+        // Without a chance to clean up, as when a test is stopped.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_until("the server has ended", &|| !server.exists());
+        wait_until("its directory is gone", &|| !Path::new(dir).exists());
+    }
+
+    #[test]
+    #[ignore = "run by another test, in a process of its own"]
+    fn starts_a_server_and_waits() {
+        let Some(note) = std::env::var_os(CHILD) else { return };
+        let dir = scratch::dir();
+        let script = "printf '%s\\n%s\\n' $$ \"$1\" > \"$2.new\"; mv \"$2.new\" \"$2\"; exec sleep 600";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "server"]).arg(dir.path()).arg(note);
+        let _server = Guarded::start_in(&command, dir);
+        std::thread::sleep(Duration::from_secs(600));
+    }
+}

@@ -39,10 +39,12 @@ pub struct Proxy {
     listener: Option<JoinHandle<()>>,
 }
 
+type Decide = Box<dyn Fn(usize, &Message) -> Fate + Send + Sync>;
+
 struct Shared {
     target: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
-    fate: Box<dyn Fn(usize, &Message) -> Fate + Send + Sync>,
+    fate: Decide,
     seen: Mutex<Vec<Message>>,
     ended: AtomicBool,
 }
@@ -70,11 +72,7 @@ impl Proxy {
         Self::listen(target, Some(Arc::new(config)), Box::new(|_, _| Fate::Pass))
     }
 
-    fn listen(
-        target: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-        fate: Box<dyn Fn(usize, &Message) -> Fate + Send + Sync>,
-    ) -> Self {
+    fn listen(target: SocketAddr, tls: Option<Arc<ServerConfig>>, fate: Decide) -> Self {
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = socket.local_addr().unwrap();
         let (seen, ended) = (Mutex::default(), AtomicBool::new(false));

@@ -95,7 +95,23 @@ fn is_name_char(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_name_that_is_read_is_plain_text_and_its_region_is_one(
+            text in "(arn:|alias/|)(aws|[a-z-]{0,9}|\\PC{0,9})(:|/|)(kms|\\PC{0,3})(:|/|)[a-z0-9-]{0,9}(:|/|)\\PC{0,40}"
+        ) {
+            if let Ok(name) = KeyName::parse(&text) {
+                prop_assert_eq!(name.as_str(), &text);
+                prop_assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
+                prop_assert!(name.region().is_none_or(is_region));
+                prop_assert_eq!(name.region().is_some(), text.starts_with("arn:"));
+            }
+        }
+    }
 
     #[test]
     fn reads_every_form_of_a_name() {

@@ -70,12 +70,11 @@ impl Intercept for Wire {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let address = context.request().uri();
-        let endpoint = origin(address);
+        let endpoint = origin(context.request().uri());
         let safe = endpoint.starts_with("https://")
             || self.0.plain_http == PlainHttp::Anywhere
-            || is_loopback(endpoint);
-        let _ = self.0.endpoint.set(endpoint.to_owned());
+            || is_loopback(&endpoint);
+        let _ = self.0.endpoint.set(endpoint);
         if !safe {
             self.0.refused.fetch_add(1, Ordering::Relaxed);
             return Err(HeldBack.into());
@@ -97,17 +96,17 @@ impl Intercept for Wire {
     }
 }
 
-/// Scheme, host and port of an address.
-fn origin(address: &str) -> &str {
-    let host = address.find("://").map_or(0, |at| at + 3);
-    let end = address.get(host..).and_then(|rest| rest.find(['/', '?', '#']));
-    end.and_then(|end| address.get(..host + end)).unwrap_or(address)
+/// Scheme, host and port of an address. A user's name before them could be a secret, or look like a host.
+fn origin(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 /// Whether the host of `http://HOST:PORT` is this very one.
 fn is_loopback(origin: &str) -> bool {
-    // A user's name before the host could look like one.
-    let Some(host) = origin.strip_prefix("http://").filter(|host| !host.contains('@')) else { return false };
+    let Some(host) = origin.strip_prefix("http://") else { return false };
     let host = match host.strip_prefix('[') {
         Some(v6) => v6.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -134,10 +133,15 @@ mod tests {
             ("http://kms.eu-central-1.amazonaws.com/", false),
             ("http://[2001:db8::1]/", false),
             ("http://localhost:80@example.com/", false),
+            ("http://me:secret@127.0.0.1/", true),
+            ("http://example.com/@127.0.0.1", false),
+            ("http://example.com?@127.0.0.1", false),
             ("http:///", false),
+            ("127.0.0.1", false),
             ("ftp://127.0.0.1/", false),
         ] {
-            assert_eq!(is_loopback(origin(address)), expected, "{address}");
+            assert_eq!(is_loopback(&origin(address)), expected, "{address}");
         }
+        assert_eq!(origin("https://me:secret@kms.example.com:443/path?x"), "https://kms.example.com:443");
     }
 }

@@ -1,5 +1,11 @@
 //! AWS KMS, against emulators that encrypt for real. Which of them shows what: `test_services::kms`.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::type_complexity,
+    reason = "a child process says what it found; tables of cases"
+)]
+
 mod chain;
 mod conformance;
 mod forms;

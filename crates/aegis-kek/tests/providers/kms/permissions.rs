@@ -42,7 +42,7 @@ fn provisioning_names_the_permission_that_is_missing() {
     ] {
         match provision(access_as(&moto.kms.url(), &moto.key, user), &private, wrap) {
             Err(KmsProvisionError::Kms(KmsFault::AccessDenied { action, .. })) => {
-                assert_eq!(action, expected)
+                assert_eq!(action, expected);
             }
             other => panic!("{expected}: {other:?}"),
         }

@@ -92,7 +92,7 @@ fn refuses_the_unbound_wrapping_of_another_kek() {
         match load(access(&kms.url(), &key), &mine, &made) {
             Err(LoadError::WrongKey { source, .. }) => match expected {
                 None => {
-                    assert!(matches!(source, HybridPrivateKeyError::PublicKeyMismatch { .. }), "{source:?}")
+                    assert!(matches!(source, HybridPrivateKeyError::PublicKeyMismatch { .. }), "{source:?}");
                 }
                 Some(expected) => assert_eq!(source, expected),
             },

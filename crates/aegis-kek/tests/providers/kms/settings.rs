@@ -134,7 +134,7 @@ fn names_the_variable_that_cannot_be_used() {
     ] {
         match with(name, value) {
             Err(SettingsError::Malformed { kind: ProviderKind::AwsKms, source }) => {
-                assert_eq!(source, fault.of(name))
+                assert_eq!(source, fault.of(name));
             }
             other => panic!("{name}: {other:?}"),
         }
