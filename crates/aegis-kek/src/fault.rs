@@ -32,7 +32,7 @@ pub enum LoadError {
         source: ProviderFault,
     },
     /// What came out is a private key, or was meant to be one, and not that of the public key that is set.
-    #[error("what the {kind} provider unwrapped is not the private half of AEGIS_MASTER_KEK_PUBLIC")]
+    #[error("what the {kind} provider unwrapped is not the private half of its public key")]
     WrongKey {
         /// Which provider.
         kind: ProviderKind,
@@ -55,11 +55,31 @@ impl LoadError {
 
 /// What a provider met, in its own terms. A vendor's quirks are explained in the provider's own file.
 #[derive(Debug, thiserror::Error)]
-pub enum ProviderFault {}
+pub enum ProviderFault {
+    /// A key file, or its passphrase.
+    #[cfg(feature = "file")]
+    #[error(transparent)]
+    File(crate::file::FileFault),
+    /// A PKCS#11 token, or its module.
+    #[cfg(feature = "hsm")]
+    #[error(transparent)]
+    Hsm(crate::pkcs11::HsmFault),
+    /// AWS KMS, or the way to it.
+    #[cfg(feature = "kms")]
+    #[error(transparent)]
+    Kms(crate::aws_kms::KmsFault),
+}
 
 impl ProviderFault {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
-        match *self {}
+        match *self {
+            #[cfg(feature = "file")]
+            Self::File(ref fault) => fault.help(),
+            #[cfg(feature = "hsm")]
+            Self::Hsm(ref fault) => fault.help(),
+            #[cfg(feature = "kms")]
+            Self::Kms(ref fault) => fault.help(),
+        }
     }
 }

@@ -10,6 +10,8 @@ use crate::variables::{VariableError, VariableFault, Variables};
 pub const KMS_KEY_ID: &str = "AEGIS_KMS_KEY_ID";
 /// The private key, wrapped by KMS.
 pub const KMS_WRAPPED_PRIVATE_KEY: &str = "AEGIS_KMS_WRAPPED_PRIVATE_KEY";
+/// `1` where the private key may travel to KMS without TLS: to an emulator in a network of its own.
+pub const KMS_ALLOW_PLAIN_HTTP: &str = "AEGIS_KMS_ALLOW_PLAIN_HTTP";
 /// The public key, for every provider but in-memory.
 pub const MASTER_KEK_PUBLIC: &str = "AEGIS_MASTER_KEK_PUBLIC";
 /// The private key, for the environment provider.
@@ -29,7 +31,11 @@ pub const HSM_PIN_FILE: &str = "AEGIS_HSM_PIN_FILE";
 /// A descriptor to read the PIN from.
 pub const HSM_PIN_FD: &str = "AEGIS_HSM_PIN_FD";
 /// How many sessions the pool has.
-pub const HSM_SESSIONS: &str = "AEGIS_HSM_SESSIONS";
+pub const HSM_SESSION_POOL_SIZE: &str = "AEGIS_HSM_SESSION_POOL_SIZE";
+/// A mechanism of one vendor, by name.
+pub const HSM_MECHANISM: &str = "AEGIS_HSM_MECHANISM";
+/// The initialisation string of modules that want one.
+pub const HSM_INIT_ARGS: &str = "AEGIS_HSM_INIT_ARGS";
 /// The key file under a passphrase.
 pub const KEK_FILE: &str = "AEGIS_KEK_FILE";
 /// Its passphrase.
@@ -165,6 +171,12 @@ pub const KNOWN_VARIABLES: &[KnownVariable] = &[
         form: Form::Base64(MAX_WRAPPED_PRIVATE_KEY_LEN),
     },
     KnownVariable {
+        name: KMS_ALLOW_PLAIN_HTTP,
+        purpose: "1 admits a KMS endpoint on another host without TLS",
+        required_by: "nobody",
+        form: Form::Flag,
+    },
+    KnownVariable {
         name: HSM_PIN_FILE,
         purpose: "File that holds the HSM user PIN",
         required_by: "HSM KEK provider, if AEGIS_HSM_PIN is not set",
@@ -177,10 +189,22 @@ pub const KNOWN_VARIABLES: &[KnownVariable] = &[
         form: Form::Number(0, u32::MAX >> 1),
     },
     KnownVariable {
-        name: HSM_SESSIONS,
+        name: HSM_SESSION_POOL_SIZE,
         purpose: "Sessions of the HSM pool (4)",
         required_by: "nobody",
         form: Form::Number(1, MAX_SESSIONS),
+    },
+    KnownVariable {
+        name: HSM_MECHANISM,
+        purpose: "Vendor mechanism of the HSM: cloudhsm-kwp or yubico-ccm",
+        required_by: "AWS CloudHSM, YubiHSM 2",
+        form: Form::Text,
+    },
+    KnownVariable {
+        name: HSM_INIT_ARGS,
+        purpose: "Initialisation string of the PKCS#11 library",
+        required_by: "NSS softokn",
+        form: Form::Text,
     },
     KnownVariable {
         name: KEK_FILE,

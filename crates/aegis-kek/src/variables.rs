@@ -73,6 +73,29 @@ impl Variables {
         Self { credentials: Some(Box::new(others)), ..self }
     }
 
+    /// These settings, with the passphrase of a key file in the file `path`, wherever it was before.
+    ///
+    /// # Errors
+    ///
+    /// [`VariableFault::NotUnicode`] for a path that is no text.
+    pub fn with_passphrase_file(mut self, path: &Path) -> Result<Self, VariableError> {
+        let name = known_variables::PASSPHRASE_FILE;
+        let path = path.to_str().ok_or_else(|| VariableFault::NotUnicode.of(name))?;
+        self.given.retain(|(given, _)| given != name && given != known_variables::PASSPHRASE);
+        self.given.push((name.to_owned(), SecretText::new(path)));
+        // One of the process must not take its place.
+        self.given.push((known_variables::PASSPHRASE.to_owned(), SecretText::new("")));
+        Ok(self)
+    }
+
+    /// The same, with this value for `name` before any other; an empty one takes it away.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.given.retain(|(given, _)| given != name);
+        self.given.push((name.to_owned(), SecretText::new(value)));
+        self
+    }
+
     /// The value of `name`; an empty one counts as none.
     ///
     /// # Errors
@@ -80,7 +103,7 @@ impl Variables {
     /// [`NotUnicode`] if it is set to what is no text.
     pub fn get(&self, name: &str) -> Result<Option<SecretText>, NotUnicode> {
         if let Some(value) = self.given(name) {
-            return Ok(Some(SecretText::new(value)));
+            return Ok(Some(SecretText::new(value)).filter(|value| !value.expose().is_empty()));
         }
         if self.process {
             return process_variable(name);
@@ -92,10 +115,9 @@ impl Variables {
         }
     }
 
-    /// What was given for `name` itself, if it is not empty.
+    /// What was given for `name` itself.
     fn given(&self, name: &str) -> Option<&str> {
-        let mut given = self.given.iter().filter(|(given, _)| given == name);
-        given.next().map(|(_, value)| value.expose()).filter(|value| !value.is_empty())
+        self.given.iter().find(|(given, _)| given == name).map(|(_, value)| value.expose())
     }
 
     /// As [`get`](Self::get), no longer than [`MAX_VALUE_LEN`].
@@ -175,14 +197,11 @@ impl Variables {
     /// The names that begin with `prefix` and have a value, sorted. Credentials that were taken from elsewhere do not
     /// count: they say nothing about what is configured here.
     pub fn set_with_prefix(&self, prefix: &str) -> Vec<String> {
-        let mut names: Vec<String> = if self.process {
-            let all = std::env::vars_os().filter(|(_, value)| !value.is_empty());
-            all.filter_map(|(name, _)| name.into_string().ok()).collect()
-        } else {
-            let given = self.given.iter().filter(|(_, value)| !value.expose().is_empty());
-            given.map(|(name, _)| name.clone()).collect()
-        };
-        names.retain(|name| name.starts_with(prefix));
+        let mut names: Vec<String> = self.given.iter().map(|(name, _)| name.clone()).collect();
+        if self.process {
+            names.extend(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
+        }
+        names.retain(|name| name.starts_with(prefix) && self.is_set(name));
         names.sort();
         names.dedup();
         names

@@ -24,6 +24,7 @@ use std::path::Path;
 use aegis_durable::{Links, WriteError};
 use zeroize::Zeroizing;
 
+use crate::base64_text;
 use crate::private_file::{self, PrivateFileError};
 use crate::variables::{SecretText, Variables};
 
@@ -69,6 +70,12 @@ impl VariablesFile {
         }
         self.0.push((name.to_owned(), SecretText::new(value)));
         Ok(())
+    }
+
+    /// Adds a setting of ours whose value is base64. A second one of the same name takes the place of the first.
+    pub(crate) fn set_base64(&mut self, name: &'static str, bytes: &[u8]) {
+        self.0.retain(|(known, _)| known != name);
+        self.0.push((name.to_owned(), base64_text::encode(bytes)));
     }
 
     /// Names and values.
