@@ -156,7 +156,7 @@ impl SqliteStore {
         let done = (|| {
             let writing = Transaction::begin(&connection)?;
             let done = operation(&writing)?;
-            writing.commit()?;
+            writing.commit().map_err(|fault| fault.of_commit(&self.location))?;
             Ok(done)
         })();
         if done.is_ok() && self.wal_to_empty.load(Ordering::Relaxed) {

@@ -44,6 +44,22 @@ impl Keyring {
         retired
     }
 
+    /// Opens every DEK with a KEK, those that were found good before too, and returns how many there are. Nobody is given
+    /// a key.
+    ///
+    /// # Errors
+    ///
+    /// [`RetireKekError::ActiveUnreadable`] names the DEKs that do not open.
+    pub fn verify_kek(
+        &self,
+        kek: &Kek,
+        options: &KekRotationOptions,
+        progress: &mut OnProgress<'_>,
+    ) -> Result<u64, RetireKekError> {
+        self.open_all(kek, options, progress)?;
+        Ok(self.store().wrap_progress(kek.key_id()).map_err(RetireKekError::Store)?.deks)
+    }
+
     fn retire_checked(
         &self,
         kek: KeyId,

@@ -45,6 +45,19 @@ impl Fault {
         matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
+    /// The same, of a commit. If the disk fails in it, its frames may be in the WAL whole, and are read from there after a
+    /// crash: then nobody knows how it will have ended. For want of room nothing was written whole.
+    pub(super) fn of_commit(self, location: &str) -> Self {
+        match self {
+            Self::Sql(Error::SqliteFailure(failure, text)) if failure.code == ErrorCode::SystemIoFailure => {
+                let text = text.unwrap_or_else(|| failure.to_string());
+                let answer = Answer::new(&text, Some(failure.extended_code.to_string()));
+                Self::Store(StoreError::OutcomeUnknown { location: location.to_owned(), answer })
+            }
+            other => other,
+        }
+    }
+
     /// The error of the store at `location`, where locks are waited for as long as `waited`.
     pub(super) fn sorted(self, location: &str, waited: Duration) -> StoreError {
         let location = location.to_owned();
