@@ -9,6 +9,7 @@
 //! | `mechanism` | the ways to wrap a few bytes | §6.13 |
 //! | `probe` | which of them this token really has | RFC 5649 |
 //! | `pool` | sessions, and what to do when they are lost | |
+//! | `patience` | a limit to how long a device is waited for | |
 //! | `provision` | wraps a new KEK; makes the wrapping key | |
 //!
 //! By default a token wraps 32 bytes and software the rest ([`Container`](crate::Container)): some HSMs cannot take
@@ -18,6 +19,7 @@ mod answer;
 mod connection;
 mod fault;
 mod mechanism;
+mod patience;
 mod pin;
 mod pool;
 mod probe;
@@ -26,6 +28,7 @@ mod raw;
 mod settings;
 
 use std::fmt;
+use std::sync::Arc;
 
 use aegis_crypto::{
     HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPrivateKeyError, HybridPublicKey, Secret,
@@ -40,6 +43,7 @@ use crate::variables::Variables;
 
 use connection::Connection;
 use fault::Outcome;
+use patience::Patience;
 use pool::{Pool, Trouble};
 use probe::DATA_KEY_LEN;
 use settings::Wrapped;
@@ -50,16 +54,24 @@ pub use mechanism::{Mechanism, UnknownMechanism, VendorMechanism};
 pub use pin::{MAX_PIN_LEN, Pin, PinError};
 pub use probe::{Direct, Proof};
 pub use provision::{HsmProvisionError, HsmWrap, generate_wrapping_key, provision};
-pub use settings::{DEFAULT_SESSION_POOL_SIZE, HsmSettings, HsmSettingsError, HsmToken};
+pub use settings::{
+    DEFAULT_ANSWER_WITHIN, DEFAULT_SESSION_POOL_SIZE, HsmSettings, HsmSettingsError, HsmToken,
+};
 
 const KIND: ProviderKind = ProviderKind::Hsm;
 
 /// The KEK that a token unwraps.
 pub struct HsmKekProvider {
+    kept: Arc<Kept>,
+    patience: Patience,
+    last: LastWorked,
+}
+
+/// What a call needs, which may outlive the patience of its caller.
+struct Kept {
     pool: Pool,
     wrapped: Wrapped,
     public_key: HybridPublicKey,
-    last: LastWorked,
 }
 
 /// What was found out about a token.
@@ -81,12 +93,10 @@ impl HsmKekProvider {
     /// [`HsmSettingsError`] if what is stored has neither of the two forms.
     pub fn new(settings: HsmSettings) -> Result<Self, HsmSettingsError> {
         let HsmSettings { token, wrapped_private_key, public_key } = settings;
-        Ok(Self {
-            wrapped: Wrapped::parse(wrapped_private_key)?,
-            pool: Pool::new(token, public_key.key_id()),
-            public_key,
-            last: LastWorked::never(),
-        })
+        let patience = Patience::of(token.answer_within);
+        let wrapped = Wrapped::parse(wrapped_private_key)?;
+        let kept = Kept { wrapped, pool: Pool::new(token, public_key.key_id()), public_key };
+        Ok(Self { kept: Arc::new(kept), patience, last: LastWorked::never() })
     }
 
     /// Takes settings from variables. Asks no device.
@@ -109,7 +119,19 @@ impl HsmKekProvider {
     ///
     /// [`LoadError`], as [`load`](KekProvider::load) without what is stored.
     pub fn probe(&self) -> Result<Probed, LoadError> {
-        self.pool.connection().map(|connection| connection.probed()).map_err(load_error)
+        self.wait_for(|kept| kept.pool.connection().map(|connection| connection.probed())).map_err(load_error)
+    }
+
+    /// Asks the device, and gives up waiting if it does not answer.
+    fn wait_for<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Kept) -> Result<T, HsmFault> + Send + 'static,
+    ) -> Result<T, HsmFault> {
+        let kept = Arc::clone(&self.kept);
+        self.patience.wait_for(move || work(&kept)).unwrap_or_else(|lost| {
+            let token = self.kept.pool.settings().token_label.clone();
+            Err(HsmFault::NoAnswer { token, waited_secs: lost.waited.as_secs() })
+        })
     }
 }
 
@@ -119,11 +141,12 @@ impl KekProvider for HsmKekProvider {
     }
 
     fn public_key(&self) -> &HybridPublicKey {
-        &self.public_key
+        &self.kept.public_key
     }
 
     fn load(&self) -> Result<Kek, LoadError> {
-        self.last.note(match unwrap(&self.pool, &self.wrapped, &self.public_key) {
+        let unwrapped = self.wait_for(|kept| unwrap(&kept.pool, &kept.wrapped, &kept.public_key));
+        self.last.note(match unwrapped {
             Ok(Ok(private)) => Ok(Kek::new(private)),
             Ok(Err(source)) => Err(LoadError::WrongKey { kind: KIND, source }),
             Err(fault) => Err(load_error(fault)),
@@ -132,8 +155,9 @@ impl KekProvider for HsmKekProvider {
 
     fn health(&self) -> Health {
         let (standing, last_worked) = self.last.get();
-        let token = self.pool.settings();
-        let form = match &self.wrapped {
+        let Kept { pool, wrapped, public_key } = &*self.kept;
+        let token = pool.settings();
+        let form = match wrapped {
             Wrapped::TwoStep(container) => format!("two-step, {}", container.method().as_str()),
             Wrapped::Direct(_) => "direct, rfc5649".to_owned(),
         };
@@ -144,7 +168,7 @@ impl KekProvider for HsmKekProvider {
             ("wrapped", form),
             ("sessions", token.session_pool_size.to_string()),
         ];
-        match self.pool.last_probed() {
+        match pool.last_probed() {
             None => detail.push(("mechanism", "not yet probed".to_owned())),
             Some(Probed { mechanism, proof, direct }) => {
                 detail.push(("mechanism", mechanism.to_string()));
@@ -155,7 +179,7 @@ impl KekProvider for HsmKekProvider {
         Health {
             kind: KIND,
             security_level: KIND.security_level(),
-            key_id: self.public_key.key_id(),
+            key_id: public_key.key_id(),
             standing,
             last_worked,
             detail,
@@ -166,8 +190,8 @@ impl KekProvider for HsmKekProvider {
 impl fmt::Debug for HsmKekProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HsmKekProvider")
-            .field("token", self.pool.settings())
-            .field("key_id", &self.public_key.key_id())
+            .field("token", self.kept.pool.settings())
+            .field("key_id", &self.kept.public_key.key_id())
             .finish_non_exhaustive()
     }
 }

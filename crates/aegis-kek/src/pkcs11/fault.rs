@@ -155,6 +155,14 @@ pub enum HsmFault {
         /// What it said.
         source: DeviceAnswer,
     },
+    /// It does not answer, and nobody knows when it will.
+    #[error("token {token:?} has not answered in {waited_secs} seconds")]
+    NoAnswer {
+        /// The token.
+        token: String,
+        /// How long it was waited for.
+        waited_secs: u64,
+    },
     /// Every session was in use for too long.
     #[error("all {sessions} sessions of token {token:?} were in use for {waited_secs} seconds")]
     Busy {
@@ -207,6 +215,7 @@ impl HsmFault {
             Self::NoToken { .. }
             | Self::KeyGone { .. }
             | Self::Device { .. }
+            | Self::NoAnswer { .. }
             | Self::Busy { .. }
             | Self::Random(_) => Outcome::Unavailable,
             Self::WrongPin { .. }
@@ -266,7 +275,7 @@ impl HsmFault {
             }
             Self::Refused { .. } => "check what the token's policy lets this user do".to_owned(),
             Self::Unsuited { .. } => "check that the key may unwrap or decrypt".to_owned(),
-            Self::KeyGone { .. } | Self::Device { .. } => {
+            Self::KeyGone { .. } | Self::Device { .. } | Self::NoAnswer { .. } => {
                 "check the device and its connection, then try again".to_owned()
             }
             Self::Busy { .. } => "try again, or raise AEGIS_HSM_SESSION_POOL_SIZE".to_owned(),

@@ -3,6 +3,9 @@
 //! One thread uses a session at a time. There are at most as many as configured, and one more that is never used: it keeps
 //! the process logged in. Whoever finds that the token is gone takes the connection down; whoever comes next makes a
 //! new one. A session in which a call failed is closed, not used again: some tokens leave an operation open in it.
+//!
+//! No call to the device is made under the lock of the state: a device that does not answer holds up nobody but those who
+//! asked it, and those who wait for them do not wait for ever.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -41,6 +44,8 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct State {
     connection: Option<Arc<Connection>>,
+    /// Whether some thread is making one.
+    connecting: bool,
     /// Which connection it is, counted from 1. A session of another one is not put back.
     number: u64,
     idle: Vec<Session>,
@@ -121,7 +126,7 @@ impl Pool {
 
     /// The connection, made now if there is none.
     pub(super) fn connection(&self) -> Result<Arc<Connection>, HsmFault> {
-        self.persist(|| self.lock_connected().map(|(_, connection)| connection))
+        self.persist(|| self.connected(Instant::now()).map(|(_, connection)| connection))
     }
 
     /// What was found out when last connecting. Asks no device.
@@ -195,6 +200,10 @@ impl Pool {
                     )
                 }) {
                     Ok(()) => Attempt::Final(HsmFault::BadWrapping { token, source: answer }),
+                    // It cannot be told at the moment.
+                    Err(full) if full.meaning() == Meaning::Full => {
+                        Attempt::Passing(HsmFault::Device { token, source: full })
+                    }
                     Err(of_the_check) => self.lost(number, of_the_check),
                 }
             }
@@ -205,33 +214,47 @@ impl Pool {
     fn lost(&self, number: u64, answer: DeviceAnswer) -> Attempt {
         let mut state = self.lock();
         if state.number == number && state.connection.is_some() {
-            self.fail(&mut state);
+            let remains = self.fail(&mut state);
+            drop(state);
+            drop(remains);
             tracing::warn!(token = self.settings.token_label, %answer, "the connection to the HSM is lost");
         }
-        drop(state);
         Attempt::Passing(HsmFault::Device { token: self.settings.token_label.clone(), source: answer })
     }
 
-    fn fail(&self, state: &mut State) {
-        state.connection = None;
-        state.open -= state.idle.len();
-        state.idle.clear();
+    /// Notes a loss. What is returned is closed when it is dropped, which takes calls to the device.
+    #[must_use]
+    fn fail(&self, state: &mut State) -> Remains {
+        let sessions = std::mem::take(&mut state.idle);
+        state.open -= sessions.len();
         state.failures = state.failures.saturating_add(1);
         state.failed_in = life_of(&self.settings);
+        Remains { _sessions: sessions, _connection: state.connection.take() }
     }
 
-    /// The state, with a connection. Connecting goes on under the lock: one thread logs in, and the others find it done.
-    fn lock_connected(&self) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Attempt> {
+    /// The state, with a connection. One thread makes it, and the others wait until it has.
+    fn connected(&self, begun: Instant) -> Result<(MutexGuard<'_, State>, Arc<Connection>), Attempt> {
         let mut state = self.lock();
-        if let Some(connection) = state.connection.clone() {
-            return Ok((state, connection));
+        loop {
+            if let Some(connection) = state.connection.clone() {
+                return Ok((state, connection));
+            }
+            if !state.connecting {
+                break;
+            }
+            state = self.wait(state, begun)?;
         }
+        state.connecting = true;
+        let connecting = Connecting(self);
         // A new connection after the first loss; after another one, the module too is started anew.
         let start = match state.failures {
             0 | 1 => Start::AsItIs,
             _ => Start::Anew { seen: state.failed_in },
         };
-        match Connection::make(&self.settings, &self.kek, start) {
+        drop(state);
+        let made = Connection::make(&self.settings, &self.kek, start);
+        let mut state = self.lock();
+        match made {
             Ok(connection) => {
                 tracing::info!(
                     token = self.settings.token_label,
@@ -244,11 +267,17 @@ impl Pool {
                 state.connection = Some(Arc::clone(&connection));
                 state.number += 1;
                 state.was_connected = true;
+                // What `connecting` would do, under the lock that is held already.
+                std::mem::forget(connecting);
+                state.connecting = false;
+                self.freed.notify_all();
                 Ok((state, connection))
             }
             Err(fault) => {
                 let was_connected = state.was_connected;
-                self.fail(&mut state);
+                let remains = self.fail(&mut state);
+                drop(state);
+                drop(remains);
                 Err(match fault {
                     // It was there; so it went, and may come back.
                     HsmFault::NoKey { token, label, .. } if was_connected => {
@@ -264,37 +293,51 @@ impl Pool {
 
     fn lend(&self) -> Result<Lent, Attempt> {
         let begun = Instant::now();
+        let mut may_open = true;
         loop {
-            let (mut state, connection) = self.lock_connected()?;
+            let (mut state, connection) = self.connected(begun)?;
             let number = state.number;
             if let Some(session) = state.idle.pop() {
                 return Ok(Lent { connection, number, session });
             }
-            if state.open < self.settings.session_pool_size.get() {
-                match connection.token.session(Access::ReadOnly) {
-                    Ok(session) => {
-                        state.open += 1;
-                        return Ok(Lent { connection, number, session });
-                    }
+            if !may_open || state.open >= self.settings.session_pool_size.get() {
+                drop(self.wait(state, begun)?);
+                may_open = true;
+                continue;
+            }
+            state.open += 1;
+            drop(state);
+            match connection.token.session(Access::ReadOnly) {
+                Ok(session) => return Ok(Lent { connection, number, session }),
+                Err(answer) => {
+                    let mut state = self.lock();
+                    state.open -= 1;
                     // The token has fewer sessions than the pool; those that there are have to do.
-                    Err(answer) if answer.meaning() == Meaning::Full && state.open > 0 => {}
-                    Err(answer) => {
+                    may_open = false;
+                    if answer.meaning() != Meaning::Full || state.open == 0 {
                         drop(state);
                         return Err(self.lost(number, answer));
                     }
                 }
             }
-            let waited = begun.elapsed();
-            let Some(left) = LONGEST_WAIT.checked_sub(waited) else {
-                return Err(Attempt::Final(HsmFault::Busy {
-                    token: self.settings.token_label.clone(),
-                    sessions: state.open,
-                    waited_secs: waited.as_secs(),
-                }));
-            };
-            // Woken or not, it is looked at again.
-            drop(self.freed.wait_timeout(state, left));
         }
+    }
+
+    /// Waits for a session or a connection. Whoever comes back looks again.
+    fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        begun: Instant,
+    ) -> Result<MutexGuard<'a, State>, Attempt> {
+        let waited = begun.elapsed();
+        let Some(left) = LONGEST_WAIT.checked_sub(waited) else {
+            return Err(Attempt::Final(HsmFault::Busy {
+                token: self.settings.token_label.clone(),
+                sessions: state.open,
+                waited_secs: waited.as_secs(),
+            }));
+        };
+        Ok(self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0)
     }
 
     fn put_back(&self, lent: Lent) {
@@ -303,23 +346,40 @@ impl Pool {
         if state.number == number && state.connection.is_some() {
             state.idle.push(session);
             state.failures = 0;
+            drop(state);
         } else {
             state.open -= 1;
             drop(state);
             drop(session);
             drop(connection);
         }
-        self.freed.notify_one();
+        self.freed.notify_all();
     }
 
     fn close(&self, session: Session) {
         drop(session);
         self.lock().open -= 1;
-        self.freed.notify_one();
+        self.freed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is left of a connection. Sessions first: its anchor has to be the last of the token's that is closed.
+struct Remains {
+    _sessions: Vec<Session>,
+    _connection: Option<Arc<Connection>>,
+}
+
+/// A connection is being made. When it is, or is not, the others are told.
+struct Connecting<'a>(&'a Pool);
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.lock().connecting = false;
+        self.0.freed.notify_all();
     }
 }
 

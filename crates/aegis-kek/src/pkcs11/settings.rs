@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use aegis_crypto::HybridPublicKey;
 
@@ -21,6 +22,9 @@ use crate::variables::{VariableError, VariableFault, Variables};
 /// Sessions of the pool, if nothing else is set.
 pub const DEFAULT_SESSION_POOL_SIZE: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
+/// How long a load waits for the device, if nothing else is set. Some want a person to touch them first.
+pub const DEFAULT_ANSWER_WITHIN: Duration = Duration::from_secs(120);
+
 /// A token and the AES-256 key in it that wraps.
 #[derive(Debug, Clone)]
 pub struct HsmToken {
@@ -34,6 +38,8 @@ pub struct HsmToken {
     pub pin: Pin,
     /// How many sessions work at once, [`DEFAULT_SESSION_POOL_SIZE`] if in doubt. One more is open and does nothing.
     pub session_pool_size: NonZeroUsize,
+    /// How long a load waits for the device, [`DEFAULT_ANSWER_WITHIN`] if in doubt.
+    pub answer_within: Duration,
     /// A mechanism that is tried only if it is named.
     pub mechanism: Option<VendorMechanism>,
     /// The initialisation string of modules that want one, such as NSS softokn.
@@ -73,6 +79,20 @@ impl Wrapped {
 }
 
 impl HsmToken {
+    /// A token with what is needed, and the rest as it is if nothing else is set.
+    pub const fn new(module: PathBuf, token_label: String, wrapping_key_label: String, pin: Pin) -> Self {
+        Self {
+            module,
+            token_label,
+            wrapping_key_label,
+            pin,
+            session_pool_size: DEFAULT_SESSION_POOL_SIZE,
+            answer_within: DEFAULT_ANSWER_WITHIN,
+            mechanism: None,
+            init_args: None,
+        }
+    }
+
     /// Takes the token's settings from variables: all but what was wrapped.
     ///
     /// # Errors
@@ -97,6 +117,7 @@ impl HsmToken {
                 .and_then(|count| usize::try_from(count).ok())
                 .and_then(NonZeroUsize::new)
                 .unwrap_or(DEFAULT_SESSION_POOL_SIZE),
+            answer_within: DEFAULT_ANSWER_WITHIN,
             mechanism,
             init_args: init_args.map(|text| text.expose().to_owned()),
             // Last: reading it from a pipe takes it from there.

@@ -16,8 +16,8 @@ use std::sync::Mutex;
 
 use aegis_crypto::{HybridPrivateKey, HybridPublicKey};
 use aegis_kek::pkcs11::{
-    DEFAULT_SESSION_POOL_SIZE, HsmKekProvider, HsmSettings, HsmToken, HsmWrap, Pin, generate_wrapping_key,
-    provision,
+    DEFAULT_ANSWER_WITHIN, DEFAULT_SESSION_POOL_SIZE, HsmKekProvider, HsmSettings, HsmToken, HsmWrap, Pin,
+    generate_wrapping_key, provision,
 };
 use aegis_kek::{HsmFault, KekProvider, LoadError, ProviderFault, ProviderKind, SettingsError};
 use test_services::tokens::{Maker, PIN, Token, on};
@@ -36,6 +36,7 @@ fn token_of(token: &Token, module: PathBuf) -> HsmToken {
         wrapping_key_label: KEY.to_owned(),
         pin: Pin::new(PIN, "the test").unwrap(),
         session_pool_size: DEFAULT_SESSION_POOL_SIZE,
+        answer_within: DEFAULT_ANSWER_WITHIN,
         mechanism: None,
         init_args: token.init_args(),
     }

@@ -3,10 +3,11 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use aegis_kek::pkcs11::HsmWrap;
 use aegis_kek::{HsmFault, HsmToken, KekProvider};
-use test_services::tokens::{Maker, on};
+use test_services::tokens::{Maker, Token, on};
 
 use super::{Kept, OTHER_KEY, fault, labelled, sessions};
 
@@ -126,7 +127,7 @@ fn losses_in_mid_run_cost_no_load() {
             }
             for code in ["0xb3", "0x32", "0x101"] {
                 token.inject(&format!("fail C_UnwrapKey {code} times 2\ndelay C_UnwrapKey 2"));
-                thread::sleep(std::time::Duration::from_millis(30));
+                thread::sleep(Duration::from_millis(30));
             }
             token.inject("");
         });
@@ -147,6 +148,51 @@ fn a_slow_device_is_waited_for() {
             }
         });
     });
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_not_waited_for_without_end() {
+    on(Maker::Nss, |token| {
+        let kept = Kept::injectable(token);
+        let impatient = HsmToken { answer_within: Duration::from_millis(300), ..kept.token.clone() };
+        let provider = kept.provider_of(impatient);
+        for slow in ["C_Login", "C_Decrypt"] {
+            token.inject(&format!("delay {slow} 1500"));
+            let error = provider.load().unwrap_err();
+            let ("unavailable", HsmFault::NoAnswer { .. }) = fault(&error) else { panic!("{error:?}") };
+            token.inject("");
+            // Another thread may still be at it; what it holds, it gives back.
+            while provider.load().is_err() {}
+        }
+        kept.assert_loads(&provider);
+    });
+}
+
+/// In a child of fork(2) the module has to be initialised once more, and its sessions are not those of the parent.
+fn a_child_has_sessions_of_its_own(maker: Maker, token: &Token) {
+    let kept = Kept::directly(token, HsmWrap::TwoStep);
+    let provider = kept.provider();
+    kept.assert_loads(&provider);
+    match fork::fork().unwrap() {
+        fork::Fork::Child => {
+            let loaded = std::panic::catch_unwind(|| (0..3).for_each(|_| kept.assert_loads(&provider)));
+            std::process::exit(i32::from(loaded.is_err()));
+        }
+        fork::Fork::Parent(child) => {
+            assert_eq!(fork::waitpid(child).unwrap(), 0, "{maker:?}");
+            kept.assert_loads(&provider);
+        }
+    }
+}
+
+#[test]
+fn a_forked_child_uses_softhsm2_anew() {
+    on(Maker::SoftHsm2, |token| a_child_has_sessions_of_its_own(Maker::SoftHsm2, token));
+}
+
+#[test]
+fn a_forked_child_uses_nss_anew() {
+    on(Maker::Nss, |token| a_child_has_sessions_of_its_own(Maker::Nss, token));
 }
 
 #[test]
