@@ -67,8 +67,8 @@ pub(super) enum Wrapped {
 
 impl Wrapped {
     pub(super) fn parse(bytes: Vec<u8>) -> Result<Self, HsmSettingsError> {
-        // A container is recognised first: 2,440 bytes of RFC 5649 begin with anything.
-        if Container::is_one(&bytes) && bytes.len() != DIRECT_LEN {
+        // The other form begins like one by an accident of 2⁻⁶⁴, which `provision` would notice: it reads what it made.
+        if Container::is_one(&bytes) {
             Container::parse(&bytes).map(Self::TwoStep).map_err(HsmSettingsError::Container)
         } else if bytes.len() == DIRECT_LEN {
             Ok(Self::Direct(bytes))
