@@ -1,0 +1,318 @@
+//! The deployment itself: where it is, its keyring, and what an interrupted command left.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use aegis_audit::AuditLog;
+use aegis_kek::Variables;
+use aegis_keyring::clock::SystemClock;
+use aegis_keyring::{Change, DekState, KekState, KeyObject, Keyring, Scope, Store, StoreError};
+
+use crate::change_log::{
+    ChangeLog, DekChange, Held, Intent, Made, Note, NoteError, RecoverError, noted_version,
+};
+use crate::lock::{LockError, StateLock};
+use crate::state_dir::{Presence, StateDir, StateDirError};
+
+/// The variable that names another keyring than the one in the state directory.
+pub const KEYRING: &str = "AEGIS_KEYRING";
+
+/// The keys of one machine or service, as the variables of this process describe them.
+#[derive(Debug)]
+pub struct Deployment {
+    state: StateDir,
+    log: Arc<ChangeLog>,
+}
+
+/// A keyring that is there, with the lock under which it may be changed.
+#[derive(Debug)]
+pub(crate) struct Unlocked {
+    pub(crate) keyring: Keyring,
+    _lock: StateLock,
+}
+
+impl Deployment {
+    /// The deployment that the variables of this process describe. `program` is the name in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StateDirError`] if nothing says where it could be.
+    pub fn of_process(program: &'static str) -> Result<Self, StateDirError> {
+        Ok(Self::new(StateDir::of_process()?, program))
+    }
+
+    /// The deployment in a state directory, which need not exist.
+    pub fn new(state: StateDir, program: &'static str) -> Self {
+        let log = ChangeLog::new(AuditLog::new(state.audit_dir()), state.pending_dir(), program);
+        Self { state, log: Arc::new(log) }
+    }
+
+    /// Where things are on this machine.
+    pub const fn state_dir(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// Where changes are logged.
+    pub const fn change_log(&self) -> &Arc<ChangeLog> {
+        &self.log
+    }
+
+    /// Where the keyring is said to be.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Variable`].
+    pub fn keyring_place(&self) -> Result<KeyringPlace, KeyringError> {
+        let named = Variables::of_process().text(KEYRING).map_err(KeyringError::Variable)?;
+        Ok(match named {
+            None => KeyringPlace::File(self.state.keyring()),
+            Some(named) => {
+                let address = named.expose();
+                let path = address.strip_prefix("sqlite:").unwrap_or(address);
+                // Whatever looks like an address of another kind is for the store to judge.
+                match !path.contains("://") && (!path.starts_with("//") || path.starts_with("///")) {
+                    true => KeyringPlace::File(PathBuf::from(path)),
+                    false => KeyringPlace::Address(named),
+                }
+            }
+        })
+    }
+
+    /// Opens the keyring, which has to be there and to have a KEK. Changes of it are logged.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError`].
+    pub fn keyring(&self) -> Result<Keyring, KeyringError> {
+        self.state.check().map_err(KeyringError::StateDir)?;
+        let place = self.keyring_place()?;
+        if let KeyringPlace::File(path) = &place
+            && let Err(error) = std::fs::symlink_metadata(path)
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            return Err(KeyringError::Absent { location: path.display().to_string() });
+        }
+        let keyring = self.open_keyring(&place)?;
+        let keks = keyring.store().keks().map_err(KeyringError::Store)?;
+        if keks.is_empty() {
+            return Err(KeyringError::Absent { location: keyring.store().location().to_owned() });
+        }
+        Ok(keyring)
+    }
+
+    /// Opens the keyring, or makes an empty one.
+    pub(crate) fn open_keyring(&self, place: &KeyringPlace) -> Result<Keyring, KeyringError> {
+        let store: Arc<dyn Store> = place.open().map_err(KeyringError::Store)?;
+        Ok(Keyring::new(store, Arc::new(SystemClock)).observed_by(Arc::clone(&self.log) as _))
+    }
+
+    /// The keyring, to be changed: nobody else on this machine changes it meanwhile, and what an interrupted command did
+    /// is in the log.
+    pub(crate) fn unlock(&self) -> Result<Unlocked, SetupError> {
+        self.state.check().map_err(|error| SetupError::Keyring(KeyringError::StateDir(error)))?;
+        if self.state.check().map_err(|error| SetupError::Keyring(KeyringError::StateDir(error)))?
+            == Presence::Absent
+        {
+            // A keyring elsewhere has its log here.
+            self.keyring().map_err(SetupError::Keyring)?;
+            self.state.prepare().map_err(|error| SetupError::Keyring(KeyringError::StateDir(error)))?;
+        }
+        let lock = StateLock::acquire(self.state.path()).map_err(SetupError::Lock)?;
+        let keyring = self.keyring().map_err(SetupError::Keyring)?;
+        self.recover(&keyring)?;
+        Ok(Unlocked { keyring, _lock: lock })
+    }
+
+    /// The keyring, for a job that takes long and lets others change it meanwhile.
+    pub(crate) fn unlock_shared(&self) -> Result<Keyring, SetupError> {
+        self.unlock().map(|unlocked| unlocked.keyring)
+    }
+
+    /// Writes down what is about to be done.
+    pub(crate) fn begin(&self, intent: Intent) -> Result<Held, SetupError> {
+        self.log.begin(intent).map_err(SetupError::Note)
+    }
+
+    /// Logs what interrupted commands did. Only under the lock: what a living command has just made is not to be taken
+    /// for theirs.
+    pub(crate) fn recover(&self, keyring: &Keyring) -> Result<(), SetupError> {
+        for held in self.log.orphans().map_err(SetupError::Note)? {
+            let made = made_since(keyring, &held.note)
+                .map_err(|error| SetupError::Keyring(KeyringError::Store(error)))?;
+            tracing::warn!(
+                transaction = held.note.transaction,
+                made = made.len(),
+                "an interrupted command is logged"
+            );
+            self.log.recover(&held, &made).map_err(SetupError::Recover)?;
+        }
+        Ok(())
+    }
+}
+
+/// What of an intent has come true, by what the keyring says now.
+fn made_since(keyring: &Keyring, note: &Note) -> Result<Vec<Made>, StoreError> {
+    let store = keyring.store();
+    let one = |change, object| vec![Made { change, object, instead_of: None }];
+    Ok(match &note.intent {
+        Intent::NewDek { scope, active } => {
+            let Ok(scope) = scope.parse() else { return Ok(Vec::new()) };
+            let before = active.as_deref().and_then(noted_version);
+            match store.active_dek(&scope)?.map(|record| record.version) {
+                Some(now) if Some(now) != before => {
+                    let change = if before.is_some() { Change::DekRotated } else { Change::DekCreated };
+                    let instead_of = before.map(KeyObject::Dek);
+                    vec![Made { change, object: KeyObject::Dek(now), instead_of }]
+                }
+                _ => Vec::new(),
+            }
+        }
+        Intent::DekState { version, change, before } => {
+            let Some(version) = noted_version(version) else { return Ok(Vec::new()) };
+            let Some(record) = store.dek(version)? else { return Ok(Vec::new()) };
+            let now = (record.state.as_str().to_owned(), record.destroy_after);
+            let expected = match change {
+                DekChange::Retire | DekChange::Mark | DekChange::Unmark => DekState::Retired,
+                DekChange::Unretire => DekState::DecryptOnly,
+                DekChange::Destroy => DekState::Destroyed,
+            };
+            if now != *before && record.state == expected {
+                one(change.to_change(), KeyObject::Dek(version))
+            } else {
+                Vec::new()
+            }
+        }
+        Intent::KekRotation { incoming, before } => {
+            let keks = store.keks()?;
+            let Some(record) = keks.iter().find(|kek| kek.key_id() == *incoming) else {
+                return Ok(Vec::new());
+            };
+            let instead_of =
+                keks.iter().find(|kek| kek.state == KekState::Active).map(aegis_keyring::KekRecord::key_id);
+            let begun = before.as_deref() != Some(KekState::Incoming.as_str());
+            let object = KeyObject::Kek(*incoming);
+            let mut made = Vec::new();
+            if begun
+                && matches!(record.state, KekState::Incoming | KekState::Active)
+                && before.as_deref() != Some("active")
+            {
+                let instead_of = instead_of.filter(|kek| kek != incoming).map(KeyObject::Kek);
+                made.push(Made { change: Change::KekRotationBegun, object: object.clone(), instead_of });
+            }
+            if record.state == KekState::Active && before.as_deref() != Some("active") {
+                made.push(Made { change: Change::KekSwitched, object, instead_of: None });
+            }
+            made
+        }
+        Intent::KekAbandoned { incoming } => {
+            let keks = store.keks()?;
+            match keks.iter().find(|kek| kek.key_id() == *incoming).map(|kek| kek.state) {
+                Some(KekState::Incoming | KekState::Active) => Vec::new(),
+                None | Some(KekState::Grace | KekState::Retired) => {
+                    one(Change::KekRotationAbandoned, KeyObject::Kek(*incoming))
+                }
+            }
+        }
+        Intent::KekRetired { kek } => {
+            let keks = store.keks()?;
+            match keks.iter().find(|record| record.key_id() == *kek).map(|record| record.state) {
+                Some(KekState::Retired) => one(Change::KekRetired, KeyObject::Kek(*kek)),
+                _ => Vec::new(),
+            }
+        }
+        // It was empty before.
+        Intent::Restore if store.keks()?.is_empty() => Vec::new(),
+        Intent::Restore => one(Change::BackupRestored, KeyObject::Keyring),
+        Intent::Init => {
+            let kek = store.keks()?.into_iter().find(|kek| kek.state == KekState::Active);
+            let kek = kek.filter(|kek| kek.created_at >= note.started_at);
+            let dek = store.active_dek(&Scope::default())?.filter(|dek| dek.created_at >= note.started_at);
+            let kek = kek.map(|kek| (Change::KekEnrolled, KeyObject::Kek(kek.key_id())));
+            let dek = dek.map(|dek| (Change::DekCreated, KeyObject::Dek(dek.version)));
+            kek.into_iter()
+                .chain(dek)
+                .map(|(change, object)| Made { change, object, instead_of: None })
+                .collect()
+        }
+    })
+}
+
+/// Where a keyring is.
+pub enum KeyringPlace {
+    /// A SQLite file.
+    File(PathBuf),
+    /// A server. The text may hold a password.
+    Address(aegis_kek::SecretText),
+}
+
+impl KeyringPlace {
+    fn open(&self) -> Result<Arc<dyn Store>, StoreError> {
+        match self {
+            Self::File(path) => Ok(Arc::new(aegis_keyring::SqliteStore::open(path)?)),
+            Self::Address(address) => aegis_keyring::open_store(address.expose()).map(Arc::from),
+        }
+    }
+}
+
+/// Why there is no keyring to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// Nobody has made one.
+    #[error("there is no keyring in {location} yet")]
+    Absent {
+        /// Where it would be.
+        location: String,
+    },
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    StateDir(StateDirError),
+    /// [`KEYRING`] cannot be used.
+    #[error(transparent)]
+    Variable(aegis_kek::VariableError),
+    /// The store did not answer, or not as it should.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl KeyringError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Absent { .. } => Some(format!(
+                "set this machine up with `aegis init`; if it is set up elsewhere, set AEGIS_STATE_DIR or {KEYRING}"
+            )),
+            Self::StateDir(source) => source.help(),
+            Self::Variable(source) => source.help(),
+            Self::Store(source) => source.help(),
+        }
+    }
+}
+
+/// Why a change was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is no keyring to change.
+    #[error(transparent)]
+    Keyring(KeyringError),
+    /// Another command is changing something.
+    #[error(transparent)]
+    Lock(LockError),
+    /// It could not be written down, so it was not begun.
+    #[error(transparent)]
+    Note(NoteError),
+    /// An earlier command was interrupted, and what it did cannot be logged.
+    #[error("an earlier command was interrupted, and what it did has to be logged first")]
+    Recover(#[source] RecoverError),
+}
+
+impl SetupError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Keyring(source) => source.help(),
+            Self::Lock(source) => source.help(),
+            Self::Note(source) => source.help(),
+            Self::Recover(source) => source.help(),
+        }
+    }
+}

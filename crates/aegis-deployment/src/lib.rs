@@ -1,0 +1,45 @@
+//! One deployment of the keys: its state directory, its KEK, its keyring and its log.
+//!
+//! Everything that the control program does is one call here, and is in the log when it returns.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `state_dir`, `lock` | where things are on this machine; one change at a time |
+//! | `deployment` | [`Deployment`], its keyring, what an interrupted command left |
+//! | `change_log` | changes of keys in the log, each one once |
+//! | `kek_source` | which KEK a command works with |
+//! | `init` | setting a machine up |
+//! | `provision`, `keks` | making a KEK; what is done to it afterwards |
+//! | `deks` | what is done to DEKs |
+//! | `backups` | the keyring in one encrypted file |
+//! | `doctor` | what is set, what would be taken, what is not in order |
+//! | `stream_usage` | what a stream of events still holds under each DEK |
+//!
+//! What never happens here: a KEK that is lost with the process gets DEKs; a change is made and not logged, unless that is
+//! said; a secret is printed, logged or put into an error.
+
+mod backups;
+mod change_log;
+mod deks;
+mod deployment;
+mod doctor;
+mod init;
+mod kek_source;
+mod keks;
+mod lock;
+mod provision;
+mod state_dir;
+mod stream_usage;
+
+pub use backups::{BackupCommandError, ReadBackup};
+pub use change_log::{ChangeLog, NoteError, RecoverError};
+pub use deks::{ChangeError, Destruction, MakeError};
+pub use deployment::{Deployment, KEYRING, KeyringError, KeyringPlace, SetupError};
+pub use doctor::{Check, Examination, Status, VariableReport};
+pub use init::{InitError, Initialised};
+pub use kek_source::{KekOrigin, ProviderError, Purpose, configured};
+pub use keks::{Exchange, KekError, KekOverview, Load, RotateKek, RotatedKek};
+pub use lock::{LOCK_WAIT, LockError, StateLock};
+pub use provision::{Place, ProvisionError, Provisioned, WrappingKey};
+pub use state_dir::{Presence, STATE_DIR, StateDir, StateDirError};
+pub use stream_usage::{MAX_LINE_LEN, MAX_VERSIONS, Occurrences, StreamUsage, StreamUsageError};

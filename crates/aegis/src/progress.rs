@@ -1,0 +1,50 @@
+//! A bar on a terminal while something takes long; nothing in a pipe.
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar that is gone when this is dropped.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// A bar named `what`, if somebody is watching standard error.
+    pub(crate) fn new(what: &'static str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// Says how much is done of how much.
+    pub(crate) fn at(&self, done: u64, total: u64) {
+        if self.0.length() != Some(total) {
+            self.0.set_length(total);
+            // A constant text; one that did not parse would leave the default bar.
+            if let Ok(style) = ProgressStyle::with_template("{prefix} [{wide_bar}] {pos}/{len} {eta}") {
+                self.0.set_style(style.progress_chars("=> "));
+            }
+        }
+        self.0.set_position(done);
+    }
+
+    /// Says how many bytes are done of a stream that may have no known end.
+    pub(crate) fn bytes(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
+    /// Says what is being done now.
+    pub(crate) fn step(&self, what: &'static str) {
+        self.0.set_prefix(what);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
