@@ -11,8 +11,19 @@ use crate::failure::{Failure, Outcome};
 use crate::scratch::{Keep, Scratch};
 
 /// The targets, each one file in `fuzz/fuzz_targets` with a corpus of the same name.
-pub(crate) const TARGETS: &[&str] =
-    &["bundle", "key_file", "policy", "counter", "audit_log", "backup", "hybrid_key", "sealed_box"];
+pub(crate) const TARGETS: &[&str] = &[
+    "bundle",
+    "key_file",
+    "policy",
+    "counter",
+    "audit_log",
+    "backup",
+    "hybrid_key",
+    "sealed_box",
+    "kek_container",
+    "kek_file",
+    "variables_file",
+];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.
 const MEMORY_LIMIT_MIB: u32 = 1024;

@@ -59,8 +59,12 @@ impl EnvironmentKekProvider {
     /// The variables to set for a new KEK. Among them is the private key itself.
     pub fn provision(private: &HybridPrivateKey) -> VariablesFile {
         let mut settings = VariablesFile::new();
-        settings.set_base64(MASTER_KEK_PUBLIC, private.public_key().as_bytes());
-        settings.set_base64(MASTER_KEK_PRIVATE, private.dangerous_expose());
+        for (name, bytes) in [
+            (MASTER_KEK_PUBLIC, private.public_key().as_bytes().as_slice()),
+            (MASTER_KEK_PRIVATE, private.dangerous_expose()),
+        ] {
+            settings.set_base64(name, bytes).expect("two different names, and base64 needs no quotes");
+        }
         settings
     }
 }

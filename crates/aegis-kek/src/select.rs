@@ -110,6 +110,10 @@ fn own_variables(kind: ProviderKind, variables: &Variables) -> Vec<String> {
     }
 }
 
+#[cfg_attr(
+    not(any(feature = "kms", feature = "hsm", feature = "environment", feature = "file")),
+    allow(unused_variables)
+)]
 fn make(
     kind: ProviderKind,
     variables: &Variables,
@@ -118,33 +122,36 @@ fn make(
     if kind == ProviderKind::InMemory && durable == Durable::Required {
         return Err(SelectError::NotDurable);
     }
-    let boxed: Result<Box<dyn KekProvider>, SettingsError> = match kind {
+    match kind {
         #[cfg(feature = "kms")]
-        ProviderKind::AwsKms => {
-            crate::AwsKmsKekProvider::from_environment(variables).map(|made| Box::new(made) as _)
-        }
+        ProviderKind::AwsKms => boxed(crate::AwsKmsKekProvider::from_environment(variables)),
         #[cfg(feature = "hsm")]
-        ProviderKind::Hsm => {
-            crate::HsmKekProvider::from_environment(variables).map(|made| Box::new(made) as _)
-        }
+        ProviderKind::Hsm => boxed(crate::HsmKekProvider::from_environment(variables)),
         #[cfg(feature = "environment")]
-        ProviderKind::Environment => {
-            crate::EnvironmentKekProvider::from_environment(variables).map(|made| Box::new(made) as _)
-        }
+        ProviderKind::Environment => boxed(crate::EnvironmentKekProvider::from_environment(variables)),
         #[cfg(feature = "file")]
-        ProviderKind::File => {
-            crate::FileKekProvider::from_environment(variables).map(|made| Box::new(made) as _)
-        }
+        ProviderKind::File => boxed(crate::FileKekProvider::from_environment(variables)),
         #[cfg(feature = "in-memory")]
-        ProviderKind::InMemory => {
-            return crate::InMemoryKekProvider::generate()
-                .map(|made| Box::new(made) as _)
-                .map_err(SelectError::Generate);
-        }
+        ProviderKind::InMemory => match crate::InMemoryKekProvider::generate() {
+            Ok(provider) => Ok(Box::new(provider)),
+            Err(error) => Err(SelectError::Generate(error)),
+        },
         #[allow(unreachable_patterns, reason = "a build with every provider has all of them above")]
-        kind => return Err(SelectError::NotBuilt { kind }),
-    };
-    boxed.map_err(SelectError::Settings)
+        kind => Err(SelectError::NotBuilt { kind }),
+    }
+}
+
+#[cfg_attr(
+    not(any(feature = "kms", feature = "hsm", feature = "environment", feature = "file")),
+    allow(dead_code)
+)]
+fn boxed<P: KekProvider + 'static>(
+    made: Result<P, SettingsError>,
+) -> Result<Box<dyn KekProvider>, SelectError> {
+    match made {
+        Ok(provider) => Ok(Box::new(provider)),
+        Err(error) => Err(SelectError::Settings(error)),
+    }
 }
 
 /// Whether a KEK that is lost with the process will do.

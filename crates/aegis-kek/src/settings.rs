@@ -5,7 +5,9 @@ use aegis_crypto::{HybridPrivateKeyError, KeyId};
 use crate::kek_file::KekFileError;
 use crate::known_variables::MASTER_KEK_PUBLIC;
 use crate::provider::ProviderKind;
-use crate::variables::{VariableError, Variables};
+use crate::variables::VariableError;
+#[cfg(any(feature = "kms", feature = "environment", feature = "file"))]
+use crate::variables::Variables;
 
 /// Why the settings of a provider do not make one. No device was asked, and no message has the value of a variable.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +100,7 @@ impl SettingsError {
 /// # Errors
 ///
 /// [`SettingsError::Missing`] with the names of all that have none.
+#[cfg(any(feature = "kms", feature = "environment", feature = "file"))]
 pub(crate) fn require(
     variables: &Variables,
     kind: ProviderKind,

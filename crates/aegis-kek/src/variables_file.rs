@@ -72,10 +72,13 @@ impl VariablesFile {
         Ok(())
     }
 
-    /// Adds a setting of ours whose value is base64. A second one of the same name takes the place of the first.
-    pub(crate) fn set_base64(&mut self, name: &'static str, bytes: &[u8]) {
-        self.0.retain(|(known, _)| known != name);
-        self.0.push((name.to_owned(), base64_text::encode(bytes)));
+    /// Adds a setting whose value is the base64 of these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`UnwritableSetting`], as for [`set`](Self::set).
+    pub fn set_base64(&mut self, name: &str, bytes: &[u8]) -> Result<(), UnwritableSetting> {
+        self.set(name, base64_text::encode(bytes).expose())
     }
 
     /// Names and values.

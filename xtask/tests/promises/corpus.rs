@@ -14,12 +14,18 @@ mod bundle;
 mod counter;
 #[path = "../../../fuzz/entry/hybrid_key.rs"]
 mod hybrid_key;
+#[path = "../../../fuzz/entry/kek_container.rs"]
+mod kek_container;
+#[path = "../../../fuzz/entry/kek_file.rs"]
+mod kek_file;
 #[path = "../../../fuzz/entry/key_file.rs"]
 mod key_file;
 #[path = "../../../fuzz/entry/policy.rs"]
 mod policy;
 #[path = "../../../fuzz/entry/sealed_box.rs"]
 mod sealed_box;
+#[path = "../../../fuzz/entry/variables_file.rs"]
+mod variables_file;
 
 #[test]
 fn the_corpus_of_bundles_holds() {
@@ -59,6 +65,21 @@ fn the_corpus_of_hybrid_keys_holds() {
 #[test]
 fn the_corpus_of_sealed_boxes_holds() {
     replay("sealed_box", sealed_box::run);
+}
+
+#[test]
+fn the_corpus_of_wrapped_keks_holds() {
+    replay("kek_container", kek_container::run);
+}
+
+#[test]
+fn the_corpus_of_kek_files_holds() {
+    replay("kek_file", kek_file::run);
+}
+
+#[test]
+fn the_corpus_of_variables_files_holds() {
+    replay("variables_file", variables_file::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {
