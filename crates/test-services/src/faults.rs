@@ -97,11 +97,13 @@ impl Traced {
         let trace = CALLS.iter().map(|call| format!("?{call}")).collect::<Vec<_>>().join(",");
         let (run, log) = self.strace(&[&format!("trace={trace}")]);
         assert!(run.code.is_some_and(|code| code < 2), "{:?}: {run:?}", self.command);
-        let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+        // Counted for each thread, as strace does when it injects.
+        let mut counts = std::collections::BTreeMap::<(&str, &str), usize>::new();
         let mut points = Vec::new();
         for line in log.lines() {
             let Some((call, rest)) = shown(line) else { continue };
-            let nth = counts.entry(call).or_default();
+            let thread = line.split(' ').next().unwrap_or_default();
+            let nth = counts.entry((thread, call)).or_default();
             *nth += 1;
             if has_effect(call, rest) {
                 points.push(Point { call: call.to_owned(), nth: *nth, shown: format!("{call}{rest}") });

@@ -15,9 +15,9 @@ pub(crate) const BOX_LEN: usize = 3580;
 
 /// The `nth` of a few real public keys.
 pub(crate) fn public_key(nth: usize) -> HybridPublicKey {
-    static KEYS: OnceLock<Vec<HybridPublicKey>> = OnceLock::new();
+    static KEYS: [OnceLock<HybridPublicKey>; 12] = [const { OnceLock::new() }; 12];
     let make = || HybridPrivateKey::generate().unwrap().public_key().clone();
-    KEYS.get_or_init(|| (0..12).map(|_| make()).collect())[nth].clone()
+    KEYS[nth].get_or_init(make).clone()
 }
 
 /// A time so many seconds after the start of 2026, and some nanoseconds.

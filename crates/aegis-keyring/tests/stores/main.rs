@@ -5,9 +5,14 @@
 //! | `conformance` | one list of cases, each run on both |
 //! | `races` | threads and processes at once, on both |
 //! | `damage` | a damaged value in every column, on both |
-//! | `sqlite_*`, `postgres_*` | the file; the server and the way to it |
+//! | `address` | what names a store, and what does not |
+//! | `sqlite_*` | the file: who may read it, what is left in it, what it survives |
+//! | `postgres_*` | the server: restarted, killed, cut off, on the way to it |
 //! | `child` | what this program does when a test starts it once more |
 
+mod child;
 mod conformance;
 mod fixture;
 mod on;
+mod races;
+mod sqlite_faults;

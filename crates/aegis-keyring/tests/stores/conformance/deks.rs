@@ -2,9 +2,7 @@
 
 use aegis_keyring::{ConflictKind, DekQuery, DekRecord, DekState, DekVersion, NewDek, Scope, Store, Usage};
 
-use crate::fixture::{
-    at, conflict, filled, insert, kek, new_dek, nth_version, scope, stored, version, wrapping,
-};
+use crate::fixture::{at, conflict, filled, kek, new_dek, nth_version, scope, stored, version, wrapping};
 
 pub(crate) fn keeps_every_field_of_a_dek(store: &dyn Store) {
     let kek = filled(store, 0);
