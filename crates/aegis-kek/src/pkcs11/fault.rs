@@ -368,8 +368,8 @@ pub enum Unfit {
     #[error("it unwraps what was tampered with")]
     NotAuthenticated,
     /// Its number means different bytes on different tokens, and no known key could be made to see which.
-    #[error("the token takes no known key, so its meaning cannot be checked")]
-    CannotBeChecked,
+    #[error("the token takes no known key ({0}), so its meaning cannot be checked")]
+    CannotBeChecked(DeviceAnswer),
 }
 
 impl Refusal {
@@ -382,11 +382,11 @@ impl Refusal {
             ReturnCode::DEVICE_ERROR,
         ];
         match self.why {
-            Unfit::Answer(answer) => Some(answer).filter(|answer| {
+            Unfit::Answer(answer) | Unfit::CannotBeChecked(answer) => Some(answer).filter(|answer| {
                 matches!(answer.meaning(), Meaning::Lost | Meaning::Full)
                     || FAILURES.into_iter().any(|code| answer.is(code))
             }),
-            Unfit::OtherBytes | Unfit::NoRoundTrip | Unfit::NotAuthenticated | Unfit::CannotBeChecked => None,
+            Unfit::OtherBytes | Unfit::NoRoundTrip | Unfit::NotAuthenticated => None,
         }
     }
 }

@@ -42,8 +42,11 @@ impl Patience {
         // Without room in it: either the caller takes the answer, or the thread sees that nobody does.
         let (to, from) = sync_channel(0);
         let given_up = Arc::clone(&self.given_up);
+        // What is logged there belongs to what the caller is doing.
+        let (log, span) = (tracing::dispatcher::get_default(Clone::clone), tracing::Span::current());
         let asking = thread::Builder::new().name("aegis-hsm".to_owned()).spawn(move || {
-            if to.send(work()).is_err() {
+            let answer = tracing::dispatcher::with_default(&log, || span.in_scope(work));
+            if to.send(answer).is_err() {
                 given_up.fetch_sub(1, Ordering::Relaxed);
             }
         });

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aegis_durable::Links;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
@@ -18,6 +19,9 @@ use crate::variables::{SecretText, VariableError, Variables};
 pub const MAX_PIN_LEN: usize = 255;
 /// Room for the line break after it.
 const MAX_SOURCE_LEN: usize = MAX_PIN_LEN + 2;
+
+/// PINs that were read from descriptors, by the device and inode number of what those are open on.
+static READ: Mutex<Vec<((u64, u64), Pin)>> = Mutex::new(Vec::new());
 
 /// A PIN. Erased when the last clone is dropped, shown to nobody.
 #[derive(Clone)]
@@ -48,7 +52,8 @@ impl Pin {
 
     /// Reads a PIN from an open descriptor of this process, such as a pipe, up to its end or a line break.
     ///
-    /// What was read from a pipe is gone from it: a second call finds nothing.
+    /// What was read is gone from it, so it is kept for the next caller: moving a KEK from one key of a token to another
+    /// takes the PIN twice.
     ///
     /// # Errors
     ///
@@ -56,6 +61,13 @@ impl Pin {
     pub fn from_descriptor(number: i32) -> Result<Self, PinError> {
         let failed = |source| PinError::Descriptor { number, source };
         let mut file = duplicate(number).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let source = (metadata.dev(), metadata.ino());
+        // Held while reading: of two that ask at once, one reads.
+        let mut known = READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, pin)) = known.iter().find(|(other, _)| *other == source) {
+            return Ok(pin.clone());
+        }
         let mut bytes = Zeroizing::new(vec![0; MAX_SOURCE_LEN]);
         let mut len = 0;
         while let Some(room) = bytes.get_mut(len..).filter(|room| !room.is_empty()) {
@@ -71,7 +83,9 @@ impl Pin {
             }
         }
         bytes.truncate(len);
-        Self::from_bytes(without_line_break(&bytes), &format!("descriptor {number}"))
+        let pin = Self::from_bytes(without_line_break(&bytes), &format!("descriptor {number}"))?;
+        known.push((source, pin.clone()));
+        Ok(pin)
     }
 
     /// Reads the PIN that the settings name: [`HSM_PIN`], else [`HSM_PIN_FILE`], else [`HSM_PIN_FD`]. `None` if none
@@ -185,7 +199,9 @@ mod tests {
             let (from, mut to) = std::io::pipe().unwrap();
             to.write_all(written.as_bytes()).unwrap();
             drop(to);
-            assert_eq!(Pin::from_descriptor(from.as_raw_fd()).unwrap().expose(), read);
+            for _ in 0..2 {
+                assert_eq!(Pin::from_descriptor(from.as_raw_fd()).unwrap().expose(), read);
+            }
         }
     }
 

@@ -161,28 +161,29 @@ impl Candidate<'_> {
         let known = self.known_key()?;
         let proof = match (&known, self.mechanism) {
             // There is no software to compare a YubiHSM with.
-            (_, Mechanism::YubicoCcm) | (None, _) => Proof::RoundTrip,
-            (Some(known), _) => {
+            (_, Mechanism::YubicoCcm) => Proof::RoundTrip,
+            (Err(answer), Mechanism::KeyWrapPad) => {
+                return Err(Failed::Unfit(Unfit::CannotBeChecked(*answer)));
+            }
+            (Err(_), _) => Proof::RoundTrip,
+            (Ok(known), _) => {
                 let plain = random::<DATA_KEY_LEN>()?;
                 self.gives_the_known_answer(known, plain.expose())?;
                 Proof::KnownAnswer
             }
         };
-        if proof == Proof::RoundTrip && self.mechanism == Mechanism::KeyWrapPad {
-            return Err(Failed::Unfit(Unfit::CannotBeChecked));
-        }
         let plain = random::<DATA_KEY_LEN>()?;
         let wrapped = self.round_trip(plain.expose())?;
         let direct = match &known {
-            Some(known) if self.mechanism.method() == WrapMethod::Rfc5649 => self.direct(known)?,
+            Ok(known) if self.mechanism.method() == WrapMethod::Rfc5649 => self.direct(known)?,
             _ => Direct::NotProven,
         };
         let (check, passed_over) = (CheckBlob { wrapped, plain }, Vec::new());
         Ok(Finding { mechanism: self.mechanism, proof, direct, passed_over, check })
     }
 
-    /// A session key of bytes that are known here and nowhere else, or `None` if the token takes none.
-    fn known_key(&self) -> Result<Option<KnownKey>, Failed> {
+    /// A session key of bytes that are known here and nowhere else, or why the token takes none.
+    fn known_key(&self) -> Result<Result<KnownKey, DeviceAnswer>, Failed> {
         let bytes = random::<32>()?;
         let session = self.token.session(Access::ReadOnly)?;
         // Some tokens refuse a key that may do both.
@@ -200,11 +201,11 @@ impl Candidate<'_> {
             Attribute::Bytes(number::CKA_VALUE, bytes.expose()),
         ]);
         match made {
-            Ok(object) => Ok(Some(KnownKey { bytes, object, _session: session })),
+            Ok(object) => Ok(Ok(KnownKey { bytes, object, _session: session })),
             Err(answer) if matches!(answer.meaning(), Meaning::Lost | Meaning::Full) => {
                 Err(Failed::Gone(answer))
             }
-            Err(_) => Ok(None),
+            Err(answer) => Ok(Err(answer)),
         }
     }
 

@@ -131,11 +131,16 @@ fn tells_a_bad_wrapping_from_a_bad_device() {
             assert_eq!(provider.probe().unwrap().direct, aegis_kek::pkcs11::Direct::Proven);
         }
 
-        // The token fails at everything, with the same code.
-        for code in ["0x5", "0x30"] {
+        // The token fails at everything, with the same code; or it was lost, and fails while it is probed once more.
+        for rules in [
+            "fail C_UnwrapKey 0x5",
+            "fail C_UnwrapKey 0x30",
+            "fail C_UnwrapKey 0xb3 times 1\nfail C_CreateObject 0x30",
+            "fail C_UnwrapKey 0xb0 times 1\nfail C_WrapKey 0x6",
+        ] {
             let provider = kept.provider();
             kept.assert_loads(&provider);
-            token.inject(&format!("fail C_UnwrapKey {code}"));
+            token.inject(rules);
             let error = provider.load().unwrap_err();
             let ("unavailable", HsmFault::Device { .. } | HsmFault::NoMechanism { .. }) = fault(&error)
             else {
