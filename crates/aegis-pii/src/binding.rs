@@ -45,13 +45,11 @@ pub struct EventBinding<'a> {
     pub event_id: &'a str,
 }
 
-/// Everything that one field is bound to.
+/// What the fields of an event are bound to together.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bound<'a> {
+pub(crate) struct Common<'a> {
     pub(crate) by: FieldBinding,
     pub(crate) hash: PlaintextHash,
-    /// The pointer or the name.
-    pub(crate) field: &'a [u8],
     pub(crate) dek: &'a [u8],
     pub(crate) sealed_at: &'a [u8],
     /// In the compact form, the catalogue's version.
@@ -60,10 +58,11 @@ pub(crate) struct Bound<'a> {
     pub(crate) event_id: &'a [u8],
 }
 
-impl Bound<'_> {
-    /// The list for the box. How many parts it has says which they are; `docs/formats.md` has the table.
-    fn associated_data(&self) -> AssociatedData {
-        let Self { by, hash, field, dek, sealed_at, catalogue, tenant, event_id } = *self;
+impl Common<'_> {
+    /// The list for a box, of what is common and the field's pointer or name. How many parts it has says which they are;
+    /// `docs/formats.md` has the table.
+    fn associated_data(&self, field: &[u8]) -> AssociatedData {
+        let Self { by, hash, dek, sealed_at, catalogue, tenant, event_id } = *self;
         let (by, algorithm) = (by.name(hash).as_bytes(), ALGORITHM.as_bytes());
         match (catalogue, tenant.is_empty() && event_id.is_empty()) {
             (None, true) => AssociatedData::new([by, field, dek, algorithm, sealed_at]),
@@ -80,17 +79,17 @@ impl Bound<'_> {
 /// differs. In a stream that is the rule, within a second.
 #[derive(Debug, Default)]
 pub(crate) struct BoundCache {
+    /// What the entries of the current age have in common, in the encoding of associated data.
+    common: Option<AssociatedData>,
+    /// Counts the changes of `common`.
+    age: u64,
     entries: Vec<Entry>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    by: FieldBinding,
-    hash: PlaintextHash,
-    has_catalogue: bool,
-    /// Everything else that is bound, one after the other, and where each part ends.
-    parts: Vec<u8>,
-    ends: [usize; 6],
+    age: u64,
+    field: Vec<u8>,
     associated_data: AssociatedData,
 }
 
@@ -98,13 +97,30 @@ impl BoundCache {
     /// Most entries that outlive an event.
     const KEPT: usize = 64;
 
-    /// Makes sure of the associated data of field `number` of an event, and says whether it could.
-    pub(crate) fn set(&mut self, number: usize, bound: &Bound<'_>) {
+    /// From now on fields have this in common.
+    pub(crate) fn set_common(&mut self, common: &Common<'_>) {
+        let encoded = common.associated_data(&[]);
+        if self.common.as_ref() != Some(&encoded) {
+            self.common = Some(encoded);
+            self.age += 1;
+        }
+    }
+
+    /// Makes sure of the associated data of field `number` of an event. Numbers go up by one.
+    pub(crate) fn set(&mut self, number: usize, common: &Common<'_>, field: &[u8]) {
         match self.entries.get_mut(number) {
-            Some(entry) if entry.is_for(bound) => {}
-            Some(entry) => entry.set(bound),
-            // Fields are asked for in order, so this is the next.
-            None => self.entries.push(Entry::new(bound)),
+            Some(entry) if entry.age == self.age && entry.field == field => {}
+            Some(entry) => {
+                entry.age = self.age;
+                entry.field.clear();
+                entry.field.extend_from_slice(field);
+                entry.associated_data = common.associated_data(field);
+            }
+            None => self.entries.push(Entry {
+                age: self.age,
+                field: field.to_vec(),
+                associated_data: common.associated_data(field),
+            }),
         }
     }
 
@@ -116,52 +132,4 @@ impl BoundCache {
     pub(crate) fn trim(&mut self) {
         self.entries.truncate(Self::KEPT);
     }
-}
-
-impl Entry {
-    fn new(bound: &Bound<'_>) -> Self {
-        let mut entry = Self {
-            by: bound.by,
-            hash: bound.hash,
-            has_catalogue: bound.catalogue.is_some(),
-            parts: Vec::new(),
-            ends: [0; 6],
-            associated_data: bound.associated_data(),
-        };
-        entry.note(bound);
-        entry
-    }
-
-    fn set(&mut self, bound: &Bound<'_>) {
-        self.associated_data = bound.associated_data();
-        self.note(bound);
-    }
-
-    fn note(&mut self, bound: &Bound<'_>) {
-        self.by = bound.by;
-        self.hash = bound.hash;
-        self.has_catalogue = bound.catalogue.is_some();
-        self.parts.clear();
-        for (part, end) in parts(bound).iter().zip(&mut self.ends) {
-            self.parts.extend_from_slice(part);
-            *end = self.parts.len();
-        }
-    }
-
-    fn is_for(&self, bound: &Bound<'_>) -> bool {
-        let mut start = 0;
-        self.by == bound.by
-            && self.hash == bound.hash
-            && self.has_catalogue == bound.catalogue.is_some()
-            && parts(bound).iter().zip(self.ends).all(|(part, end)| {
-                let is_same = self.parts.get(start..end) == Some(part);
-                start = end;
-                is_same
-            })
-    }
-}
-
-fn parts<'a>(bound: &Bound<'a>) -> [&'a [u8]; 6] {
-    let Bound { by: _, hash: _, field, dek, sealed_at, catalogue, tenant, event_id } = *bound;
-    [field, dek, sealed_at, catalogue.unwrap_or_default(), tenant, event_id]
 }

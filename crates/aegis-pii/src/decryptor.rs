@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroize;
 
-use crate::binding::{Bound, BoundCache, EventBinding, FieldBinding};
+use crate::binding::{BoundCache, Common, EventBinding, FieldBinding};
 use crate::dek::OpeningDekSource;
 use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
@@ -32,6 +32,17 @@ pub struct PiiDecryptor {
     bound: BoundCache,
     /// By what the last field that opened was bound.
     last_by: FieldBinding,
+    /// What the last field of this event was bound to.
+    last_common: Option<Differing>,
+}
+
+/// What can differ from field to field of an event, of what [`Common`] has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Differing {
+    by: FieldBinding,
+    hash: PlaintextHash,
+    /// Where DEK and time are, if they are not the header's.
+    texts: Option<[usize; 2]>,
 }
 
 /// What became of an event.
@@ -57,6 +68,7 @@ impl PiiDecryptor {
             frames: Vec::new(),
             bound: BoundCache::default(),
             last_by: FieldBinding::default(),
+            last_common: None,
         }
     }
 
@@ -155,6 +167,7 @@ impl PiiDecryptor {
             cut_of_member(event, header.key_start, end)
         });
         let mut at = 0;
+        self.last_common = None;
         let claims = std::mem::take(&mut self.search.reader.claims);
         let mut failure = Ok(());
         for claim in &claims {
@@ -224,7 +237,7 @@ impl PiiDecryptor {
         binding: EventBinding<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
-        let Self { options, openers, search, frames, bound, last_by } = self;
+        let Self { options, openers, search, frames, bound, last_by, last_common } = self;
         let EnvelopeSearch { places, reader, outermost, .. } = search;
         let event_id = match options.event_id_member {
             Some(_) => outermost.event_id()?,
@@ -232,6 +245,10 @@ impl PiiDecryptor {
         };
         let tenant = options.tenant.as_deref().unwrap_or(binding.tenant).as_bytes();
         let header = reader.header();
+        let texts = match &claim.form {
+            ReadForm::SelfContained { dek, sealed_at, .. } => Some([dek.start, sealed_at.start]),
+            ReadForm::Compact => None,
+        };
         let (dek, sealed_at, encapsulation, catalogue) = match &claim.form {
             ReadForm::SelfContained { dek, sealed_at, encapsulation } => {
                 (reader.text(dek), reader.text(sealed_at), reader.encapsulation(*encapsulation), None)
@@ -253,8 +270,14 @@ impl PiiDecryptor {
         let start = out.len();
         let mut opened = Err(FieldFault::NotAuthentic);
         for by in [*last_by, last_by.other()] {
-            let field = places.bound(&claim.place, by);
-            bound.set(number, &Bound { by, hash, field, dek, sealed_at, catalogue, tenant, event_id });
+            let common = Common { by, hash, dek, sealed_at, catalogue, tenant, event_id };
+            // Of what is common, only these can differ within an event; texts that are equal are kept once.
+            let differing = Differing { by, hash, texts };
+            if *last_common != Some(differing) {
+                bound.set_common(&common);
+                *last_common = Some(differing);
+            }
+            bound.set(number, &common, places.bound(&claim.place, by));
             let Some(associated_data) = bound.associated_data(number) else { break };
             opened = opener
                 .open_body(associated_data, encapsulation, reader.body(claim), commitment, out)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use aegis_crypto::{BoxContent, Commitments, HybridPublicKey, Purpose, SealError, SealedEvent, Sealer};
 
-use crate::binding::{Bound, BoundCache, EventBinding};
+use crate::binding::{BoundCache, Common, EventBinding};
 use crate::dek::{DekName, DekNameError, SealingDek, SealingDekSource};
 use crate::envelope::{EnvelopeForm, EnvelopeReader, PlaintextHash};
 use crate::moment::{Moment, SecondText};
@@ -244,20 +244,18 @@ impl PiiEncryptor {
             EnvelopeForm::Compact => Some(options.catalogue.version().as_str().as_bytes()),
             EnvelopeForm::SelfContained => None,
         };
+        let common = Common {
+            by: options.bind_by,
+            hash: options.plaintext_hash,
+            dek: dek.as_str().as_bytes(),
+            sealed_at: sealed_at.as_str().as_bytes(),
+            catalogue,
+            tenant: tenant.as_bytes(),
+            event_id,
+        };
+        bound.set_common(&common);
         for (number, found) in search.found.iter().enumerate() {
-            bound.set(
-                number,
-                &Bound {
-                    by: options.bind_by,
-                    hash: options.plaintext_hash,
-                    field: search.places.bound(&found.place, options.bind_by),
-                    dek: dek.as_str().as_bytes(),
-                    sealed_at: sealed_at.as_str().as_bytes(),
-                    catalogue,
-                    tenant: tenant.as_bytes(),
-                    event_id,
-                },
-            );
+            bound.set(number, &common, search.places.bound(&found.place, options.bind_by));
         }
         let mut contents = Vec::with_capacity(search.found.len());
         let mut plaintext_bytes = 0;

@@ -12,7 +12,7 @@ mod reader;
 mod text;
 
 pub(crate) use reader::{Claim, EnvelopeReader, Form as ReadForm};
-pub(crate) use text::{BoxText, COMPACT_HEAD, HEADER_NAME, SELF_CONTAINED_HEAD, encode_base64};
+pub(crate) use text::{BoxText, COMPACT_NEXT, HEAD, HEADER_NAME, SELF_CONTAINED_NEXT, encode_base64};
 
 use aegis_crypto::{BODY_OVERHEAD, Commitment, Digest};
 

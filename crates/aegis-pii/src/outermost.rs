@@ -52,7 +52,8 @@ impl Outermost {
     /// Whether a member of the outermost object has to be marked.
     #[inline]
     pub(crate) fn wants(&self, name: &[u8]) -> bool {
-        name == HEADER_NAME || (name == self.event_id_member && !name.is_empty())
+        (name.first() == Some(&b'_') && name == HEADER_NAME)
+            || (!self.event_id_member.is_empty() && name == self.event_id_member)
     }
 
     pub(crate) fn marked(&mut self, event: &[u8], frame: &Frame, start: usize, end: usize) {

@@ -4,7 +4,7 @@ use aegis_crypto::{ALGORITHM, Commitment, Encapsulation, sha256};
 
 use crate::catalogue::CatalogueVersion;
 use crate::dek::DekName;
-use crate::envelope::{BoxText, COMPACT_HEAD, EnvelopeForm, SELF_CONTAINED_HEAD, encode_base64};
+use crate::envelope::{BoxText, COMPACT_NEXT, EnvelopeForm, HEAD, SELF_CONTAINED_NEXT, encode_base64};
 
 /// What differs from field to field.
 #[derive(Clone, Copy)]
@@ -50,7 +50,8 @@ impl Writer {
             set_text(&mut self.dek, dek.as_str());
             self.head.clear();
             for part in [
-                SELF_CONTAINED_HEAD,
+                HEAD,
+                SELF_CONTAINED_NEXT,
                 ALGORITHM.as_bytes(),
                 b"\",\"_dek_version\":\"",
                 dek.as_str().as_bytes(),
@@ -95,7 +96,7 @@ impl Writer {
         const BODY_AND_DIGEST: usize = 180;
         match self.form {
             EnvelopeForm::SelfContained => self.head.len() + self.foot.len() + BODY_AND_DIGEST,
-            EnvelopeForm::Compact => COMPACT_HEAD.len() + BODY_AND_DIGEST,
+            EnvelopeForm::Compact => HEAD.len() + COMPACT_NEXT.len() + BODY_AND_DIGEST,
         }
     }
 
@@ -114,7 +115,8 @@ impl Writer {
                 self.box_text.write_tail(field.body, out);
             }
             EnvelopeForm::Compact => {
-                out.extend_from_slice(COMPACT_HEAD);
+                out.extend_from_slice(HEAD);
+                out.extend_from_slice(COMPACT_NEXT);
                 encode_base64(field.body, out);
             }
         }

@@ -1,13 +1,26 @@
 //! The texts of envelopes, and base64 (RFC 4648 §4) with its long constant beginning.
 
+use std::sync::LazyLock;
+
 use aegis_crypto::{ENCAPSULATION_LEN, Encapsulation};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::PAD;
 
-/// Up to the algorithm.
-pub(crate) const SELF_CONTAINED_HEAD: &[u8] = b"{\"_encrypted\":true,\"_algorithm\":\"";
-/// Up to the ciphertext.
-pub(crate) const COMPACT_HEAD: &[u8] = b"{\"_encrypted\":true,\"_ciphertext\":\"";
+/// The standard alphabet, padding required, and no bits set that mean nothing: one spelling. It has vector instructions
+/// where the processor has them.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static ENGINE: LazyLock<base64::engine::Simd> = LazyLock::new(|| base64::engine::Simd::standard(PAD));
+/// The same without them.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+static ENGINE: LazyLock<base64::engine::GeneralPurpose> =
+    LazyLock::new(|| base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, PAD));
+
+/// How every envelope begins.
+pub(crate) const HEAD: &[u8] = b"{\"_encrypted\":true,\"_";
+/// After it, up to the algorithm.
+pub(crate) const SELF_CONTAINED_NEXT: &[u8] = b"algorithm\":\"";
+/// After it, up to the ciphertext.
+pub(crate) const COMPACT_NEXT: &[u8] = b"ciphertext\":\"";
 /// The member that compact fields need.
 pub(crate) const HEADER_NAME: &[u8] = b"_aegis";
 
@@ -23,6 +36,8 @@ pub(crate) struct BoxText {
     encapsulation: Vec<u8>,
     prefix: Vec<u8>,
     tail: Vec<u8>,
+    /// Counts the changes of `encapsulation`.
+    age: u64,
 }
 
 impl BoxText {
@@ -58,18 +73,26 @@ impl BoxText {
     pub(crate) fn read(&mut self, text: &[u8], bodies: &mut Vec<u8>) -> Option<()> {
         self.tail.clear();
         let (prefix, tail) = text.split_at_checked(PREFIX_TEXT_LEN)?;
-        STANDARD.decode_vec(tail, &mut self.tail).ok()?;
+        ENGINE.decode_vec(tail, &mut self.tail).ok()?;
         let (rest, body) = self.tail.split_at_checked(ENCAPSULATION_LEN - PREFIX_LEN)?;
         if self.prefix != prefix {
             self.prefix.clear();
             self.encapsulation.clear();
-            STANDARD.decode_vec(prefix, &mut self.encapsulation).ok()?;
+            ENGINE.decode_vec(prefix, &mut self.encapsulation).ok()?;
             self.prefix.extend_from_slice(prefix);
         }
-        self.encapsulation.truncate(PREFIX_LEN);
-        self.encapsulation.extend_from_slice(rest);
+        if self.encapsulation.get(PREFIX_LEN..) != Some(rest) {
+            self.encapsulation.truncate(PREFIX_LEN);
+            self.encapsulation.extend_from_slice(rest);
+            self.age += 1;
+        }
         bodies.extend_from_slice(body);
         Some(())
+    }
+
+    /// Another number for another encapsulation.
+    pub(crate) const fn age(&self) -> u64 {
+        self.age
     }
 
     /// The encapsulation of the last box that was read.
@@ -84,14 +107,14 @@ pub(crate) fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     let (_, text) = out.split_at_mut(start);
-    let written = STANDARD.encode_slice(bytes, text);
+    let written = ENGINE.encode_slice(bytes, text);
     debug_assert_eq!(written, Ok(text.len()), "the room is exactly right");
 }
 
 /// Appends what base64 says; only its one canonical spelling is read. `None` leaves `out` as it was.
 pub(super) fn decode_base64(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
-    let decoded = STANDARD.decode_vec(text, out);
+    let decoded = ENGINE.decode_vec(text, out);
     if decoded.is_err() {
         out.truncate(start);
     }

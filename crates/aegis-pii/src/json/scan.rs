@@ -213,7 +213,8 @@ impl<W: Watch> Scan<'_, W> {
         let start = skip_white_space(self.event, colon + 1);
         let Some(frame) = self.frames.last_mut() else { return Err(self.unexpected(at)) };
         (frame.key_start, frame.key_end, frame.key_is_escaped) = (at + 1, key.quote, key.is_escaped);
-        frame.claims |= self.event.get(at + 1..key.quote) == Some(CLAIM);
+        frame.claims |=
+            self.event.get(at + 1) == Some(&b'_') && self.event.get(at + 1..key.quote) == Some(CLAIM);
         if self.taken.is_none() {
             match self.watch.member(self.event, self.frames) {
                 Interest::Inside => {}
