@@ -263,7 +263,7 @@ impl HsmFault {
             }
             Self::PinNotReady { .. } => "set the user PIN with the token's own tool".to_owned(),
             Self::NoKey { .. } => "check AEGIS_HSM_WRAPPING_KEY_LABEL, or make a key with \
-                                   `aegis kek provision --provider hsm --generate-wrapping-key`"
+                                   `aegis kek provision --provider hsm --hsm-create-key`"
                 .to_owned(),
             Self::SeveralKeys { .. } => "give the keys different labels".to_owned(),
             Self::NotAes { .. } | Self::KeyLength { .. } => "name an AES-256 key".to_owned(),

@@ -52,7 +52,10 @@ fn nss_wraps_by_0x210b_in_c_encrypt() {
 fn kryoptic_wraps_by_0x210b() {
     on(Maker::Kryoptic, |token| {
         let kept = Kept::directly(token, HsmWrap::TwoStep);
-        assert_eq!(kept.provider().probe().unwrap().mechanism, Mechanism::KwpEncrypt);
+        assert_eq!(
+            kept.provider().probe().unwrap(),
+            probed(Mechanism::KwpEncrypt, Proof::KnownAnswer, Direct::Proven)
+        );
     });
 }
 

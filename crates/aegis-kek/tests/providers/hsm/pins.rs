@@ -2,7 +2,7 @@
 
 use aegis_kek::pkcs11::{HsmWrap, Pin};
 use aegis_kek::{HsmFault, HsmToken, KekProvider};
-use test_services::tokens::{Maker, on};
+use test_services::tokens::{Maker, PIN, on};
 
 use super::{Kept, fault};
 use crate::watch::{Watch, chain};
@@ -86,14 +86,32 @@ fn what_a_token_says_of_a_pin_is_not_tried_again() {
 }
 
 #[test]
-fn kryoptic_is_never_locked_by_us() {
+fn a_token_that_counts_is_never_locked_by_us() {
     on(Maker::Kryoptic, |token| {
         let kept = Kept::directly(token, HsmWrap::TwoStep);
-        for _ in 0..12 {
-            let error = kept.provider_of(with_a_wrong_pin(&kept)).load().unwrap_err();
-            let ("denied", HsmFault::WrongPin { .. }) = fault(&error) else { panic!("{error:?}") };
-        }
-        kept.assert_loads(&kept.provider());
+        // As many services, each with another outdated PIN. After the ninth, this token would lock.
+        let refused = |pin: usize| {
+            let pin = Pin::new(&format!("outdated-{pin:04}"), "the test").unwrap();
+            let error = kept.provider_of(HsmToken { pin, ..kept.token.clone() }).load().unwrap_err();
+            let ("denied", fault) = fault(&error) else { panic!("{error:?}") };
+            match fault {
+                HsmFault::WrongPin { .. } => false,
+                HsmFault::LastTry { .. } => true,
+                other => panic!("{other:?}"),
+            }
+        };
+        let last_tries: Vec<bool> = (0..15).map(refused).collect();
+        assert!(last_tries.is_sorted() && last_tries.ends_with(&[true, true, true]), "{last_tries:?}");
+        assert!(matches!(fault(&kept.provider().load().unwrap_err()), ("denied", HsmFault::LastTry { .. })));
+
+        // As the help says, once by hand with the right one: it is not locked.
+        let by_hand = std::process::Command::new("pkcs11-tool")
+            .arg("--module")
+            .arg(token.module())
+            .args(["--token-label", token.maker().label(), "--login", "--pin", PIN, "--list-objects"])
+            .output()
+            .unwrap();
+        assert!(by_hand.status.success(), "{}", String::from_utf8_lossy(&by_hand.stderr));
     });
 }
 
@@ -119,7 +137,7 @@ fn a_pin_is_nowhere_in_what_is_said() {
         }
         said += &format!("{:?}", kept.token);
         assert!(!watch.logged().is_empty(), "nothing was logged, so nothing was looked at");
-        let pins = [WRONG, test_services::tokens::PIN].map(|pin| pin.as_bytes().to_vec());
+        let pins = [WRONG, PIN].map(|pin| pin.as_bytes().to_vec());
         watch.assert_shows_none_of(&pins, &said);
     });
 }
