@@ -23,6 +23,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "kek_container",
     "kek_file",
     "variables_file",
+    "keyring_backup",
 ];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.

@@ -20,6 +20,8 @@ mod kek_container;
 mod kek_file;
 #[path = "../../../fuzz/entry/key_file.rs"]
 mod key_file;
+#[path = "../../../fuzz/entry/keyring_backup.rs"]
+mod keyring_backup;
 #[path = "../../../fuzz/entry/policy.rs"]
 mod policy;
 #[path = "../../../fuzz/entry/sealed_box.rs"]
@@ -80,6 +82,11 @@ fn the_corpus_of_kek_files_holds() {
 #[test]
 fn the_corpus_of_variables_files_holds() {
     replay("variables_file", variables_file::run);
+}
+
+#[test]
+fn the_corpus_of_keyring_backups_holds() {
+    replay("keyring_backup", keyring_backup::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {
