@@ -59,11 +59,16 @@ pub(crate) struct Common<'a> {
 }
 
 impl Common<'_> {
-    /// The list for a box, of what is common and the field's pointer or name. How many parts it has says which they are;
+    /// The list for a box, of what is common, the field's pointer or name, and its token if it has one. How many parts it has says which they are;
     /// `docs/formats.md` has the table.
-    fn associated_data(&self, field: &[u8]) -> AssociatedData {
+    fn associated_data(&self, field: &[u8], token: &[u8]) -> AssociatedData {
         let Self { by, hash, dek, sealed_at, catalogue, tenant, event_id } = *self;
-        let (by, algorithm) = (by.name(hash).as_bytes(), ALGORITHM.as_bytes());
+        let (mut by, algorithm) = (by.name(hash).as_bytes(), ALGORITHM.as_bytes());
+        let with_token;
+        if !token.is_empty() {
+            with_token = [by, b"+token:", token].concat();
+            by = &with_token;
+        }
         match (catalogue, tenant.is_empty() && event_id.is_empty()) {
             (None, true) => AssociatedData::new([by, field, dek, algorithm, sealed_at]),
             (Some(catalogue), true) => AssociatedData::new([by, field, dek, algorithm, sealed_at, catalogue]),
@@ -90,6 +95,7 @@ pub(crate) struct BoundCache {
 struct Entry {
     age: u64,
     field: Vec<u8>,
+    token: Vec<u8>,
     associated_data: AssociatedData,
 }
 
@@ -99,7 +105,7 @@ impl BoundCache {
 
     /// From now on fields have this in common.
     pub(crate) fn set_common(&mut self, common: &Common<'_>) {
-        let encoded = common.associated_data(&[]);
+        let encoded = common.associated_data(&[], &[]);
         if self.common.as_ref() != Some(&encoded) {
             self.common = Some(encoded);
             self.age += 1;
@@ -107,19 +113,22 @@ impl BoundCache {
     }
 
     /// Makes sure of the associated data of field `number` of an event. Numbers go up by one.
-    pub(crate) fn set(&mut self, number: usize, common: &Common<'_>, field: &[u8]) {
+    pub(crate) fn set(&mut self, number: usize, common: &Common<'_>, field: &[u8], token: &[u8]) {
         match self.entries.get_mut(number) {
-            Some(entry) if entry.age == self.age && entry.field == field => {}
+            Some(entry) if entry.age == self.age && entry.field == field && entry.token == token => {}
             Some(entry) => {
                 entry.age = self.age;
                 entry.field.clear();
                 entry.field.extend_from_slice(field);
-                entry.associated_data = common.associated_data(field);
+                entry.token.clear();
+                entry.token.extend_from_slice(token);
+                entry.associated_data = common.associated_data(field, token);
             }
             None => self.entries.push(Entry {
                 age: self.age,
                 field: field.to_vec(),
-                associated_data: common.associated_data(field),
+                token: token.to_vec(),
+                associated_data: common.associated_data(field, token),
             }),
         }
     }

@@ -277,7 +277,7 @@ impl PiiDecryptor {
                 bound.set_common(&common);
                 *last_common = Some(differing);
             }
-            bound.set(number, &common, places.bound(&claim.place, by));
+            bound.set(number, &common, places.bound(&claim.place, by), reader.text(&claim.token));
             let Some(associated_data) = bound.associated_data(number) else { break };
             opened = opener
                 .open_body(associated_data, encapsulation, reader.body(claim), commitment, out)

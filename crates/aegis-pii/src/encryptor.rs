@@ -17,6 +17,7 @@ use crate::dek::{DekName, DekNameError, SealingDek, SealingDekSource};
 use crate::envelope::{EnvelopeForm, EnvelopeReader, PlaintextHash};
 use crate::moment::{Moment, SecondText};
 use crate::search::{Found, Search};
+use crate::token::Tokens;
 use writer::{FieldText, Writer};
 
 /// An encryptor for the guide's twelve fields and one DEK: `create_pii_enricher(public_key, "dek-v1-20260101")`.
@@ -46,6 +47,7 @@ pub struct PiiEncryptor {
     search: Search,
     reader: EnvelopeReader,
     bound: BoundCache,
+    tokens: Tokens,
     sealed_at: SecondText,
     sealed: SealedEvent,
     writer: Writer,
@@ -85,6 +87,7 @@ impl PiiEncryptor {
             sealing: None,
             reader: EnvelopeReader::default(),
             bound: BoundCache::default(),
+            tokens: Tokens::default(),
             sealed_at: SecondText::default(),
             sealed: SealedEvent::new(),
             writer: Writer::default(),
@@ -234,7 +237,7 @@ impl PiiEncryptor {
         binding: EventBinding<'_>,
         form: EnvelopeForm,
     ) -> Result<u64, EncryptError> {
-        let Self { options, sealing, search, bound, sealed_at, sealed, .. } = self;
+        let Self { options, sealing, search, bound, tokens, sealed_at, sealed, .. } = self;
         let event_id = match options.event_id_member {
             Some(_) => search.outermost.event_id()?,
             None => binding.event_id.as_bytes(),
@@ -254,8 +257,15 @@ impl PiiEncryptor {
             event_id,
         };
         bound.set_common(&common);
+        tokens.clear();
         for (number, found) in search.found.iter().enumerate() {
-            bound.set(number, &common, search.places.bound(&found.place, options.bind_by));
+            let token = match &options.search_tokens {
+                None => &[],
+                Some(wanted) => {
+                    tokens.push(wanted, common.tenant, search.places.name(&found.place), value(event, found))
+                }
+            };
+            bound.set(number, &common, search.places.bound(&found.place, options.bind_by), token);
         }
         let mut contents = Vec::with_capacity(search.found.len());
         let mut plaintext_bytes = 0;
@@ -277,7 +287,7 @@ impl PiiEncryptor {
     /// Writes the event with what was sealed in the places of what was found.
     fn write(&mut self, event: &[u8], dek: &DekName, form: EnvelopeForm, out: &mut Vec<u8>) {
         const SEALED: &str = "a box was made for each value";
-        let Self { search, sealed, sealed_at, writer, options, .. } = self;
+        let Self { search, sealed, sealed_at, tokens, writer, options, .. } = self;
         writer.begin(
             sealed.encapsulation().expect(SEALED),
             dek,
@@ -304,6 +314,7 @@ impl PiiEncryptor {
                     body: sealed.body(number).expect(SEALED),
                     commitment: sealed.commitment(number),
                     plaintext: value(event, found),
+                    token: tokens.token(number),
                 },
                 out,
             );

@@ -5,6 +5,8 @@
 //! | self-contained | `_encrypted`, `_algorithm`, `_dek_version`, `_ciphertext`, `_plaintext_hash`, `_encrypted_at` | nothing |
 //! | compact | `_encrypted`, `_ciphertext`, `_plaintext_hash` | `_aegis`: the rest, and the encapsulation |
 //!
+//! Where search tokens are wanted, a field has one more member, `_token`, at the end.
+//!
 //! They are written in one spelling. They are read in any order and spacing, for there are databases that sort
 //! members; but with exactly these members, each once and well-formed.
 
@@ -46,7 +48,7 @@ pub(crate) enum StoredHash {
 }
 
 /// Every name that an envelope or a header uses.
-pub(crate) const MEMBERS: [&str; 10] = [
+pub(crate) const MEMBERS: [&str; 11] = [
     "_encrypted",
     "_algorithm",
     "_dek_version",
@@ -57,6 +59,7 @@ pub(crate) const MEMBERS: [&str; 10] = [
     "_form",
     "_catalogue",
     "_encapsulation",
+    "_token",
 ];
 
 /// Fewest bytes of a body: every JSON value has a byte.

@@ -42,6 +42,8 @@ pub struct SealedField {
     pub form: EnvelopeForm,
     /// Which digest stands beside it.
     pub plaintext_hash: PlaintextHash,
+    /// Its search token, if it has one.
+    pub token: Option<String>,
     /// Bytes of the sealed value.
     pub plaintext_len: usize,
     /// Where its envelope begins.
@@ -105,6 +107,7 @@ impl Inspector {
                     StoredHash::Keyed(_) => PlaintextHash::Keyed,
                     StoredHash::BareSha256(_) => PlaintextHash::BareSha256,
                 },
+                token: Some(text(reader.text(&claim.token))).filter(|token| !token.is_empty()),
                 plaintext_len: reader.body(claim).len() - aegis_crypto::BODY_OVERHEAD,
                 offset: claim.start,
             }

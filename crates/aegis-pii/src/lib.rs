@@ -12,6 +12,7 @@
 //! | `binding` | what a sealed field cannot be moved away from |
 //! | `envelope` | the two forms, read strictly and written in one spelling |
 //! | `encryptor` | [`PiiEncryptor`], [`create_pii_enricher`] |
+//! | `token` | search tokens, off by default: equal values of a field can be joined and counted |
 //! | `decryptor` | [`PiiDecryptor`], with rights to some fields only |
 //! | `inspect` | what is sealed and what is not, without a key |
 //!
@@ -34,6 +35,7 @@ mod moment;
 mod outermost;
 mod place;
 mod search;
+mod token;
 mod values;
 
 pub use binding::{EventBinding, FieldBinding};
@@ -54,4 +56,5 @@ pub use json::{ScanError, ScanFault};
 pub use limits::Limits;
 pub use moment::{ClockError, Moment};
 pub use outermost::EventIdError;
+pub use token::{SearchTokens, TokenKey};
 pub use values::{PersonalValue, PersonalValues};

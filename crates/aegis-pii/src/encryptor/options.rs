@@ -4,6 +4,7 @@ use crate::Limits;
 use crate::binding::FieldBinding;
 use crate::catalogue::{Catalogue, Selector};
 use crate::envelope::{EnvelopeForm, MEMBERS, PlaintextHash};
+use crate::token::SearchTokens;
 
 /// How events are sealed. The default is what the guide describes.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct EncryptorOptions {
     /// The member of the outermost object that holds the event's id, to which fields are bound. An event with fields to
     /// seal and without an id is then refused.
     pub event_id_member: Option<String>,
+    /// The fields that get search tokens. None, unless it is asked for: equal values can then be told from different ones.
+    pub search_tokens: Option<SearchTokens>,
     /// What is too large.
     pub limits: Limits,
 }
@@ -34,6 +37,7 @@ impl Default for EncryptorOptions {
             bind_by: FieldBinding::default(),
             tenant: None,
             event_id_member: None,
+            search_tokens: None,
             limits: Limits::for_encryption(),
         }
     }
@@ -42,13 +46,23 @@ impl Default for EncryptorOptions {
 impl EncryptorOptions {
     /// What is weaker than it could be, for a log.
     pub fn warnings(&self) -> Vec<Warning> {
-        match self.plaintext_hash {
-            PlaintextHash::BareSha256 => vec![Warning::BareSha256],
-            PlaintextHash::Keyed => Vec::new(),
-        }
+        let Self { plaintext_hash, search_tokens, .. } = self;
+        let bare = (*plaintext_hash == PlaintextHash::BareSha256).then_some(Warning::BareSha256);
+        let tokens = search_tokens.as_ref().map(|_| Warning::SearchTokens);
+        bare.into_iter().chain(tokens).collect()
     }
 
     pub(super) fn check(&self) -> Result<(), OptionsError> {
+        for name in self.search_tokens.iter().flat_map(|tokens| &tokens.fields) {
+            // Of what a pointer selects, the name is that of the last member, or of the one around an element.
+            let is_known = self.catalogue.fields().iter().any(|field| match &field.selector {
+                Selector::Name(known) => known == name,
+                Selector::Pointer(_) => true,
+            });
+            if !is_known {
+                return Err(OptionsError::TokenField { field: name.clone() });
+            }
+        }
         if self.tenant.as_deref() == Some("") {
             return Err(OptionsError::EmptyTenant);
         }
@@ -75,6 +89,9 @@ pub enum Warning {
         "plaintext_hash = \"sha256\": whoever guesses a value can check the guess; ids and names can be found by trying"
     )]
     BareSha256,
+    /// [`EncryptorOptions::search_tokens`].
+    #[error("search tokens: whoever reads sealed events sees which of them have equal values, and how often")]
+    SearchTokens,
 }
 
 /// Options that contradict one another.
@@ -83,6 +100,12 @@ pub enum OptionsError {
     /// A tenant without a name.
     #[error("the tenant's name is empty")]
     EmptyTenant,
+    /// A field that is to get tokens, and is not sealed.
+    #[error("the field {field:?} is to get search tokens, and the catalogue has no such field")]
+    TokenField {
+        /// Its name.
+        field: String,
+    },
     /// It is empty, sealed itself, or used by envelopes.
     #[error("{member:?} cannot be the member that holds the event's id")]
     EventIdMember {
@@ -96,6 +119,7 @@ impl OptionsError {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::EmptyTenant => "leave the tenant out, or name it".to_owned(),
+            Self::TokenField { .. } => "`aegis pii fields` lists the fields of the catalogue".to_owned(),
             Self::EventIdMember { .. } => "name a member that stays in the clear".to_owned(),
         })
     }

@@ -13,6 +13,8 @@ pub(super) struct FieldText<'a> {
     /// The bare digest stands in its place if there is none.
     pub(super) commitment: Option<&'a Commitment>,
     pub(super) plaintext: &'a [u8],
+    /// Empty if there is none.
+    pub(super) token: &'a [u8],
 }
 
 /// Writes the envelopes of events.
@@ -24,7 +26,7 @@ pub(super) struct Writer {
     sealed_at: String,
     /// Of a self-contained envelope: up to the characters that differ from box to box.
     head: Vec<u8>,
-    /// The same: from the digest's end on.
+    /// The same: after the digest.
     foot: Vec<u8>,
     /// The member `_aegis`, with its comma.
     header: Vec<u8>,
@@ -65,7 +67,7 @@ impl Writer {
         if self.sealed_at != sealed_at {
             set_text(&mut self.sealed_at, sealed_at);
             self.foot.clear();
-            for part in ["\",\"_encrypted_at\":\"", sealed_at, "\"}"] {
+            for part in ["\",\"_encrypted_at\":\"", sealed_at] {
                 self.foot.extend_from_slice(part.as_bytes());
             }
             self.header.clear();
@@ -93,7 +95,7 @@ impl Writer {
 
     /// Bytes of a field over a third more than its value, at most.
     pub(super) fn field_len(&self) -> usize {
-        const BODY_AND_DIGEST: usize = 180;
+        const BODY_AND_DIGEST: usize = 240;
         match self.form {
             EnvelopeForm::SelfContained => self.head.len() + self.foot.len() + BODY_AND_DIGEST,
             EnvelopeForm::Compact => HEAD.len() + COMPACT_NEXT.len() + BODY_AND_DIGEST,
@@ -130,10 +132,14 @@ impl Writer {
                 write_hex(sha256(field.plaintext).as_bytes(), out);
             }
         }
-        match self.form {
-            EnvelopeForm::SelfContained => out.extend_from_slice(&self.foot),
-            EnvelopeForm::Compact => out.extend_from_slice(b"\"}"),
+        if self.form == EnvelopeForm::SelfContained {
+            out.extend_from_slice(&self.foot);
         }
+        if !field.token.is_empty() {
+            out.extend_from_slice(b"\",\"_token\":\"");
+            out.extend_from_slice(field.token);
+        }
+        out.extend_from_slice(b"\"}");
     }
 }
 

@@ -11,6 +11,7 @@ use crate::dek::DekName;
 use crate::json::{skip_string, skip_white_space, unescape};
 use crate::moment::is_well_formed_time;
 use crate::place::Place;
+use crate::token::is_well_formed_token;
 
 /// A well-formed envelope in an event.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Claim {
     pub(crate) form: Form,
     body: Range<usize>,
     pub(crate) hash: StoredHash,
+    /// Empty if it has none.
+    pub(crate) token: Range<usize>,
 }
 
 /// What a field's own envelope says besides its content.
@@ -43,6 +46,7 @@ pub(crate) struct Draft {
     form: Form,
     body: Range<usize>,
     hash: StoredHash,
+    token: Range<usize>,
 }
 
 /// What the fields of a compact event have in common.
@@ -117,8 +121,8 @@ impl EnvelopeReader {
 
     /// Keeps an envelope that was read.
     pub(crate) fn keep(&mut self, start: usize, draft: Draft, place: Place) {
-        let Draft { end, form, body, hash } = draft;
-        self.claims.push(Claim { start, end, place, form, body, hash });
+        let Draft { end, form, body, hash, token } = draft;
+        self.claims.push(Claim { start, end, place, form, body, hash, token });
     }
 
     /// Forgets the compact fields, and says how many.
@@ -146,23 +150,28 @@ impl EnvelopeReader {
     fn read_written_alone(&mut self, len: usize, mut rest: &[u8]) -> Option<Draft> {
         let algorithm = until_quote(&mut rest, b"")?;
         let dek = until_quote(&mut rest, b"\",\"_dek_version\":\"")?;
-        let ciphertext = until_quote(&mut rest, b"\",\"_ciphertext\":\"")?;
+        // Nobody has to look for a quote in what was in the last box.
+        let text = rest.strip_prefix(b"\",\"_ciphertext\":\"")?;
+        let known = if self.box_text.begins(text) { self.box_text.prefix().len() } else { 0 };
+        let len_of_ciphertext = known + memchr::memchr(b'"', text.get(known..)?)?;
+        let ciphertext = text.get(..len_of_ciphertext)?;
+        rest = text.get(len_of_ciphertext..)?;
         let hash = until_quote(&mut rest, b"\",\"_plaintext_hash\":\"")?;
         let sealed_at = until_quote(&mut rest, b"\",\"_encrypted_at\":\"")?;
-        let after = rest.strip_prefix(b"\"}")?;
+        let (token, after) = token_and_end(rest)?;
         if algorithm != ALGORITHM.as_bytes() {
             return None;
         }
         let (form, body, hash) = self.self_contained(dek, ciphertext, hash, sealed_at)?;
-        Some(Draft { end: len - after.len(), form, body, hash })
+        Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
     }
 
     fn read_written_compact(&mut self, len: usize, mut rest: &[u8]) -> Option<Draft> {
         let ciphertext = until_quote(&mut rest, b"")?;
         let hash = until_quote(&mut rest, b"\",\"_plaintext_hash\":\"")?;
-        let after = rest.strip_prefix(b"\"}")?;
+        let (token, after) = token_and_end(rest)?;
         let (form, body, hash) = self.compact(ciphertext, hash)?;
-        Some(Draft { end: len - after.len(), form, body, hash })
+        Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
     }
 
     /// Reads an object that has been found to be good JSON.
@@ -170,33 +179,45 @@ impl EnvelopeReader {
         if let Some(draft) = self.read_written(event, start).filter(|draft| draft.end == end) {
             return Some(draft);
         }
-        const NAMES: [&str; 6] =
-            ["_encrypted", "_ciphertext", "_plaintext_hash", "_algorithm", "_dek_version", "_encrypted_at"];
+        const NAMES: [&str; 7] = [
+            "_encrypted",
+            "_ciphertext",
+            "_plaintext_hash",
+            "_token",
+            "_algorithm",
+            "_dek_version",
+            "_encrypted_at",
+        ];
         let object = event.get(start..end)?;
         let mut unescaped = std::mem::take(&mut self.unescaped);
         unescaped.clear();
         let parts = members(object, &NAMES, &mut unescaped).and_then(|slots| self.parts(&slots, &unescaped));
         self.unescaped = unescaped;
-        let (form, body, hash) = parts?;
-        Some(Draft { end, form, body, hash })
+        let (form, body, hash, token) = parts?;
+        Some(Draft { end, form, body, hash, token })
     }
 
     /// Checks the parts of an envelope, of which at least the first three have to be there.
     fn parts(
         &mut self,
-        slots: &[Option<Range<usize>>; 6],
+        slots: &[Option<Range<usize>>; 7],
         unescaped: &[u8],
-    ) -> Option<(Form, Range<usize>, StoredHash)> {
+    ) -> Option<(Form, Range<usize>, StoredHash, Range<usize>)> {
         let text = |slot: &Option<Range<usize>>| unescaped.get(slot.clone()?);
-        let [Some(_), ciphertext, hash, algorithm, dek, sealed_at] = slots else { return None };
+        let [Some(_), ciphertext, hash, token, algorithm, dek, sealed_at] = slots else { return None };
         let (ciphertext, hash) = (text(ciphertext)?, text(hash)?);
-        match (text(algorithm), text(dek), text(sealed_at)) {
-            (Some(algorithm), Some(dek), Some(sealed_at)) if algorithm == ALGORITHM.as_bytes() => {
-                self.self_contained(dek, ciphertext, hash, sealed_at)
-            }
-            (None, None, None) => self.compact(ciphertext, hash),
-            _ => None,
+        let token = text(token).unwrap_or_default();
+        if slots.get(3) != Some(&None) && !is_well_formed_token(token) {
+            return None;
         }
+        let (form, body, hash) = match (text(algorithm), text(dek), text(sealed_at)) {
+            (Some(algorithm), Some(dek), Some(sealed_at)) if algorithm == ALGORITHM.as_bytes() => {
+                self.self_contained(dek, ciphertext, hash, sealed_at)?
+            }
+            (None, None, None) => self.compact(ciphertext, hash)?,
+            _ => return None,
+        };
+        Some((form, body, hash, self.note_new(token)))
     }
 
     /// Reads what the member `_aegis` holds. Whether it is a header.
@@ -291,15 +312,28 @@ impl EnvelopeReader {
         self.encapsulations.len().checked_sub(1)
     }
 
+    fn note_new(&mut self, text: &[u8]) -> Range<usize> {
+        let start = self.texts.len();
+        self.texts.extend_from_slice(text);
+        start..self.texts.len()
+    }
+
     /// Keeps a text, or says where it is already: the fields of an event mostly have one DEK and one time.
     fn note(&mut self, text: &[u8], last: &Range<usize>) -> Range<usize> {
         if self.texts.get(last.clone()) == Some(text) {
             return last.clone();
         }
-        let start = self.texts.len();
-        self.texts.extend_from_slice(text);
-        start..self.texts.len()
+        self.note_new(text)
     }
+}
+
+/// A token, empty if there is none, and what follows the envelope.
+fn token_and_end(mut rest: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some(after) = rest.strip_prefix(b"\"}") {
+        return Some((&[], after));
+    }
+    let token = until_quote(&mut rest, b"\",\"_token\":\"")?;
+    is_well_formed_token(token).then_some((token, rest.strip_prefix(b"\"}")?))
 }
 
 /// What stands between `before` and the next quote.

@@ -59,6 +59,11 @@ impl BoxText {
         &self.prefix
     }
 
+    /// Whether a text begins as the last box did.
+    pub(crate) fn begins(&self, text: &[u8]) -> bool {
+        !self.prefix.is_empty() && text.starts_with(&self.prefix)
+    }
+
     /// Appends the characters after the prefix, for a box of the encapsulation and this body.
     pub(crate) fn write_tail(&mut self, body: &[u8], out: &mut Vec<u8>) {
         self.tail.clear();

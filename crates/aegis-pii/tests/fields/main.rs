@@ -18,6 +18,7 @@ mod limits;
 mod moved;
 mod rotation;
 mod round_trip;
+mod tokens;
 
 use std::sync::{Arc, LazyLock};
 

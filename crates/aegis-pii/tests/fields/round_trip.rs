@@ -87,7 +87,7 @@ fn seals_values_of_every_type_and_copies_every_other_byte() {
         let mut sealed = Vec::new();
         let done = encryptor_of(form).encrypt_event(Moment::now(), event.as_bytes(), &mut sealed).unwrap();
         assert_eq!(done.sealed, 5, "what is inside a sealed value is part of it");
-        for personal in ["null", "1e400", "0.10", "ud800"] {
+        for personal in [": null", " 1e400", " 0.10", "\\ud800"] {
             assert!(!contains(&sealed, personal.as_bytes()), "{personal}");
         }
         for other in
@@ -107,12 +107,12 @@ fn seals_at_places_given_by_pointers() {
     )
     .unwrap();
     let event = br#"{"users":[{"email":"one@x"},{"email":"two@x","mail":"no"}],"tags":["first","second"],
-        "a/b":{"m~n":"deep","mn":"not"},"email":"top","list":["p","q"],"*":"star","x":{"users":[{"email":"else"}]}}"#;
+        "a/b":{"m~n":"d@ep","mn":"not"},"email":"top","list":["p","q"],"*":"st@r","x":{"users":[{"email":"else"}]}}"#;
     let options = || EncryptorOptions { catalogue: catalogue.clone(), ..EncryptorOptions::default() };
     let mut sealed = Vec::new();
     let done = encryptor(options()).encrypt_event(Moment::now(), event, &mut sealed).unwrap();
     assert_eq!(done.sealed, 7);
-    for gone in ["one@x", "two@x", "second", "deep", "\"p\"", "\"q\"", "star"] {
+    for gone in ["one@x", "two@x", "second", "d@ep", "\"p\"", "\"q\"", "st@r"] {
         assert!(!contains(&sealed, gone.as_bytes()), "{gone}");
     }
     for stays in ["\"no\"", "first", "\"not\"", "top", "else"] {
@@ -144,7 +144,7 @@ fn a_reader_with_rights_to_some_fields_gets_those_alone() {
         let mut opened = Vec::new();
         let done = reader(&["actor_id"]).decrypt_event(&sealed, &mut opened).unwrap();
         assert_eq!((done.opened, done.not_permitted), (2, 1));
-        assert!(contains(&opened, b"alice") && contains(&opened, b"carol") && !contains(&opened, b"bob"));
+        assert!(contains(&opened, b"alice") && contains(&opened, b"carol") && !contains(&opened, b"\"bob\""));
         // Another reader goes on where this one had to stop.
         assert_eq!(decryptor().decrypt(&opened).unwrap(), event);
 
