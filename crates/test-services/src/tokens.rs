@@ -13,6 +13,7 @@
 //! tell that by [`Token::inject`] which calls are to fail.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -72,6 +73,14 @@ impl Maker {
 
     /// Whether the token can be made here. Says so otherwise.
     fn is_here(self, test: &str) -> bool {
+        if self == Self::Kryoptic && std::env::var_os("AEGIS_KRYOPTIC_LIB").is_none() {
+            // No package has it, so nobody is asked to install it.
+            let _ = writeln!(
+                std::io::stderr(),
+                "OPTIONAL {test}: AEGIS_KRYOPTIC_LIB does not name kryoptic's library"
+            );
+            return false;
+        }
         let (programs, library): (&[&str], &str) = match self {
             Self::SoftHsm2 => (&["softhsm2-util"], "SoftHSM2"),
             Self::Nss => (&["certutil"], "NSS softokn"),

@@ -189,7 +189,7 @@ fn a_wrapped_key_of_another_public_key_is_the_wrong_key() {
 fn believes_no_length_that_a_module_answers() {
     on(Maker::SoftHsm2, |token| {
         let kept = Kept::injectable(token);
-        let lengths = ["0", "1", "31", "33", "4096", "0x7fffffff", "0xffffffffffffffff"];
+        let lengths = ["0", "1", "33", "4096", "0xffffffffffffffff"];
         let functions = ["C_GetAttributeValue", "C_WrapKey", "C_FindObjects", "C_GetSlotList"];
         for function in functions {
             for length in lengths {
@@ -197,7 +197,7 @@ fn believes_no_length_that_a_module_answers() {
                 let error = match kept.provider().load() {
                     Err(error) => error,
                     // The first slot has the token; slots that are not there are asked for theirs, and have none.
-                    Ok(_) if function == "C_GetSlotList" && ["1", "31", "33"].contains(&length) => continue,
+                    Ok(_) if function == "C_GetSlotList" && ["1", "33"].contains(&length) => continue,
                     Ok(_) => panic!("{function} {length}"),
                 };
                 fault(&error);

@@ -32,7 +32,10 @@ fn found(wanted: &[Inverted]) -> usize {
     let mut page = vec![0_u8; PAGE + LEN - 1];
     let own = page.as_ptr_range();
     let own = own.start.addr() as u64..own.end.addr() as u64;
+    let zeros = vec![0_u8; page.len()];
     let mut hits = vec![false; wanted.len()];
+    // So that most places cost one look.
+    let begins: Vec<bool> = (0..=255_u8).map(|byte| wanted.iter().any(|piece| piece[0] == !byte)).collect();
     for line in maps.lines().filter(|line| line.contains(" rw")) {
         let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
         let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
@@ -42,8 +45,8 @@ fn found(wanted: &[Inverted]) -> usize {
             if (at..at + len as u64).any(|byte| own.contains(&byte)) {
                 continue;
             }
-            if memory.read_exact_at(&mut page[..len], at).is_ok() {
-                for window in page[..len].windows(LEN) {
+            if memory.read_exact_at(&mut page[..len], at).is_ok() && page[..len] != zeros[..len] {
+                for window in page[..len].windows(LEN).filter(|window| begins[usize::from(window[0])]) {
                     for (hit, inverse) in hits.iter_mut().zip(wanted) {
                         *hit |= window.iter().zip(inverse).all(|(byte, other)| *byte == !*other);
                     }
