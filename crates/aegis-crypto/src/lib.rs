@@ -61,6 +61,6 @@ pub use sealed_box::{
     MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, MAX_PLAINTEXT_LEN, OpenError, Opener, Purpose,
     SealError, SealedEvent, Sealer, open, seal,
 };
-pub use secret::{RandomError, Secret};
+pub use secret::{RandomError, Secret, bleach_stack};
 pub use sha256::{Digest, ParseDigestError, Sha256, sha256};
 pub use symmetric_box::{OpenUnderError, SYMMETRIC_BOX_OVERHEAD, SealUnderError, open_under, seal_under};

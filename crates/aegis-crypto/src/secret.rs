@@ -81,7 +81,7 @@ impl<const N: usize> Secret<N> {
 /// For functions that return a secret by value, which leaves a copy in each frame that it passed through. They must
 /// not be inlined into the caller, or their values are in its frame instead.
 #[inline(never)]
-pub(crate) fn bleach_stack<const KIB: usize>() {
+pub fn bleach_stack<const KIB: usize>() {
     // Words: byte by byte, this took a microsecond for each KiB or two.
     let mut used = [[0_u64; 128]; KIB];
     used.zeroize();

@@ -12,7 +12,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPublicKey, KeyId};
+use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPublicKey, KeyId, bleach_stack};
 use aegis_durable::{ReadError, WriteError};
 use age::secrecy::SecretString;
 use age::{DecryptError, scrypt};
@@ -31,6 +31,8 @@ use crate::variables::Variables;
 
 /// The scrypt work factor of files that are written, log₂ N.
 const WORK_FACTOR: u8 = 17;
+/// As deep as the age library and its ciphers go below their caller.
+const BLEACHED_KIB: usize = 64;
 /// The highest work factor that is gone along with.
 pub const MAX_WORK_FACTOR: u8 = 19;
 
@@ -168,17 +170,25 @@ fn seal(passphrase: &Passphrase, private: &HybridPrivateKey) -> Option<KekFile> 
     let mut recipient = scrypt::Recipient::new(secret(passphrase));
     recipient.set_work_factor(WORK_FACTOR);
     let encryptor = age::Encryptor::with_recipients(iter::once(&recipient as &dyn age::Recipient)).ok()?;
-    let mut encrypted = Vec::new();
-    let mut writer = encryptor.wrap_output(&mut encrypted).ok()?;
-    let written = writer.write_all(private.dangerous_expose()).and_then(|()| writer.finish().map(|_| ()));
+    let encrypted = encrypt(encryptor, private);
+    // The writer gives back the buffer of a chunk as it is, and ciphers leave a block in their frames.
     bleach_heap();
-    written.ok()?;
-    let file = KekFile::new(private.public_key().clone(), encrypted);
+    bleach_stack::<BLEACHED_KIB>();
+    let file = KekFile::new(private.public_key().clone(), encrypted.ok()?);
     let opened = decrypt(&file, passphrase).ok()?;
     (opened.as_slice() == private.dangerous_expose()).then_some(file)
 }
 
-/// Overwrites the buffer of a chunk that the age writer has given back unerased, if the allocator gives it out again.
+#[inline(never)]
+fn encrypt(encryptor: age::Encryptor, private: &HybridPrivateKey) -> io::Result<Vec<u8>> {
+    let mut encrypted = Vec::new();
+    let mut writer = encryptor.wrap_output(&mut encrypted)?;
+    writer.write_all(private.dangerous_expose())?;
+    writer.finish()?;
+    Ok(encrypted)
+}
+
+/// Overwrites the buffer of a chunk that was given back unerased, if the allocator gives it out again.
 fn bleach_heap() {
     const CHUNK_LEN: usize = 64 * 1024;
     for _ in 0..4 {
@@ -214,8 +224,15 @@ enum AgeFault {
     Damaged,
 }
 
-/// The 2,432 bytes that the age file holds.
+/// The 2,432 bytes that the age file holds. They are nowhere else when it returns.
 fn decrypt(file: &KekFile, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, AgeFault> {
+    let private = decrypt_here(file, passphrase);
+    bleach_stack::<BLEACHED_KIB>();
+    private
+}
+
+#[inline(never)]
+fn decrypt_here(file: &KekFile, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, AgeFault> {
     let decryptor = age::Decryptor::new_buffered(file.encrypted()).map_err(|_| AgeFault::Damaged)?;
     if !decryptor.is_scrypt() {
         return Err(AgeFault::Recipient);

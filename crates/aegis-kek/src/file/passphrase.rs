@@ -128,7 +128,7 @@ fn printable(path: &Path) -> String {
 /// Asks on the terminal of the process, wherever its input and output go.
 fn ask(prompt: &str) -> Result<Passphrase, PassphraseError> {
     let terminal = std::fs::OpenOptions::new().read(true).write(true).open(TERMINAL);
-    if !terminal.is_ok_and(|terminal| rustix::termios::isatty(terminal)) {
+    if !terminal.is_ok_and(rustix::termios::isatty) {
         return Err(PassphraseError::NoTerminal);
     }
     let typed = Zeroizing::new(rpassword::prompt_password(prompt).map_err(PassphraseError::Terminal)?);
