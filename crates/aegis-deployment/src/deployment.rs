@@ -109,13 +109,11 @@ impl Deployment {
     /// The keyring, to be changed: nobody else on this machine changes it meanwhile, and what an interrupted command did
     /// is in the log.
     pub(crate) fn unlock(&self) -> Result<Unlocked, SetupError> {
-        self.state.check().map_err(|error| SetupError::Keyring(KeyringError::StateDir(error)))?;
-        if self.state.check().map_err(|error| SetupError::Keyring(KeyringError::StateDir(error)))?
-            == Presence::Absent
-        {
+        let state = |error| SetupError::Keyring(KeyringError::StateDir(error));
+        if self.state.check().map_err(state)? == Presence::Absent {
             // A keyring elsewhere has its log here.
             self.keyring().map_err(SetupError::Keyring)?;
-            self.state.prepare().map_err(|error| SetupError::Keyring(KeyringError::StateDir(error)))?;
+            self.state.prepare().map_err(state)?;
         }
         let lock = StateLock::acquire(self.state.path()).map_err(SetupError::Lock)?;
         let keyring = self.keyring().map_err(SetupError::Keyring)?;

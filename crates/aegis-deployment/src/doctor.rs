@@ -254,9 +254,7 @@ impl Deployment {
                 format!("{location} has no active DEK"),
                 Some("`aegis init` makes the first one".to_owned()),
             ),
-            scopes => {
-                check(Status::Ok, format!("{location} has an active DEK in each of {scopes} scopes"), None)
-            }
+            scopes => check(Status::Ok, format!("{location}, scopes with an active DEK: {scopes}"), None),
         });
         let Some(kek) = kek else { return };
         let named = |status, message: String, help: Option<&str>| Check {

@@ -54,6 +54,8 @@ pub enum Place {
         /// The file, which is made.
         path: PathBuf,
     },
+    /// Nowhere: refused.
+    InMemory,
 }
 
 impl Place {
@@ -64,6 +66,7 @@ impl Place {
             Self::Hsm { .. } => ProviderKind::Hsm,
             Self::Environment => ProviderKind::Environment,
             Self::File { .. } => ProviderKind::File,
+            Self::InMemory => ProviderKind::InMemory,
         }
     }
 }
@@ -144,6 +147,7 @@ fn make(
             hsm(&private, &variables, *wrap, *key_is)?
         }
         Place::File { path } => file(&private, path, passphrase_file)?,
+        Place::InMemory => return Err(ProvisionError::InMemory),
     };
     Ok(Provisioned { provider: place.kind(), kek: private.public_key().key_id(), settings })
 }
@@ -244,6 +248,9 @@ fn import_key(bytes: &[u8]) -> Result<HybridPrivateKey, ProvisionError> {
 /// Why no KEK was put in its place.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
+    /// It would be lost when the process ends.
+    #[error("a KEK in memory is lost when this command ends, and nothing could be read")]
+    InMemory,
     /// No key was made.
     #[error("cannot make a KEK")]
     Generate(#[source] HybridPrivateKeyError),
@@ -297,6 +304,10 @@ impl ProvisionError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::InMemory => Some(
+                "name kms, hsm, environment or file; for a test, a library makes one in memory by itself"
+                    .to_owned(),
+            ),
             Self::Generate(source) => source.help(),
             Self::Import(source) => source.help(),
             Self::NoKey { .. } => Some(

@@ -107,14 +107,14 @@ pub(crate) struct ProvisionArguments {
     /// Print the secret variables too
     #[arg(long)]
     print_secret: bool,
-    /// Take this private key (2,432 bytes, or its seed of 96 or 32; raw or base64), `-` for standard input
+    /// Take this private key, of 2,432 bytes or a seed of 96 or 32, raw or base64; `-` reads it
     #[arg(long, value_name = "FILE")]
     import: Option<PathBuf>,
     /// KMS: the key's ARN, alias or id; default AEGIS_KMS_KEY_ID
     #[arg(long, value_name = "KEY")]
     kms_key_id: Option<String>,
-    /// KMS: let it encrypt the private key itself, or a data key
-    #[arg(long, value_name = "FORM", default_value = "direct")]
+    /// KMS: encrypt the private key (direct), or a key for it (data-key)
+    #[arg(long, value_name = "FORM", default_value = "direct", hide_possible_values = true)]
     kms_wrap: KmsWrapName,
     /// HSM: the PKCS#11 library; default AEGIS_HSM_PKCS11_LIB
     #[arg(long, value_name = "FILE")]
@@ -125,8 +125,8 @@ pub(crate) struct ProvisionArguments {
     /// HSM: the label of the AES-256 key that wraps; default AEGIS_HSM_WRAPPING_KEY_LABEL
     #[arg(long, value_name = "LABEL")]
     hsm_key: Option<String>,
-    /// HSM: wrap a random key, and the private key under that; or the private key itself
-    #[arg(long, value_name = "FORM", default_value = "two-step")]
+    /// HSM: wrap the private key (direct), or a key for it (two-step)
+    #[arg(long, value_name = "FORM", default_value = "two-step", hide_possible_values = true)]
     hsm_wrap: HsmWrapName,
     /// HSM: make the wrapping key, inside the token
     #[arg(long)]

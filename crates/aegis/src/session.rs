@@ -23,7 +23,7 @@ impl Program for Aegis {
 // their help.)
 #[derive(Args)]
 pub(crate) struct PassphraseArgument {
-    /// Read the passphrase of the KEK's key file from the first line of F, which only its owner can read
+    /// Read the passphrase of the KEK's key file from the first line of F, mode 0600
     #[arg(long, value_name = "F")]
     passphrase_file: Option<PathBuf>,
 }

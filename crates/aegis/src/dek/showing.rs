@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use aegis_crypto::KeyId;
-use aegis_keyring::{DekQuery, DekRecord, DekVersion, Keyring, StoreError};
+use aegis_keyring::{DekQuery, DekRecord, DekState, DekVersion, Keyring, StoreError};
 use aegis_terminal::{Failure, json};
 use serde::{Serialize, Serializer};
 
@@ -46,16 +46,16 @@ fn write_row(out: &mut dyn Write, cells: [&str; 7]) -> io::Result<()> {
 }
 
 fn print_line(out: &mut dyn Write, dek: &DekRecord) -> io::Result<()> {
-    let state = match dek.destroy_after {
-        Some(_) => "marked".to_owned(),
-        None => dek.state.to_string(),
+    let state = match (dek.state, dek.destroy_after) {
+        (DekState::Retired, Some(_)) => "marked",
+        (state, _) => state.as_str(),
     };
     write_row(
         out,
         [
             &dek.version.to_string(),
             dek.scope.as_str(),
-            &state,
+            state,
             &format!("{:.0}", dek.created_at),
             &dek.usage.messages.to_string(),
             &dek.usage.bytes.to_string(),
@@ -92,7 +92,7 @@ fn print(out: &mut dyn Write, dek: &DekRecord, wrapped_under: &[KeyId]) -> io::R
     writeln!(out, "  key       {}", dek.key_id())?;
     writeln!(out, "  created   {:.0}", dek.created_at)?;
     writeln!(out, "  changed   {:.0}", dek.changed_at)?;
-    if let Some(after) = dek.destroy_after {
+    if let (DekState::Retired, Some(after)) = (dek.state, dek.destroy_after) {
         writeln!(out, "  marked    may be destroyed after {after:.0}, refused until then")?;
     }
     writeln!(out, "  messages  {}", dek.usage.messages)?;

@@ -185,12 +185,12 @@ fn print(out: &mut dyn Write, report: &Report) -> io::Result<()> {
                 .collect();
             aegis_terminal::output::table(out, ["VERSION", "SCOPE", "STATE", "EVENTS", "FIELDS"], &rows)?;
             for Found { version, events, fields } in unknown {
-                writeln!(out, "{version}: not in this keyring: {events} events, {fields} fields")?;
+                writeln!(out, "{version}: not in this keyring: events {events}, fields {fields}")?;
             }
             for Found { version, events, fields } in not_versions {
-                writeln!(out, "\"{}\": no DEK version: {events} events, {fields} fields", Escaped(version))?;
+                writeln!(out, "\"{}\": no DEK version: events {events}, fields {fields}", Escaped(version))?;
             }
-            writeln!(out, "{events} events were read")
+            writeln!(out, "events read: {events}")
         }
     }
 }

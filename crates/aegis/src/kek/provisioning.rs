@@ -8,9 +8,12 @@ use aegis_kek::aws_kms::KmsWrap;
 use aegis_kek::known_variables::known_variable;
 use aegis_kek::pkcs11::HsmWrap;
 use aegis_terminal::{Escaped, Failure, input};
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
 use serde_json::json;
 
 use super::{HsmWrapName, KmsWrapName, ProviderName, ProvisionArguments};
+use crate::command_line::CommandLine;
 use crate::session::Session;
 
 /// A private key as base64 with line breaks is shorter.
@@ -19,21 +22,11 @@ const MAX_IMPORT_LEN: u64 = 16 * 1024;
 pub(super) fn provision(arguments: &ProvisionArguments, session: &Session) -> Result<ExitCode, Failure> {
     let what = "cannot provision a KEK";
     let ProvisionArguments { provider, out, print_secret, import, passphrase, form: _, .. } = arguments;
-    let Some(place) = place(arguments) else {
-        return Err(Failure::because(
-            what,
-            "a KEK in memory is lost when this command ends, and nothing could be read",
-        )
-        .with_help(
-            "name kms, hsm, environment or file; for a test, a library makes one in memory by itself",
-        ));
-    };
+    let place = place(arguments);
     if *provider == ProviderName::Environment && out.is_none() && !print_secret {
-        return Err(Failure::because(
-            what,
-            "the private half of the KEK would be in a variable, and nothing says where to",
-        )
-        .with_help("write it into a file with --out FILE, or print it with --print-secret"));
+        let message =
+            "the private half would be in a variable: say where to with --out FILE, or --print-secret";
+        CommandLine::command().error(ErrorKind::MissingRequiredArgument, message).exit();
     }
     if let Some(out) = out {
         refuse_existing(out, session)?;
@@ -82,10 +75,10 @@ fn refuse_existing(out: &std::path::Path, session: &Session) -> Result<(), Failu
     }
 }
 
-fn place(arguments: &ProvisionArguments) -> Option<Place> {
+fn place(arguments: &ProvisionArguments) -> Place {
     let ProvisionArguments { provider, kms_key_id, kms_wrap, hsm_lib, hsm_token, hsm_key, .. } = arguments;
     let ProvisionArguments { hsm_wrap, hsm_create_key, kek_file, .. } = arguments;
-    Some(match provider {
+    match provider {
         ProviderName::Kms => Place::Kms {
             key_id: kms_key_id.clone(),
             wrap: match kms_wrap {
@@ -104,10 +97,10 @@ fn place(arguments: &ProvisionArguments) -> Option<Place> {
             key_is: if *hsm_create_key { WrappingKey::ToBeMade } else { WrappingKey::There },
         },
         ProviderName::Environment => Place::Environment,
-        // Required by the command line.
-        ProviderName::File => Place::File { path: kek_file.clone()? },
-        ProviderName::InMemory => return None,
-    })
+        // The command line requires it.
+        ProviderName::File => Place::File { path: kek_file.clone().unwrap_or_default() },
+        ProviderName::InMemory => Place::InMemory,
+    }
 }
 
 fn is_secret(name: &str) -> bool {

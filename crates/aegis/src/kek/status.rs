@@ -146,7 +146,7 @@ pub(super) fn verify(arguments: &VerifyArguments, session: &Session) -> Result<E
         let (key_id, deks) = verified
             .map_err(|error| Failure::new("cannot verify the KEK and its DEKs", &error, error.help()))?;
         session.output.report(&json!({ "key_id": key_id, "deks": deks }), |out| {
-            writeln!(out, "KEK {key_id} loads, and opens all {deks} DEKs")
+            writeln!(out, "KEK {key_id} loads, and opens every DEK: {deks}")
         })?;
         Ok(ExitCode::SUCCESS)
     })
