@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use aegis_crypto::{KeyId, sha256};
 
 use super::Probed;
-use super::answer::{DeviceAnswer, ReturnCode};
+use super::answer::{DeviceAnswer, Meaning, ReturnCode};
 use super::fault::{HsmFault, ModuleFault};
 use super::mechanism::VendorMechanism;
 use super::probe::{Finding, probe};
@@ -149,6 +149,9 @@ fn log_in(module: Arc<Module>, slot: number::CK_SLOT_ID, settings: &HsmToken) ->
         Some((ReturnCode::PIN_LOCKED, _)) => HsmFault::PinLocked { token: token() },
         Some((ReturnCode::PIN_EXPIRED | ReturnCode::USER_PIN_NOT_INITIALIZED, _)) => {
             HsmFault::PinNotReady { token: token() }
+        }
+        Some((_, source)) if source.meaning() == Meaning::Unclear => {
+            HsmFault::LogIn { token: token(), source }
         }
         Some((_, answer)) => failed(answer),
     };

@@ -57,6 +57,14 @@ pub enum HsmFault {
         /// The token.
         token: String,
     },
+    /// The log-in failed, and whether the PIN was counted as a wrong one nobody knows. It is not offered again in this load.
+    #[error("the log-in to token {token:?} failed")]
+    LogIn {
+        /// The token.
+        token: String,
+        /// What it said.
+        source: DeviceAnswer,
+    },
     /// The PIN has to be set or changed first.
     #[error("the PIN of token {token:?} has to be set first")]
     PinNotReady {
@@ -215,6 +223,7 @@ impl HsmFault {
             Self::NoToken { .. }
             | Self::KeyGone { .. }
             | Self::Device { .. }
+            | Self::LogIn { .. }
             | Self::NoAnswer { .. }
             | Self::Busy { .. }
             | Self::Random(_) => Outcome::Unavailable,
@@ -275,6 +284,7 @@ impl HsmFault {
             }
             Self::Refused { .. } => "check what the token's policy lets this user do".to_owned(),
             Self::Unsuited { .. } => "check that the key may unwrap or decrypt".to_owned(),
+            Self::LogIn { .. } => "check the device and the PIN before trying again: some devices count such a try".to_owned(),
             Self::KeyGone { .. } | Self::Device { .. } | Self::NoAnswer { .. } => {
                 "check the device and its connection, then try again".to_owned()
             }

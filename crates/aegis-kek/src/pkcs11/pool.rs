@@ -284,6 +284,7 @@ impl Pool {
                         Attempt::Passing(HsmFault::KeyGone { token, label })
                     }
                     fault @ HsmFault::NoToken { .. } if !was_connected => Attempt::Final(fault),
+                    fault @ HsmFault::LogIn { .. } => Attempt::Final(fault),
                     fault if fault.outcome() == Outcome::Unavailable => Attempt::Passing(fault),
                     fault => Attempt::Final(fault),
                 })

@@ -86,6 +86,23 @@ fn what_a_token_says_of_a_pin_is_not_tried_again() {
 }
 
 #[test]
+fn a_pin_is_not_offered_twice_to_a_device_that_does_not_say_whether_it_is_wrong() {
+    on(Maker::SoftHsm2, |token| {
+        let kept = Kept::injectable(token);
+        // GENERAL_ERROR, FUNCTION_FAILED, DEVICE_ERROR, a vendor's own
+        for code in ["0x5", "0x6", "0x30", "0x80000001"] {
+            token.inject(&format!("fail C_Login {code}"));
+            let before = token.calls("C_Login");
+            let error = kept.provider().load().unwrap_err();
+            let ("unavailable", HsmFault::LogIn { .. }) = fault(&error) else { panic!("{error:?}") };
+            assert_eq!(token.calls("C_Login"), before + 1, "{code}");
+        }
+        token.inject("");
+        kept.assert_loads(&kept.provider());
+    });
+}
+
+#[test]
 fn a_token_that_counts_is_never_locked_by_us() {
     on(Maker::Kryoptic, |token| {
         let kept = Kept::directly(token, HsmWrap::TwoStep);
