@@ -1,5 +1,6 @@
 //! What every provider is and says.
 
+use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
@@ -148,7 +149,7 @@ pub enum Standing {
     Untried,
     /// It gave the key.
     Working,
-    /// It did not; the text is the error's.
+    /// It did not; the text is that of the error and its causes.
     Failing {
         /// Why, in one line.
         reason: String,
@@ -174,7 +175,7 @@ impl LastWorked {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match &loaded {
             Ok(_) => *state = (Standing::Working, Some(Timestamp::now())),
-            Err(error) => state.0 = Standing::Failing { reason: error.to_string() },
+            Err(error) => state.0 = Standing::Failing { reason: in_one_line(error) },
         }
         loaded
     }
@@ -183,4 +184,16 @@ impl LastWorked {
     pub fn get(&self) -> (Standing, Option<Timestamp>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// An error and its causes. That the provider refused says nothing; why it did is in what follows.
+fn in_one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }

@@ -199,7 +199,11 @@ impl Variables {
     pub fn set_with_prefix(&self, prefix: &str) -> Vec<String> {
         let mut names: Vec<String> = self.given.iter().map(|(name, _)| name.clone()).collect();
         if self.process {
-            names.extend(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
+            names.extend(std::env::vars_os().filter_map(|(name, value)| {
+                // Every value was copied, secrets too.
+                drop(Zeroizing::new(value.into_encoded_bytes()));
+                name.into_string().ok()
+            }));
         }
         names.retain(|name| name.starts_with(prefix) && self.is_set(name));
         names.sort();

@@ -230,7 +230,10 @@ pub(crate) fn fails_in_mid_run_and_recovers(subject: &dyn Subject) {
     // What was loaded needs nothing any more.
     assert_opens(provider.public_key(), &loaded);
     let health = provider.health();
-    assert!(matches!(&health.standing, Standing::Failing { reason } if !reason.is_empty()), "{health:?}");
+    assert!(
+        matches!(&health.standing, Standing::Failing { reason } if *reason == chain(&error)),
+        "{health:?}"
+    );
     assert_eq!(health.last_worked, Some(worked));
 
     subject.mend();

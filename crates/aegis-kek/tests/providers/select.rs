@@ -153,6 +153,39 @@ fn takes_the_first_that_is_configured() {
     assert_eq!(provider.kind(), ProviderKind::Environment);
 }
 
+#[cfg(all(feature = "kms", feature = "hsm"))]
+#[test]
+fn kms_comes_before_all_others_and_the_log_names_them() {
+    let (key, settings) = environment();
+    let data_key = aegis_crypto::Secret::random().unwrap();
+    let wrapped =
+        aegis_kek::Container::seal(&key, aegis_kek::WrapMethod::KmsDataKey, &data_key, vec![1; 184]).unwrap();
+    let wrapped = Base64::encode_string(&wrapped.to_bytes());
+    let variables = with(
+        &settings,
+        &[
+            ("AEGIS_KMS_KEY_ID", "alias/aegis"),
+            ("AEGIS_KMS_WRAPPED_PRIVATE_KEY", &wrapped),
+            ("AEGIS_HSM_PIN", "a pin that is not shown"),
+            (FILE, "/no/such/file"),
+        ],
+    );
+    let watch = Watch::start();
+    let provider = get_kek_provider(None, &variables).unwrap();
+    assert_eq!((provider.kind(), provider.public_key()), (ProviderKind::AwsKms, key.public_key()));
+    let id = key.public_key().key_id().to_string();
+    let logged = watch.logged();
+    let taken = logged.lines().find(|line| line.contains(&id)).unwrap();
+    assert!(taken.contains("provider=\"kms\"") && taken.contains("AEGIS_KMS_WRAPPED_PRIVATE_KEY"), "{taken}");
+    for other in
+        ["hsm\" variables=\"AEGIS_HSM_PIN", "environment\" variables=\"AEGIS_MASTER_KEK_PRIVATE", "file\""]
+    {
+        let said = format!("configured too, and not taken: kms comes before it provider=\"{other}");
+        assert!(logged.contains(&said), "{said}");
+    }
+    watch.assert_shows_none_of(&[b"a pin that is not shown".to_vec()], "");
+}
+
 #[test]
 fn says_what_it_took_and_why_not_the_others() {
     let watch = Watch::start();
