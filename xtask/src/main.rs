@@ -3,7 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`setup`] | installs the programs that tests compare ours with |
-//! | [`quickstart`] | the main job, on real files, command by command |
+//! | [`quickstart`] | the main jobs, on real files, command by command |
 //! | [`test_suite`] | everything that is tested, summed up in one line |
 //! | [`fuzz`] | each fuzz target for a bounded time |
 //! | [`mod@bench`] | speed and memory as ratios to the unavoidable work |
@@ -28,7 +28,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   setup                       install what the tests need (Debian 12; needs root only if something is missing)
-  quickstart [--keep]         make keys, sign and apply a policy, rotate, revoke, see an old bundle refused
+  quickstart [--keep]         the main jobs: keys for data and keys for policy, made, used, rotated, revoked
   test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 10, 0 skips)
   fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
   bench [--quick] [GROUP...]  speed and memory against the cost of the unavoidable work; all of it, or policy, audit,

@@ -1,7 +1,9 @@
-//! The main job from a clean machine to a refused rollback: `cargo xtask quickstart`.
+//! The main jobs on a clean machine, from the first key to a refused one: `cargo xtask quickstart`.
 //!
-//! Every command is printed before it runs and must end as it says; the host is a private directory.
+//! Every command is printed before it runs and must end as it says; the machines are private directories.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,6 +11,8 @@ use crate::checkout::{self, Profile};
 use crate::failure::{Failure, Outcome};
 use crate::scratch::{Keep, Scratch};
 
+/// The file that the passphrase is read from.
+const PASSPHRASE: &str = "passphrase";
 const POLICY: &str = "examples/policies/web-server.conf";
 const INCIDENT_POLICY: &str = "examples/policies/web-server-incident.conf";
 
@@ -25,30 +29,55 @@ enum Expect {
 
 /// Runs all of it; fails at the first command that does not end as expected.
 pub(crate) fn run(keep: Keep) -> Outcome {
-    checkout::build(Profile::Debug, &["--quiet", "--package", "aegisbpf"])?;
+    checkout::build(Profile::Debug, &["--quiet", "--package", "aegisbpf", "--package", "aegis"])?;
     let scratch = Scratch::new("aegis-quickstart", keep)?;
-    let tour = Tour {
-        program: checkout::built(Profile::Debug, "aegisbpf"),
-        directory: scratch.path().to_path_buf(),
-    };
+    let tour = Tour { directory: scratch.path().to_path_buf() };
     for (name, source) in [("policy.conf", POLICY), ("policy-incident.conf", INCIDENT_POLICY)] {
         let bytes = std::fs::read(checkout::root().join(source))
             .map_err(Failure::of(format_args!("read {source}")))?;
         scratch.write(name, &bytes)?;
     }
-    println!("A host is played by the directory {}/host.", tour.directory.display());
-    tour.all()?;
-    println!("\nEverything ended as it should. More: docs/runbooks/policy-signing-keys.md");
+    println!("The keyring is in {0}/aegis, and a host is played by {0}/host.", tour.directory.display());
+    tour.data_keys()?;
+    tour.policy_keys()?;
+    println!("\nEverything ended as it should. More: docs/runbooks/");
     Ok(())
 }
 
 struct Tour {
-    program: PathBuf,
     directory: PathBuf,
 }
 
 impl Tour {
-    fn all(&self) -> Outcome {
+    /// Keys that protect data: `aegis` with its embedded defaults.
+    fn data_keys(&self) -> Outcome {
+        title("Keys that protect data");
+        say("1. A KEK under a passphrase, a keyring, a first DEK.");
+        self.passphrase()?;
+        self.aegis("init", Expect::Done)?;
+        self.aegis("kek status", Expect::Done)?;
+
+        say("2. A new DEK is active from now on; what was sealed under the one before stays readable.");
+        self.aegis("dek rotate", Expect::Done)?;
+        self.aegis("dek list", Expect::Done)?;
+
+        say("3. The KEK moves to another provider: rewrapped, read back, verified, switched.");
+        self.aegis("kek provision --provider environment --out new-kek.env", Expect::Done)?;
+        self.aegis("kek rotate --to new-kek.env --grace 30d", Expect::Done)?;
+        self.aegis("kek verify", Expect::Done)?;
+
+        say("4. Nothing is taken away by accident.");
+        let active = self.active_dek()?;
+        self.aegis(&format!("dek destroy {active}"), Expect::Refused("active"))?;
+
+        say("5. One encrypted file to bring all of it back, and a log in which any later change is found.");
+        self.aegis("backup create keyring.backup", Expect::Done)?;
+        self.aegis("audit verify", Expect::Done)
+    }
+
+    /// Keys that sign policy: `aegisbpf`, on a host and on the machine of a signer.
+    fn policy_keys(&self) -> Outcome {
+        title("Keys that sign policy");
         say("1. A key pair, made where policies are signed. The host gets the public half only.");
         self.signer("keys generate --out signer --name 2026-spring", Expect::Done)?;
         self.host("keys add signer/2026-spring.pub", Expect::Done)?;
@@ -103,26 +132,27 @@ impl Tour {
 
         say("8. The log has every one of these decisions, and any later change to it is found.");
         self.host("audit verify", Expect::Done)?;
-        self.host("audit query --outcome refused", Expect::Done)?;
-        Ok(())
+        self.host("audit query --outcome refused", Expect::Done)
     }
 
     /// Runs a command that concerns the host: `--root` puts every path of it below the directory.
     fn host(&self, arguments: &str, expect: Expect) -> Outcome {
-        self.run(&format!("--root host {arguments}"), expect)
+        self.run("aegisbpf", &format!("--root host {arguments}"), expect)
     }
 
     /// Runs a command of the machine on which policies are signed.
     fn signer(&self, arguments: &str, expect: Expect) -> Outcome {
-        self.run(arguments, expect)
+        self.run("aegisbpf", arguments, expect)
     }
 
-    fn run(&self, arguments: &str, expect: Expect) -> Outcome {
-        println!("\n$ aegisbpf {arguments}");
-        let output = self
-            .command(arguments)
-            .output()
-            .map_err(Failure::of(format_args!("run {}", self.program.display())))?;
+    /// Runs a command that concerns the keyring.
+    fn aegis(&self, arguments: &str, expect: Expect) -> Outcome {
+        self.run("aegis", arguments, expect)
+    }
+
+    fn run(&self, program: &str, arguments: &str, expect: Expect) -> Outcome {
+        println!("\n$ {program} {arguments}");
+        let output = self.output(program, arguments)?;
         let stdout = String::from_utf8_lossy(&output.stdout);
         let stderr = String::from_utf8_lossy(&output.stderr);
         for line in stdout.lines().chain(stderr.lines()) {
@@ -139,38 +169,56 @@ impl Tour {
         }
         if code != Some(wanted) {
             return Err(Failure::new(format!(
-                "`aegisbpf {arguments}` should have ended with exit code {wanted}"
+                "`{program} {arguments}` should have ended with exit code {wanted}"
             )));
         }
         if !text.contains(says) {
-            return Err(Failure::new(format!("`aegisbpf {arguments}` should have said: {says}")));
+            return Err(Failure::new(format!("`{program} {arguments}` should have said: {says}")));
         }
         Ok(())
     }
 
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(&self.program);
+    fn output(&self, program: &str, arguments: &str) -> Outcome<std::process::Output> {
+        let path = checkout::built(Profile::Debug, program);
+        let mut command = Command::new(&path);
         command.args(arguments.split(' ')).current_dir(&self.directory).stdin(Stdio::null());
-        // The variables of the caller's own host must not lead out of the directory.
-        for variable in [
-            "AEGIS_CONFIG_DIR",
-            "AEGIS_KEYS_DIR",
-            "AEGIS_STATE_DIR",
-            "AEGIS_VERSION_COUNTER_PATH",
-            "AEGIS_ROOT",
-        ] {
-            command.env_remove(variable);
+        // The variables of the caller's own machine must not lead out of the directory.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("AEGIS_") {
+                command.env_remove(name);
+            }
         }
-        command
+        if program == "aegis" {
+            command.env("AEGIS_STATE_DIR", self.directory.join("aegis"));
+            command.env("AEGIS_PASSPHRASE_FILE", self.directory.join(PASSPHRASE));
+        }
+        command.output().map_err(Failure::of(format_args!("run {}", path.display())))
+    }
+
+    /// A passphrase in a file that nobody else can read. Nobody will type it again.
+    fn passphrase(&self) -> Outcome {
+        let path = self.directory.join(PASSPHRASE);
+        let random = std::fs::read_to_string("/proc/sys/kernel/random/uuid")
+            .map_err(Failure::of("read /proc/sys/kernel/random/uuid"))?;
+        let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        made.and_then(|mut file| file.write_all(random.as_bytes()))
+            .map_err(Failure::of(format_args!("write {}", path.display())))
+    }
+
+    /// The version of the active DEK.
+    fn active_dek(&self) -> Outcome<String> {
+        let output = self.output("aegis", "dek list --state active")?;
+        let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = listing.lines().nth(1).and_then(|line| line.split_whitespace().next());
+        version
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::new(format!("`dek list --state active` lists none:\n{listing}")))
     }
 
     /// The id of a key as the host lists it.
     fn key_id(&self, public_key: &str) -> Outcome<String> {
         let name = Path::new(public_key).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let output = self
-            .command("--root host keys list --json")
-            .output()
-            .map_err(Failure::of(format_args!("run {}", self.program.display())))?;
+        let output = self.output("aegisbpf", "--root host keys list --json")?;
         let listing = String::from_utf8_lossy(&output.stdout).into_owned();
         // One key an object, its id before its name: the last id before the name is the one.
         let before = listing.split_once(&format!("\"{name}\"")).map_or("", |(before, _)| before);
@@ -193,6 +241,10 @@ impl Tour {
         *last = if *last == b'x' { b'y' } else { b'x' };
         std::fs::write(self.directory.join(to), bytes).map_err(Failure::of(format_args!("write {to}")))
     }
+}
+
+fn title(text: &str) {
+    println!("\n==== {text}");
 }
 
 fn say(text: &str) {

@@ -8,6 +8,7 @@
 //! | `# refused` after a command | it must end with 1; `# exit N` with N |
 //! | `…` in a line of output | any text |
 //! | `needs=A,B` after the language | the block is skipped, aloud, where one of these programs is missing |
+//! | `needs=aws-kms` | the same for an emulator of AWS KMS with a key `alias/aegis-kek`; the variables of AWS lead to it |
 //!
 //! Nothing in the text is changed. `sudo` and `aegisbpf` are scripts on the `PATH` that put `/etc/aegisbpf`,
 //! `/var/lib/aegisbpf` and `/srv` below a private directory, in arguments as well as in the variables of `aegisbpf`.
@@ -16,6 +17,8 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use test_services::kms::{Kms, REGION};
 
 use super::program;
 
@@ -115,15 +118,19 @@ fn annotated_exit(command: &str) -> Result<i32, String> {
     }
 }
 
+/// What `needs=` calls the emulator of AWS KMS.
+pub(crate) const AWS_KMS: &str = "aws-kms";
+
 /// A machine for one document.
 pub(crate) struct Machine {
     directory: tempfile::TempDir,
+    kms: Option<Kms>,
 }
 
 impl Machine {
     /// A host that was never used, and a working directory with a policy and our scripts.
     pub(crate) fn new() -> Self {
-        let machine = Self { directory: program::scratch() };
+        let machine = Self { directory: program::scratch(), kms: None };
         for directory in ["bin", "work", "host/etc/aegisbpf", "host/var/lib", "host/srv"] {
             std::fs::create_dir_all(machine.at(directory)).unwrap();
         }
@@ -136,8 +143,30 @@ impl Machine {
         machine.script("sudo", &format!("{REWRITE}exec \"${{arguments[@]}}\"\n"));
         let aegisbpf = program::aegisbpf().display();
         machine.script("aegisbpf", &format!("{REWRITE}{VARIABLES}exec '{aegisbpf}' \"${{arguments[@]}}\"\n"));
+        machine.script("aegis", &format!("#!/usr/bin/env bash\nexec '{}' \"$@\"\n", program::aegis().display()));
         std::fs::write(machine.at("state"), "").unwrap();
         machine
+    }
+
+    /// Starts the emulator of AWS KMS, and whether it could be. The variables of AWS are those of the steps to come.
+    pub(crate) fn has_kms(&mut self) -> bool {
+        if self.kms.is_none() {
+            let Some(kms) = Kms::moto() else { return false };
+            kms.alias(REGION, "alias/aegis-kek", &kms.key(REGION));
+            let variables = [
+                ("AWS_ENDPOINT_URL", kms.url().as_str()),
+                ("AWS_REGION", REGION),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("AWS_EC2_METADATA_DISABLED", "true"),
+            ]
+            .map(|(name, value)| format!("export {name}='{value}'\n"));
+            let mut state = std::fs::read_to_string(self.at("state")).unwrap();
+            state.push_str(&variables.concat());
+            std::fs::write(self.at("state"), state).unwrap();
+            self.kms = Some(kms);
+        }
+        true
     }
 
     /// Runs one step; the variables and the directory that it leaves are those of the next.

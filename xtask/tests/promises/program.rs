@@ -1,4 +1,4 @@
-//! The `aegisbpf` program under test.
+//! The programs under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,20 +14,28 @@ pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// The program as it is in the sources now: built if it is not.
+/// The host program as it is in the sources now: built if it is not.
 pub(crate) fn aegisbpf() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "aegisbpf", "--message-format=json"])
-            .current_dir(root())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let messages = String::from_utf8(output.stdout).unwrap();
-        let (_, rest) = messages.rsplit_once("\"executable\":\"").expect("cargo names the program");
-        PathBuf::from(rest.split_once('"').unwrap().0)
-    })
+    BUILT.get_or_init(|| build("aegisbpf"))
+}
+
+/// The control program, likewise.
+pub(crate) fn aegis() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| build("aegis"))
+}
+
+fn build(package: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", package, "--message-format=json"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let (_, rest) = messages.rsplit_once("\"executable\":\"").expect("cargo names the program");
+    PathBuf::from(rest.split_once('"').unwrap().0)
 }
 
 /// Whether a program is there to be run.
