@@ -134,7 +134,7 @@ impl PostgresStore {
         };
         let mut session = match place.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
-            None => Session::connect(&self.config, self.tls.as_ref())?,
+            None => Session::connect(&self.config, self.tls.as_ref(), self.patience)?,
         };
         let done = operation(&mut session);
         match &done {

@@ -18,7 +18,6 @@ mod restore;
 mod schema;
 mod wrappings;
 
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,9 +77,8 @@ impl SqliteStore {
     ///
     /// As [`open`](Self::open).
     pub fn open_patiently(path: &Path, patience: Duration) -> Result<Self, StoreError> {
-        let path = file::prepare(path)?;
+        let (path, metadata) = file::prepare(path)?;
         let location = path.display().to_string();
-        let metadata = fs::metadata(&path).map_err(|error| file::sorted(&path, &error))?;
         let open =
             OpenNote::new(&metadata).ok_or_else(|| StoreError::Forked { location: location.clone() })?;
         let store = Self {

@@ -1,7 +1,7 @@
 //! PostgreSQL servers of the tests' own, each in a directory of its own.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ read -r _
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 if [ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null; then
   for _ in $(seq 100); do
-    [ -n "$(tr -d '\0' < "/proc/$pid/cmdline" 2>/dev/null)" ] || break
+    [ -n "$(tr -d '\0' 2>/dev/null < "/proc/$pid/cmdline" || true)" ] 2>/dev/null || break
     sleep 0.1
   done
 fi
@@ -69,7 +69,7 @@ pub struct Database {
 fn programs() -> Option<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
         .ok()?
-        .filter_map(|entry| entry.ok())
+        .filter_map(Result::ok)
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .filter(|(_, programs)| programs.join("postgres").is_file() && programs.join("initdb").is_file())
         .collect();
@@ -190,9 +190,11 @@ impl Postgres {
 
     /// Runs SQL as the superuser, and gives what `psql` prints.
     pub fn sql(&self, database: &str, sql: &str) -> String {
-        let output =
-            self.client("psql").args(["-qtAXv", "ON_ERROR_STOP=1", "-d", database, "-c", sql]).output();
-        let output = output.unwrap();
+        let mut command = self.client("psql");
+        command.args(["-qtAXv", "ON_ERROR_STOP=1", "-d", database, "-f", "-"]).stdin(Stdio::piped());
+        let mut psql = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        psql.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
+        let output = psql.wait_with_output().unwrap();
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }

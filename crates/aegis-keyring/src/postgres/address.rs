@@ -219,3 +219,111 @@ fn decoded(text: &str) -> Result<String, StoreError> {
 pub(super) const fn fault(fault: AddressFault) -> StoreError {
     StoreError::Address { fault }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(address: &str) -> Result<Address, StoreError> {
+        Address::parse(address, &Variables::of_pairs([]))
+    }
+
+    fn refusal(address: &str) -> AddressFault {
+        match parsed(address) {
+            Err(StoreError::Address { fault }) => fault,
+            Err(error) => panic!("{address}: {error:?}"),
+            Ok(address) => panic!("taken: {}", address.location),
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_the_machine_in_the_clear_unless_it_is_asked_for() {
+        let verified = Tls::Verified { authorities: None };
+        let ours = Tls::Verified { authorities: Some("/etc/ours.pem".into()) };
+        let cases = [
+            ("postgres://u@db.example/d", &verified),
+            ("postgres://u@db.example/d?sslmode=prefer", &verified),
+            ("postgres://u@db.example/d?sslmode=require", &verified),
+            ("postgres://u@db.example/d?sslmode=verify-ca", &verified),
+            ("postgres://u@db.example/d?sslmode=verify-full&sslrootcert=system", &verified),
+            ("postgres://u@db.example/d?sslrootcert=%2Fetc%2Fours.pem", &ours),
+            ("postgres://u@db.example/d?sslmode=disable", &Tls::None),
+            ("postgres://u@192.0.2.1/d", &verified),
+            ("postgres://u@localhost.example/d", &verified),
+            ("postgres://u@localhost/d", &Tls::None),
+            ("postgres://u@127.0.0.1/d?sslmode=prefer", &Tls::None),
+            ("postgres://u@[::1]/d", &Tls::None),
+            ("postgres://u@localhost/d?sslmode=require", &verified),
+            ("postgres://u@127.0.0.1,db.example/d", &verified),
+            ("postgres://u@%2Frun%2Fpostgresql/d?sslmode=require", &Tls::None),
+            ("postgres:///d?host=/run/postgresql&user=u", &Tls::None),
+        ];
+        for (address, expected) in cases {
+            let found = parsed(address).unwrap();
+            assert_eq!(&found.tls, expected, "{address}");
+            let mode = if *expected == Tls::None { SslMode::Disable } else { SslMode::Require };
+            assert_eq!(found.config.get_ssl_mode(), mode, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_location_has_no_user_password_or_parameter() {
+        let cases = [
+            ("postgres://me:s3cret@db.example:5433/d?application_name=x", "postgres://db.example:5433/d"),
+            ("postgresql://me:s3c%40ret@db.example/d", "postgres://db.example:5432/d"),
+            ("postgres://me@a.example,b.example:9/d", "postgres://a.example:5432,b.example:9/d"),
+            ("postgres://me@[::1]:7/d", "postgres://[::1]:7/d"),
+            ("postgres:///d?host=/run/x&user=me&password=s3cret", "postgres:///run/x:5432/d"),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(parsed(address).unwrap().location, expected);
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_understand() {
+        let cases = [
+            ("postgres://u:a@b@db.example/d", AddressFault::Malformed),
+            ("postgres://u:12/34@db.example:x/d", AddressFault::Malformed),
+            ("postgres://u@db.example:99999/d", AddressFault::Malformed),
+            ("postgres://u@db example/d", AddressFault::Malformed),
+            ("postgres://u@db.example/d/e", AddressFault::Malformed),
+            ("postgres://u:pa?ss@db.example/d", AddressFault::Parameter),
+            ("postgres://u@db.example/d?sslmode=allow", AddressFault::Parameter),
+            ("postgres://u@db.example/d?sslmode=%zz", AddressFault::Parameter),
+            ("postgres://u@db.example/d?options=-csearch_path%3Dpublic", AddressFault::Parameter),
+            ("postgres://u@db.example/d?connect_timeout=soon", AddressFault::Parameter),
+            ("postgres:///d?user=u", AddressFault::Incomplete { what: "host", variable: "PGHOST" }),
+            ("postgres://db.example/d", AddressFault::Incomplete { what: "user", variable: "PGUSER" }),
+            (
+                "postgres://u@db.example",
+                AddressFault::Incomplete { what: "database", variable: "PGDATABASE" },
+            ),
+        ];
+        for (address, expected) in cases {
+            assert_eq!(refusal(address), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn variables_complete_an_address_and_never_overrule_it() {
+        let variables = Variables::of_pairs([
+            ("PGHOST", "db.example"),
+            ("PGPORT", "5433"),
+            ("PGUSER", "me"),
+            ("PGDATABASE", "aegis"),
+            ("PGPASSWORD", "s3cret"),
+            ("PGSSLMODE", "disable"),
+        ]);
+        let found = Address::parse("postgres://", &variables).unwrap();
+        assert_eq!(found.location, "postgres://db.example:5433/aegis");
+        assert_eq!(found.config.get_user(), Some("me"));
+        assert_eq!(found.config.get_password(), Some(&b"s3cret"[..]));
+        assert_eq!(found.tls, Tls::None);
+        let found = Address::parse("postgres://you:pw@other.example/d?sslmode=require", &variables).unwrap();
+        assert_eq!(found.location, "postgres://other.example:5432/d");
+        assert_eq!(found.config.get_user(), Some("you"));
+        assert_eq!(found.config.get_password(), Some(&b"pw"[..]));
+        assert_ne!(found.tls, Tls::None);
+    }
+}

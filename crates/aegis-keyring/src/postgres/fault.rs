@@ -1,9 +1,7 @@
 //! PostgreSQL's errors, sorted into ours.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::time::Duration;
-
-use postgres::Error;
 
 use crate::store_error::{Answer, ConflictKind, Damage, StoreError};
 
@@ -12,11 +10,11 @@ use crate::store_error::{Answer, ConflictKind, Damage, StoreError};
 pub(super) enum Fault {
     Store(StoreError),
     Damage(Damage),
-    Sql(Error),
+    Sql(postgres::Error),
 }
 
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
+impl From<postgres::Error> for Fault {
+    fn from(error: postgres::Error) -> Self {
         Self::Sql(error)
     }
 }
@@ -98,12 +96,12 @@ impl Fault {
 
 /// Whether the server said, of a commit, that it did not happen. Otherwise it may have: the answer got lost, or the server
 /// was told to stop while it waited for a replica.
-pub(super) fn denies_commit(error: &Error) -> bool {
+pub(super) fn denies_commit(error: &postgres::Error) -> bool {
     error.as_db_error().is_some() && kind(error) != Kind::Gone
 }
 
 /// What the server or the system said; never a parameter or a setting.
-pub(super) fn answer(error: &Error) -> Answer {
+pub(super) fn answer(error: &postgres::Error) -> Answer {
     match error.as_db_error() {
         Some(said) => Answer::new(said.message(), Some(said.code().code().to_owned())),
         None => {
@@ -118,7 +116,7 @@ pub(super) fn answer(error: &Error) -> Answer {
 }
 
 /// Sorts by SQLSTATE (PostgreSQL documentation, appendix A).
-fn kind(error: &Error) -> Kind {
+fn kind(error: &postgres::Error) -> Kind {
     let Some(code) = error.code().map(postgres::error::SqlState::code) else {
         return kind_of_connection(error);
     };
@@ -140,14 +138,16 @@ fn kind(error: &Error) -> Kind {
 }
 
 /// Sorts what did not come from the server.
-fn kind_of_connection(error: &Error) -> Kind {
+fn kind_of_connection(error: &postgres::Error) -> Kind {
     if error.is_closed() {
         return Kind::Gone;
     }
     let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
     match cause {
         // A certificate that does not verify is no matter of time.
-        Some(cause) if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Kind::Denied,
+        Some(cause) if cause.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) => {
+            Kind::Denied
+        }
         Some(_) => Kind::Gone,
         None => {
             let text = error.to_string();

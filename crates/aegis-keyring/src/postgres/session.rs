@@ -1,6 +1,7 @@
 //! A connection to the server, with every setting that this store relies on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, NoTls, Row, Statement};
@@ -9,11 +10,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::fault::Fault;
 use crate::row::{Cell, Cells};
 
-/// Waiting has an end: for a lock 10 seconds, for a statement 60. A transaction whose client has gone ends after 60. A
+/// Waiting has an end: for a statement it is 60 seconds. A transaction whose client has gone ends after 60. A
 /// commit is on the disk before it is reported, also where the server's default is otherwise.
 const SETTINGS: &str = "
     SET client_min_messages = error;
-    SET lock_timeout = '10s';
     SET statement_timeout = '60s';
     SET idle_in_transaction_session_timeout = '60s';
     SET search_path = pg_catalog;
@@ -32,7 +32,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn connect(config: &Config, tls: Option<&MakeRustlsConnect>) -> Result<Self, Fault> {
+    /// `patience` is how long it waits for a lock; never more than ten seconds at a time.
+    pub(super) fn connect(
+        config: &Config,
+        tls: Option<&MakeRustlsConnect>,
+        patience: Duration,
+    ) -> Result<Self, Fault> {
         let mut config = config.clone();
         // What the server remarks by the way is not for a log of ours.
         config.notice_callback(|_| ());
@@ -41,6 +46,8 @@ impl Session {
             None => config.connect(NoTls)?,
         };
         client.batch_execute(SETTINGS)?;
+        let lock_timeout = patience.as_millis().clamp(1, 10_000);
+        client.batch_execute(&format!("SET lock_timeout = {lock_timeout}"))?;
         Ok(Self { client, statements: BTreeMap::new() })
     }
 

@@ -13,10 +13,11 @@ use crate::store_error::{Answer, Damage};
 const PAGE: usize = 256;
 
 pub(super) fn everything(connection: &Connection) -> Result<(), Fault> {
-    structure(connection)?;
+    // Rows first: they can name what is damaged, where SQLite has only the name of a table.
     keks::all(connection)?;
     all_deks(connection)?;
-    all_wrappings(connection)
+    all_wrappings(connection)?;
+    structure(connection)
 }
 
 fn structure(connection: &Connection) -> Result<(), Fault> {

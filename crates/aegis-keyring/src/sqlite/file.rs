@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use aegis_durable::{WriteError, insecure, write_new};
 
-use crate::store_error::{AddressFault, Answer, StoreError};
+use crate::store_error::{AddressFault, Answer, Damage, StoreError};
+
+/// The least that a SQLite database has: a page of the smallest size. SQLite takes less for nothing, and writes over it.
+const MIN_LEN: u64 = 512;
 
 /// What SQLite puts beside its file.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Makes the file if it is not there, empty and of mode 0600, before SQLite sees its name; and checks it and its
-/// directory. Gives the absolute path, in which no component is a link.
-pub(super) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
+/// directory. Gives the absolute path, in which no component is a link, and what the file is.
+pub(super) fn prepare(path: &Path) -> Result<(PathBuf, Metadata), StoreError> {
     let no_file = || StoreError::Address { fault: AddressFault::NoFile };
     let name = path.file_name().filter(|name| !name.as_bytes().contains(&0)).ok_or_else(no_file)?;
     let directory = match path.parent() {
@@ -37,23 +40,31 @@ pub(super) fn prepare(path: &Path) -> Result<PathBuf, StoreError> {
             Err(error) => return Err(sorted(&path, &error.source)),
         }
     }
-    check(&path)?;
-    Ok(path)
+    let metadata = check(&path)?;
+    // Looked at by its length only: to open and close the file would release the locks that another store in this process
+    // has on it. With a journal beside it, it is a database that was being made when the power went.
+    let is_cut_short =
+        (1..MIN_LEN).contains(&metadata.len()) && stat(&companion(&path, "-journal"))?.is_none();
+    if is_cut_short {
+        return Err(StoreError::Damaged {
+            location: path.display().to_string(),
+            damage: Damage::NotADatabase,
+        });
+    }
+    Ok((path, metadata))
 }
 
 /// Checks the file and what SQLite put beside it. Before each opening: they may have been exchanged.
-pub(super) fn check(path: &Path) -> Result<(), StoreError> {
-    match stat(path)? {
-        Some(metadata) => check_private(path, &metadata)?,
-        None => return Err(sorted(path, &io::ErrorKind::NotFound.into())),
-    }
+pub(super) fn check(path: &Path) -> Result<Metadata, StoreError> {
+    let metadata = stat(path)?.ok_or_else(|| sorted(path, &io::ErrorKind::NotFound.into()))?;
+    check_private(path, &metadata)?;
     for suffix in COMPANIONS {
         let companion = companion(path, suffix);
         if let Some(metadata) = stat(&companion)? {
             check_private(&companion, &metadata)?;
         }
     }
-    Ok(())
+    Ok(metadata)
 }
 
 fn companion(path: &Path, suffix: &str) -> PathBuf {
@@ -89,7 +100,7 @@ fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
 }
 
 /// What the system said, sorted.
-pub(super) fn sorted(path: &Path, error: &io::Error) -> StoreError {
+fn sorted(path: &Path, error: &io::Error) -> StoreError {
     let location = path.display().to_string();
     let answer = Answer::of_io(error);
     match error.kind() {

@@ -109,6 +109,8 @@ fn does_what_its_parent_asks() {
         }
         "steps" => steps(&address),
         "first steps" => first_steps(&address),
+        "fork" => crate::sqlite_file::fork_and_look(&address),
+        "fork on a server" => crate::postgres_server::fork_and_look(&address),
         other => panic!("no task {other}"),
     }
 }

@@ -47,8 +47,9 @@ pub(crate) fn nth_version(nth: u32) -> DekVersion {
 
 /// A box of a DEK under a KEK: bytes that look like noise, and the same each time.
 pub(crate) fn wrapping(version: DekVersion, kek: KeyId) -> NewWrapping {
-    let mut seed =
-        version.to_ordinal().unsigned_abs() ^ u64::from_le_bytes(*kek.as_bytes().first_chunk().unwrap()) | 1;
+    let key = u64::from_le_bytes(*kek.as_bytes().first_chunk().unwrap());
+    // Odd, and another one for each DEK.
+    let mut seed = (version.to_ordinal().unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ key) | 1;
     let mut next = || {
         seed ^= seed << 13;
         seed ^= seed >> 7;

@@ -10,9 +10,25 @@
 //! | `postgres_*` | the server: restarted, killed, cut off, on the way to it |
 //! | `child` | what this program does when a test starts it once more |
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and a child tells its parent what it did"
+)]
+
+mod address;
 mod child;
 mod conformance;
+mod cut_off;
+mod damage;
 mod fixture;
 mod on;
+mod postgres_server;
+mod postgres_way;
 mod races;
+mod sqlite_erasure;
 mod sqlite_faults;
+mod sqlite_file;
+mod sqlite_schema;
