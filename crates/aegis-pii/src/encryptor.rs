@@ -44,6 +44,8 @@ pub struct PiiEncryptor {
     source: Arc<dyn SealingDekSource>,
     options: EncryptorOptions,
     sealing: Option<Sealing>,
+    /// Sender contexts of DEKs before the present one.
+    past_contexts: u64,
     search: Search,
     reader: EnvelopeReader,
     bound: BoundCache,
@@ -85,6 +87,7 @@ impl PiiEncryptor {
             search: Search::new(options.event_id_member.as_deref().unwrap_or_default()),
             options,
             sealing: None,
+            past_contexts: 0,
             reader: EnvelopeReader::default(),
             bound: BoundCache::default(),
             tokens: Tokens::default(),
@@ -97,6 +100,23 @@ impl PiiEncryptor {
     /// What it was made with.
     pub const fn options(&self) -> &EncryptorOptions {
         &self.options
+    }
+
+    /// Another one with the same options and the same source of DEKs, for another thread.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(Arc::clone(&self.source), self.options.clone())
+            .expect("the options were checked when this one was made")
+    }
+
+    /// How many sender contexts it has used so far, for whoever counts.
+    pub fn contexts_used(&self) -> u64 {
+        self.past_contexts + self.sealing.as_ref().map_or(0, |sealing| sealing.sealer.contexts_used())
+    }
+
+    /// Where its DEKs come from.
+    pub fn dek_source(&self) -> &Arc<dyn SealingDekSource> {
+        &self.source
     }
 
     /// Appends `event`, its personal fields sealed, to `out`. One event is one JSON text; white space around it, such as
@@ -211,6 +231,7 @@ impl PiiEncryptor {
             .is_some_and(|sealing| Arc::ptr_eq(&sealing.dek, &dek) || sealing.dek == dek);
         if !is_same {
             let sealer = Sealer::new(dek.public_key.clone(), Purpose::Field, moment.monotonic)?;
+            self.past_contexts = self.contexts_used();
             self.sealing = Some(Sealing { dek: Arc::clone(&dek), sealer });
         }
         Ok(dek)

@@ -29,6 +29,7 @@ pub struct Sealer {
     purpose: Purpose,
     current: Context,
     next: Option<Context>,
+    contexts: u64,
 }
 
 impl Sealer {
@@ -39,7 +40,7 @@ impl Sealer {
     /// [`SealError::Encapsulate`] or [`SealError::Provider`].
     pub fn new(recipient: HybridPublicKey, purpose: Purpose, now: Instant) -> Result<Self, SealError> {
         let current = Context::new(&recipient, purpose, now, ProcessMark::current())?;
-        Ok(Self { recipient, purpose, current, next: None })
+        Ok(Self { recipient, purpose, current, next: None, contexts: 1 })
     }
 
     /// For whom it seals.
@@ -50,6 +51,11 @@ impl Sealer {
     /// What for.
     pub const fn purpose(&self) -> Purpose {
         self.purpose
+    }
+
+    /// How many encapsulations it has used so far, for whoever counts.
+    pub const fn contexts_used(&self) -> u64 {
+        self.contexts
     }
 
     /// Makes the next encapsulation ahead, about 100 µs of work, unless there is one that can still be used.
@@ -142,6 +148,7 @@ impl Sealer {
             Some(next) => next,
             None => Context::new(&self.recipient, self.purpose, now, process)?,
         };
+        self.contexts += 1;
         Ok(())
     }
 }
