@@ -64,6 +64,11 @@ pub(crate) fn prepare() -> Ready {
     if !has_venv() {
         packages.push("python3-venv");
     }
+    let wants_postgres = !has_postgres();
+    if wants_postgres {
+        keep_postgres_from_running();
+        packages.push("postgresql");
+    }
     let mut missing = Vec::new();
     if !packages.is_empty() {
         if let Err(failure) = apt_install(&packages) {
@@ -71,6 +76,9 @@ pub(crate) fn prepare() -> Ready {
         }
         missing
             .extend(missing_tools().map(|tool| format!("{} is missing, for {}", tool.program, tool.purpose)));
+        if wants_postgres && !has_postgres() {
+            missing.push("PostgreSQL is missing, for keyrings on a server".to_owned());
+        }
     }
     let python = match python_environment() {
         Ok(python) => Some(python),
@@ -89,6 +97,23 @@ fn missing_tools() -> impl Iterator<Item = &'static Tool> {
 /// Debian ships `python3` without the module that fills a virtual environment.
 fn has_venv() -> bool {
     succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"]))
+}
+
+/// Debian puts the server on no path, so that several versions can be there.
+fn has_postgres() -> bool {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    versions.into_iter().any(|version| version.path().join("bin/initdb").is_file())
+        || checkout::on_path("initdb").is_some()
+}
+
+/// Tests start servers of their own. The package would make and start one for the machine, unless it is told not to; what
+/// somebody has told it already stays.
+fn keep_postgres_from_running() {
+    let directory = std::path::Path::new("/etc/postgresql-common");
+    let file = directory.join("createcluster.conf");
+    if rustix::process::geteuid().is_root() && !file.exists() && std::fs::create_dir_all(directory).is_ok() {
+        let _ = std::fs::write(file, "create_main_cluster = false\n");
+    }
 }
 
 /// Installs Debian packages as root; anybody else is told what root should do.

@@ -101,3 +101,65 @@ pub struct DekVersionError {
     /// The text, at most 64 characters of it.
     pub found: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn ordinals_are_dates_and_numbers() {
+        let cases = [
+            ("dek-v1-20260131", 202_601_310_000_001),
+            ("dek-v1-20260131-2", 202_601_310_000_002),
+            ("dek-v1-99991231-9999999", 999_912_319_999_999),
+            ("dek-v1-00000101", 1_010_000_001),
+        ];
+        for (text, ordinal) in cases {
+            let version: DekVersion = text.parse().unwrap();
+            assert_eq!(version.to_ordinal(), ordinal, "{text}");
+            assert_eq!(DekVersion::from_ordinal(ordinal), Some(version), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_no_ordinals_are_refused() {
+        let never = [
+            0,
+            -1,
+            i64::MIN,
+            i64::MAX,
+            202_601_310_000_000,
+            202_602_300_000_001,
+            202_613_010_000_001,
+            202_600_010_000_001,
+            1_000_001_010_000_001,
+            -202_601_310_000_001,
+        ];
+        for ordinal in never {
+            assert_eq!(DekVersion::from_ordinal(ordinal), None, "{ordinal}");
+        }
+    }
+
+    #[test]
+    fn a_clock_before_the_year_0_gives_no_version_with_a_sign() {
+        let version = DekVersion::first_of(Timestamp::MIN);
+        assert_eq!(version.to_string(), "dek-v1-00000101");
+        assert_eq!(DekVersion::from_ordinal(version.to_ordinal()), Some(version));
+    }
+
+    proptest! {
+        #[test]
+        fn ordinals_order_as_versions_do(a in any::<i64>(), b in 1_i64..1_000_000_000_000_000) {
+            let versions = (DekVersion::from_ordinal(a), DekVersion::from_ordinal(b));
+            if let Some(version) = versions.1 {
+                prop_assert_eq!(version.to_ordinal(), b);
+                prop_assert_eq!(version.to_string().parse(), Ok(version));
+            }
+            if let (Some(first), Some(second)) = versions {
+                prop_assert_eq!(first.cmp(&second), a.cmp(&b));
+            }
+        }
+    }
+}
