@@ -24,6 +24,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "kek_file",
     "variables_file",
     "keyring_backup",
+    "pii_event",
 ];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.

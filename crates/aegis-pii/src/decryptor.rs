@@ -145,22 +145,24 @@ impl PiiDecryptor {
             matches!(claim.form, ReadForm::Compact)
                 && !rights.permit(places.name(&claim.place), places.pointer(&claim.place))
         });
-        let done = self.splice(event, binding, keeps_header, out)?;
-        if done.unopenable == 0 || keeps_header || self.search.header.is_none() {
+        let (done, needs_header) = self.splice(event, binding, keeps_header, out)?;
+        if keeps_header || !needs_header {
             return Ok(done);
         }
-        // Some field did not open after all.
+        // Some compact field did not open after all.
         erase(out, start);
-        self.splice(event, binding, true, out)
+        Ok(self.splice(event, binding, true, out)?.0)
     }
 
+    /// Writes the event, with or without the header of compact fields, and says whether any of these stayed sealed.
     fn splice(
         &mut self,
         event: &[u8],
         binding: EventBinding<'_>,
         keeps_header: bool,
         out: &mut Vec<u8>,
-    ) -> Result<Decrypted, DecryptError> {
+    ) -> Result<(Decrypted, bool), DecryptError> {
+        let mut needs_header = false;
         let mut done = Decrypted { malformed: self.search.malformed, ..Decrypted::default() };
         let mut header = self.search.header.clone().filter(|_| !keeps_header).map(|header| {
             let end = header.value.end;
@@ -179,7 +181,7 @@ impl PiiDecryptor {
             at = claim.start;
             match self.open_claim(claim, binding, out, &mut done) {
                 Ok(true) => at = claim.end,
-                Ok(false) => {}
+                Ok(false) => needs_header |= matches!(claim.form, ReadForm::Compact),
                 Err(error) => {
                     failure = Err(error);
                     break;
@@ -193,7 +195,7 @@ impl PiiDecryptor {
             at = cut.end;
         }
         out.extend_from_slice(event.get(at..).unwrap_or_default());
-        Ok(done)
+        Ok((done, needs_header))
     }
 }
 

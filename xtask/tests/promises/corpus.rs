@@ -22,6 +22,8 @@ mod kek_file;
 mod key_file;
 #[path = "../../../fuzz/entry/keyring_backup.rs"]
 mod keyring_backup;
+#[path = "../../../fuzz/entry/pii_event.rs"]
+mod pii_event;
 #[path = "../../../fuzz/entry/policy.rs"]
 mod policy;
 #[path = "../../../fuzz/entry/sealed_box.rs"]
@@ -87,6 +89,11 @@ fn the_corpus_of_variables_files_holds() {
 #[test]
 fn the_corpus_of_keyring_backups_holds() {
     replay("keyring_backup", keyring_backup::run);
+}
+
+#[test]
+fn the_corpus_of_events_holds() {
+    replay("pii_event", pii_event::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {

@@ -126,6 +126,17 @@ fn many_fields_under_a_long_name_do_not_multiply() {
 }
 
 #[test]
+fn the_fuzzers_corpus_holds() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/pii_event");
+    let mut count = 0;
+    for input in std::fs::read_dir(corpus).unwrap() {
+        crate::pii_event::run(&std::fs::read(input.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 10);
+}
+
+#[test]
 fn errors_say_where_and_not_what() {
     let event = br#"{"actor_id":"alice","x":"secret" oops}"#;
     let error = encryptor_of(FORMS[0]).encrypt(event).unwrap_err();
@@ -167,6 +178,31 @@ proptest! {
             let is_still_personal = contains(&event, br#""actor_id":"a very personal value""#);
             prop_assert!(!is_still_personal || !contains(&out, b"a very personal value"));
         }
+    }
+
+    /// What the fuzzer checks of any bytes, of events that are nearly ours: a sealed event of the reference, with any JSON
+    /// beside it and some damage.
+    #[test]
+    fn events_that_are_nearly_sealed_hold_what_the_fuzzer_checks(
+        number in 0..15_usize,
+        dice in vec(any::<u8>(), 0..60),
+        damage in vec((any::<proptest::sample::Index>(), any::<u8>()), 0..3),
+        cut in any::<bool>(),
+    ) {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../docs/vectors/pii-event-v1.json")).unwrap();
+        let sealed = vectors["events"][number]["sealed"].as_str().unwrap().trim_end();
+        let json = Dice::new(&dice).json();
+        let name = ["actor_id", "x", "_aegis", "users", "list"][dice.len() % 5];
+        let mut event = format!("{},\"{name}\":{json}}}", sealed.strip_suffix('}').unwrap()).into_bytes();
+        if cut {
+            event = [b"{\"y\":[".as_slice(), &event, b"]}"].concat();
+        }
+        for (at, byte) in damage {
+            let at = at.index(event.len());
+            event[at] = byte;
+        }
+        crate::pii_event::run(&event);
     }
 
     /// A sealed event with any damage never opens to anything but what it was, or stays as it is.

@@ -11,6 +11,7 @@
 mod catalogues;
 mod envelopes;
 mod events;
+mod frozen;
 mod grammar;
 mod hostile;
 mod inspection;
@@ -19,6 +20,10 @@ mod moved;
 mod rotation;
 mod round_trip;
 mod tokens;
+
+/// What the fuzzer says of any event.
+#[path = "../../../../fuzz/entry/pii_event.rs"]
+mod pii_event;
 
 use std::sync::{Arc, LazyLock};
 
