@@ -52,6 +52,7 @@ impl Deployment {
         self.state_dir().prepare().map_err(InitError::StateDir)?;
         let lock = StateLock::acquire(self.state_dir().path())
             .map_err(|error| InitError::Setup(SetupError::Lock(error)))?;
+        self.state_dir().sweep();
         let held = self.begin(Intent::Init).map_err(InitError::Setup)?;
         let done = self.init_locked(passphrase_file);
         if let Err(

@@ -13,7 +13,7 @@ use aegis_kek::{
 };
 use aegis_keyring::{
     AbandonKekError, Grace, KekProgress, KekRecord, KekRotated, KekRotation, KekRotationError,
-    KekRotationOptions, KekState, KekStatus, Keyring, RetireKekError, StoreError,
+    KekRotationOptions, KekState, KekStatus, Keyring, RetireKekError, StoreError, Unreadable, WrapProgress,
 };
 use jiff::Timestamp;
 
@@ -111,13 +111,23 @@ impl Deployment {
         let provider = self.provider(passphrase_file).map_err(KekError::Provider)?;
         let key_id = provider.public_key().key_id();
         refuse_unknown(&keyring, key_id, provider.kind())?;
+        // One that is retired, or is only being rotated to, opens what it has, which is not all.
+        let WrapProgress { deks, wrapped, .. } = keyring.store().wrap_progress(key_id).map_err(store)?;
+        if wrapped < deks {
+            return Err(KekError::NotWrapped { kek: key_id, missing: deks.saturating_sub(wrapped), deks });
+        }
         let kek = self.load(&*provider, Purpose::Verify).map_err(KekError::Load)?;
         let options = options(threads, None);
         let verified = keyring.verify_kek(&kek, &options, &mut |at| {
             progress(at);
             ControlFlow::Continue(())
         });
-        Ok((key_id, verified.map_err(KekError::Retire)?))
+        let verified = verified.map_err(|error| match error {
+            RetireKekError::ActiveUnreadable { kek, unreadable } => KekError::Unreadable { kek, unreadable },
+            RetireKekError::Store(error) => store(error),
+            error => KekError::Retire(error),
+        });
+        Ok((key_id, verified?))
     }
 
     /// Rewraps every DEK under the KEK that a variables file describes, and switches to it; or does what is left of that.
@@ -353,6 +363,24 @@ pub enum KekError {
         /// The keyring's.
         active: KeyId,
     },
+    /// It is retired, or still being rotated to.
+    #[error("{missing} of {deks} DEKs have no wrapping under KEK {}", kek.fingerprint())]
+    NotWrapped {
+        /// The KEK.
+        kek: KeyId,
+        /// DEKs without a wrapping under it.
+        missing: u64,
+        /// DEKs in all.
+        deks: u64,
+    },
+    /// A wrapping was changed, or the KEK is not what it was.
+    #[error("KEK {} does not open {unreadable} of the DEKs", kek.fingerprint())]
+    Unreadable {
+        /// The KEK.
+        kek: KeyId,
+        /// The DEKs.
+        unreadable: Unreadable,
+    },
     /// The file of the new KEK cannot be read.
     #[error("cannot take the new KEK from {}", path.display())]
     To {
@@ -410,6 +438,13 @@ impl KekError {
                 "set the variables of the keyring's KEK; `aegis kek status --offline` lists the KEKs of this keyring"
                     .to_owned(),
             ),
+            Self::NotWrapped { .. } => Some(
+                "put the variables of the active KEK in place, or finish the rotation: `aegis kek rotate --to FILE`"
+                    .to_owned(),
+            ),
+            Self::Unreadable { .. } => {
+                Some("restore the keyring from a backup: `aegis backup restore`".to_owned())
+            }
             Self::To { source, .. } => source.help(),
             Self::ToNothing { .. } => {
                 Some("make one with `aegis kek provision --provider … --out FILE`".to_owned())

@@ -98,6 +98,20 @@ impl StateDir {
         self.check().map(|_| ())
     }
 
+    /// Removes what commands that were killed left on its way to a name: `.NAME.PID.N.tmp`. Under the lock only.
+    pub(crate) fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(pid) = name.to_str().and_then(temporary_of) else { continue };
+            // Whoever writes the keyring's file without our lock is still there.
+            if !Path::new("/proc").join(pid.to_string()).exists() {
+                // One that stays is read by nobody.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Whether the directory is there. Who else can change it could put a keyring there, and the next DEK would be sealed
     /// to a KEK of theirs.
     ///
@@ -118,6 +132,15 @@ impl StateDir {
             Err(source) => Err(StateDirError::Read { path: path(), source }),
         }
     }
+}
+
+/// The process that wrote a file of ours under a temporary name.
+fn temporary_of(name: &str) -> Option<u32> {
+    let rest = name.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let rest = ["kek.age.", "keyring.sqlite."].iter().find_map(|known| rest.strip_prefix(known))?;
+    let (pid, count) = rest.split_once('.')?;
+    count.parse::<u64>().ok()?;
+    pid.parse().ok()
 }
 
 /// Whether something exists.
@@ -217,6 +240,28 @@ mod tests {
         assert!(matches!(state.check(), Err(StateDirError::Insecure { .. })));
         mode(0o755);
         assert_eq!(state.check().unwrap(), Presence::There);
+    }
+
+    #[test]
+    fn what_a_killed_command_left_is_swept_and_nothing_else() {
+        let dir = test_services::scratch::dir();
+        let state = StateDir::new(dir.path());
+        let living = format!(".kek.age.{}.0.tmp", std::process::id());
+        // No process has a number as high.
+        let names = [
+            ".kek.age.4194305.0.tmp",
+            ".keyring.sqlite.4194305.7.tmp",
+            &living,
+            ".kek.age.tmp",
+            "kek.age",
+            ".x.4194305.0.tmp",
+        ];
+        for name in names {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        state.sweep();
+        let left: Vec<_> = names.into_iter().filter(|name| dir.path().join(name).exists()).collect();
+        assert_eq!(left, names[2..]);
     }
 
     #[test]

@@ -99,8 +99,7 @@ fn bound_to(version: DekVersion) -> AssociatedData {
 
 fn seal_under_active(keyring: &Keyring, scope: &Scope, text: &str) -> Sealed {
     let active = keyring.active(scope).unwrap();
-    let boxed =
-        seal(&active.public_key, Purpose::Field, &bound_to(active.version), text.as_bytes()).unwrap();
+    let boxed = seal(&active.public_key, Purpose::Field, &bound_to(active.version), text.as_bytes()).unwrap();
     Sealed { version: active.version, boxed, text: text.to_owned() }
 }
 
@@ -129,8 +128,7 @@ impl Makers<'_> {
             ProviderKind::AwsKms => {
                 let wrapped_private_key =
                     aws_kms::provision(self.kms_access(), &private, KmsWrap::Direct).unwrap();
-                let settings =
-                    AwsKmsSettings { access: self.kms_access(), wrapped_private_key, public_key };
+                let settings = AwsKmsSettings { access: self.kms_access(), wrapped_private_key, public_key };
                 Box::new(AwsKmsKekProvider::new(settings).unwrap())
             }
             ProviderKind::Hsm => {

@@ -1,0 +1,24 @@
+//! The program as operators and bad luck use it: every test runs the real binary on a machine of its own, a directory.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | [`story`] | from an empty machine to a restored one, through every rotation |
+//! | [`crash`] | killed, or refused by the disk, at every system call that writes: nothing is lost, and it is logged once |
+//! | [`concurrency`] | eight processes at once |
+//! | [`pairs`] | from every KEK provider to every other one, against real counterparts |
+//! | [`secrets`] | no secret in anything that can be read, at any time |
+//! | [`machine`] | what they share |
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod concurrency;
+mod crash;
+mod machine;
+mod pairs;
+mod secrets;
+mod story;

@@ -1,0 +1,1 @@
+//! No secret in anything that can be read, at any time.
