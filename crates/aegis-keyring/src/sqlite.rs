@@ -42,6 +42,9 @@ use crate::version::DekVersion;
 /// Connections that are kept open for the next call. More than so many threads at once open more.
 const KEPT_CONNECTIONS: usize = 8;
 
+/// How long a write that erased something waits for readers to get out of the way of the WAL.
+const ERASING_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A keyring in a file.
 pub struct SqliteStore {
     path: PathBuf,
@@ -82,12 +85,13 @@ impl SqliteStore {
         let open =
             OpenNote::new(&metadata).ok_or_else(|| StoreError::Forked { location: location.clone() })?;
         let store = Self {
-            path,
             location,
             patience,
             idle: Mutex::new(Vec::new()),
             turn: Mutex::new(()),
-            wal_to_empty: AtomicBool::new(false),
+            // A process that was killed after it had erased something leaves it there.
+            wal_to_empty: AtomicBool::new(file::has_wal(&path)?),
+            path,
             open,
         };
         let connection = store.prepared().map_err(|fault| store.sorted(fault))?;
@@ -117,11 +121,21 @@ impl SqliteStore {
         if !self.open.is_of_this_process() {
             return Err(StoreError::Forked { location: self.location.clone() });
         }
+        self.is_in_its_place()?;
         if let Some(idle) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
             return Ok(idle);
         }
         file::check(&self.path)?;
         connection::open(&self.path, self.patience).map_err(|fault| self.sorted(fault))
+    }
+
+    /// Refuses to go on with a file that has no name any more: what was written to it would be lost.
+    fn is_in_its_place(&self) -> Result<(), StoreError> {
+        if self.open.is_still(&self.path) {
+            Ok(())
+        } else {
+            Err(StoreError::Replaced { location: self.location.clone() })
+        }
     }
 
     /// Takes a connection back, unless it is in the middle of something.
@@ -162,7 +176,9 @@ impl SqliteStore {
         }
         drop(turn);
         self.keep(connection);
-        done.map_err(|fault| self.sorted(fault))
+        let done = done.map_err(|fault| self.sorted(fault))?;
+        self.is_in_its_place()?;
+        Ok(done)
     }
 
     /// As [`write`](Self::write), for what erases boxes: afterwards they are not in the WAL either.
@@ -177,8 +193,12 @@ impl SqliteStore {
     /// Moves the WAL into the file and cuts it to nothing. If somebody reads for so long that it cannot be done now, the
     /// next write tries again, and so does SQLite when the last process closes the file.
     fn empty_wal(&self, connection: &Connection) {
-        let blocked: Result<i64, _> =
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+        // Nobody is to wait long for what can be done later.
+        let patience = self.patience.min(ERASING_PATIENCE);
+        let blocked = connection.busy_timeout(patience).and_then(|()| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        });
+        let _ = connection.busy_timeout(self.patience);
         if matches!(blocked, Ok(0)) {
             self.wal_to_empty.store(false, Ordering::Relaxed);
         } else {

@@ -142,6 +142,13 @@ pub enum StoreError {
         /// The store.
         location: String,
     },
+    /// Since it was opened, its file was removed, or another one was put in its place. What was changed in the last call
+    /// is lost with it.
+    #[error("the file of the keyring {location} is not the one that was opened")]
+    Replaced {
+        /// The store.
+        location: String,
+    },
     /// A box that no store takes.
     #[error("the sealed box of {version} has {len} bytes, not 1 to {}", crate::MAX_SEALED_LEN)]
     BoxLength {
@@ -333,6 +340,7 @@ impl StoreError {
             Self::Forked { .. } => {
                 "open the keyring after the fork, in each process, or start processes by running a program".to_owned()
             }
+            Self::Replaced { .. } => "open the keyring again: restart the program".to_owned(),
             Self::BoxLength { .. } | Self::SourceFailed | Self::Failed { .. } => return None,
         })
     }

@@ -196,8 +196,3 @@ pub(super) fn add_usage(session: &mut Session, used: &[(DekVersion, Usage)]) -> 
 fn counter(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
-
-/// Whether there is a DEK of that version.
-pub(super) fn exists(session: &mut Session, version: DekVersion) -> Result<bool, Fault> {
-    Ok(session.first("SELECT 1 FROM aegis.deks WHERE ordinal = $1", &[&version.to_ordinal()])?.is_some())
-}

@@ -70,6 +70,12 @@ impl Fault {
         matches!(self, Self::Sql(error) if error.code().is_some_and(|code| code.code() == "57P03"))
     }
 
+    /// The unique index that did not let a row in.
+    pub(super) fn broken_constraint(&self) -> Option<&str> {
+        let Self::Sql(error) = self else { return None };
+        error.as_db_error().filter(|said| said.code().code() == "23505")?.constraint()
+    }
+
     /// The error of the store at `location`, after it was tried for as long as `waited`.
     pub(super) fn sorted(self, location: &str, waited: Duration) -> StoreError {
         let location = location.to_owned();

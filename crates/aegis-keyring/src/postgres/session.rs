@@ -10,11 +10,11 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::fault::Fault;
 use crate::row::{Cell, Cells};
 
-/// Waiting has an end: for a statement it is 60 seconds. A transaction whose client has gone ends after 60. A
+/// Waiting has an end: for a statement it is 5 minutes. A transaction whose client has gone ends after 60. A
 /// commit is on the disk before it is reported, also where the server's default is otherwise.
 const SETTINGS: &str = "
     SET client_min_messages = error;
-    SET statement_timeout = '60s';
+    SET statement_timeout = '5min';
     SET idle_in_transaction_session_timeout = '60s';
     SET search_path = pg_catalog;
     SET DateStyle = 'ISO';

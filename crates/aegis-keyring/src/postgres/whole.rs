@@ -70,16 +70,15 @@ pub(super) fn restore_dek(
     dek: &DekRecord,
     boxes: &[NewWrapping],
 ) -> Result<(), Fault> {
-    if deks::exists(session, dek.version)? {
-        return Err(ConflictKind::VersionTaken.into());
-    }
-    if dek.state == DekState::Active && deks::active(session, &dek.scope)?.is_some() {
-        return Err(ConflictKind::ActiveChanged.into());
-    }
     if dek.state == DekState::Destroyed && !boxes.is_empty() {
         return Err(ConflictKind::WrappingMisplaced.into());
     }
-    deks::insert(session, dek)?;
+    // Not asked for before: one question less for each of many DEKs. After a refusal nothing of it stays.
+    deks::insert(session, dek).map_err(|fault| match fault.broken_constraint() {
+        Some("deks_pkey") => ConflictKind::VersionTaken.into(),
+        Some("one_active_dek") => ConflictKind::ActiveChanged.into(),
+        _ => fault,
+    })?;
     for (nth, wrapping) in boxes.iter().enumerate() {
         let id = *live.get(&wrapping.kek).ok_or(ConflictKind::KekNotLive)?;
         let is_twice = boxes.iter().take(nth).any(|other| other.kek == wrapping.kek);

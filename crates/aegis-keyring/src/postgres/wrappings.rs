@@ -162,11 +162,12 @@ pub(super) fn mark_verified(
     for batch in good.chunks(BATCH) {
         let ordinals: Vec<i64> = batch.iter().map(|wrapping| wrapping.version.to_ordinal()).collect();
         let sealed: Vec<&[u8]> = batch.iter().map(|wrapping| wrapping.sealed.as_slice()).collect();
+        // Not `w.sealed = u.sealed`: the server might join by that, and read every box that there is.
         session.execute(
             "UPDATE aegis.wrappings AS w SET verified_at = $2
              FROM unnest($3::bigint[], $4::bytea[]) AS u (dek, sealed)
              WHERE w.kek = (SELECT id FROM aegis.keks WHERE key_id = $1) AND w.dek = u.dek
-               AND w.verified_at IS NULL AND w.sealed = u.sealed",
+               AND w.verified_at IS NULL AND w.sealed IS NOT DISTINCT FROM u.sealed",
             &[&key_bytes(&kek), &time_text(now), &ordinals, &sealed],
         )?;
     }

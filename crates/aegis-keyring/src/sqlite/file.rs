@@ -67,6 +67,11 @@ pub(super) fn check(path: &Path) -> Result<Metadata, StoreError> {
     Ok(metadata)
 }
 
+/// Whether something is in the WAL.
+pub(super) fn has_wal(path: &Path) -> Result<bool, StoreError> {
+    Ok(stat(&companion(path, "-wal"))?.is_some_and(|metadata| metadata.len() > 0))
+}
+
 fn companion(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -7,6 +7,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -38,6 +39,12 @@ impl OpenNote {
         }
         open.push(file);
         Some(Self(file))
+    }
+
+    /// Whether the path still leads to the file.
+    pub(super) fn is_still(&self, path: &Path) -> bool {
+        std::fs::symlink_metadata(path)
+            .is_ok_and(|found| found.dev() == self.0.device && found.ino() == self.0.inode)
     }
 
     /// Whether this is still the process that opened it.

@@ -81,3 +81,17 @@ fn a_reader_in_the_way_only_delays_the_erasure() {
     store.add_usage(&[]).unwrap();
     assert!(!is_there(&files(dir.path()), &sealed));
 }
+
+#[test]
+fn what_a_killed_process_left_in_the_wal_is_emptied_by_the_next() {
+    let dir = scratch::dir();
+    let path = dir.path().join("keyring.db");
+    filled(&SqliteStore::open(&path).unwrap(), 1);
+    let said = crate::child::Helper::start("count for ever", path.to_str().unwrap()).killed_after(3);
+    let wal = dir.path().join("keyring.db-wal");
+    assert!(fs::metadata(&wal).unwrap().len() > 0);
+    let store = SqliteStore::open(&path).unwrap();
+    store.add_usage(&[]).unwrap();
+    assert_eq!(fs::metadata(&wal).unwrap().len(), 0);
+    assert!(store.dek(nth_version(1)).unwrap().unwrap().usage.messages >= said.len() as u64);
+}

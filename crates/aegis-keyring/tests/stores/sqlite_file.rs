@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use aegis_keyring::{Damage, SqliteStore, Store as _, StoreError};
@@ -57,7 +58,7 @@ fn a_strange_umask_changes_nothing() {
         let dir = scratch::dir();
         let path = dir.path().join("keyring.db");
         let program = child::command("first steps", path.to_str().unwrap());
-        let mut command = std::process::Command::new("sh");
+        let mut command = Command::new("sh");
         command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"]).arg(program.get_program());
         command.args(program.get_args());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -175,7 +176,7 @@ fn says_that_it_can_only_be_read() {
         for object in [path.as_path(), dir.path()] {
             std::os::unix::fs::chown(object, Some(65534), Some(65534)).unwrap();
         }
-        let mut command = std::process::Command::new("setpriv");
+        let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
         command.arg(program.get_program()).args(program.get_args());
         command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -231,7 +232,7 @@ fn no_damage_to_a_page_makes_it_panic_or_answer_wrongly() {
     let good = fs::read(&path).unwrap();
     let other = dir.path().join("other.db");
     let (mut found, mut opened) = (0, 0);
-    for at in (0..good.len()).step_by(331) {
+    for at in (0..good.len()).step_by(1009) {
         let mut bad = good.clone();
         for byte in &mut bad[at..(at + 8).min(good.len())] {
             *byte ^= 0x5a;
@@ -255,8 +256,8 @@ fn no_damage_to_a_page_makes_it_panic_or_answer_wrongly() {
     }
     assert!(found > 0 && opened > 0, "{found} of {opened}");
     // Cut short at a page.
-    for pages in 1..good.len() / 4096 {
-        fs::write(&other, &good[..pages * 4096]).unwrap();
+    for pages in 1..good.len() / 16384 {
+        fs::write(&other, &good[..pages * 16384]).unwrap();
         let is_found = match SqliteStore::open(&other) {
             Err(error) => matches!(error, StoreError::Damaged { .. }),
             Ok(store) => matches!(store.check(), Err(StoreError::Damaged { .. })),
@@ -277,6 +278,27 @@ fn says_how_long_it_waited_for_another_writer() {
     // Readers wait for nobody.
     assert_eq!(store.keks().unwrap().len(), 1);
     other.execute_batch("ROLLBACK").unwrap();
+    store.add_usage(&[]).unwrap();
+}
+
+#[test]
+fn does_not_go_on_with_a_file_that_was_taken_away() {
+    let dir = scratch::dir();
+    let path = sound(dir.path());
+    let aside = dir.path().join("aside");
+    let store = SqliteStore::open(&path).unwrap();
+    store.keks().unwrap();
+    let is_refused = |store: &SqliteStore| {
+        let read = store.keks().err();
+        let write = store.add_usage(&[]).err();
+        matches!((read, write), (Some(StoreError::Replaced { .. }), Some(StoreError::Replaced { .. })))
+    };
+    fs::rename(&path, &aside).unwrap();
+    assert!(is_refused(&store));
+    // Another one in its place is no better, be it a copy.
+    Command::new("cp").arg(&aside).arg(&path).status().unwrap();
+    assert!(is_refused(&store));
+    fs::rename(&aside, &path).unwrap();
     store.add_usage(&[]).unwrap();
 }
 
