@@ -6,6 +6,7 @@
 
 mod audit;
 mod crypto;
+mod keyring;
 mod policy;
 mod policy_file;
 mod table;
@@ -46,6 +47,7 @@ const GROUPS: &[Group] = &[
     Group { name: "policy", measure: policy::measure },
     Group { name: "audit", measure: audit::measure },
     Group { name: "crypto", measure: crypto::measure },
+    Group { name: "keyring", measure: keyring::measure },
 ];
 
 /// Set in the environment of the run that is bound to one core.
