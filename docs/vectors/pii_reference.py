@@ -46,12 +46,12 @@ def main():
     }
     count = 0
 
-    def field(pointer, value, bound_by="pointer", hash="hmac-sha256", compact=False, tenant="", event_id="", tok=""):
+    def field(pointer, value, bound_by="pointer", hash="hmac-sha256", compact=False, tenant="", event_id="", tok="", named=False):
         nonlocal count
         name = pointer.rsplit("/", 1)[1]
         first = bound_by + ("+sha256" if hash == "sha256" else "") + (f"+token:{tok}" if tok else "")
         parts = [first, pointer if bound_by == "pointer" else name, DEK, ALGORITHM, TIME]
-        parts += [CATALOGUE] if compact else []
+        parts += [CATALOGUE] if compact or named else []
         parts += [tenant, event_id] if tenant or event_id else []
         associated_data = length_prefixed([part.encode() for part in parts])
         nonce = fixed(f"field nonce {count}", 12)
@@ -67,6 +67,7 @@ def main():
             members += [f'"_algorithm":"{ALGORITHM}"', f'"_dek_version":"{DEK}"']
         members += [f'"_ciphertext":"{text(body if compact else encapsulation + body)}"', f'"_plaintext_hash":"{digest}"']
         members += [] if compact else [f'"_encrypted_at":"{TIME}"']
+        members += [f'"_catalogue":"{CATALOGUE}"'] if named else []
         members += [f'"_token":"{tok}"'] if tok else []
         return "{" + ",".join(members) + "}", parts
 
@@ -106,6 +107,8 @@ def main():
     event("compact, tenant", '{"actor_id":<0>}', [("/actor_id", alice)], compact=True, tenant="acme")
     event("compact, bare digest", '{"actor_id":<0>}', [("/actor_id", alice)], compact=True, hash="sha256")
     event("compact, search token", '{"actor_id":<0>}', [("/actor_id", alice)], compact=True,
+          tok=token("", "actor_id", 1, b"string", b"alice"))
+    event("catalogue named", '{"actor_id":<0>}', [("/actor_id", alice)], named=True,
           tok=token("", "actor_id", 1, b"string", b"alice"))
     event("nothing sealed", '{"agent":"x"}', [])
     print(json.dumps(vectors, indent=1))

@@ -52,7 +52,7 @@ pub(crate) struct Common<'a> {
     pub(crate) hash: PlaintextHash,
     pub(crate) dek: &'a [u8],
     pub(crate) sealed_at: &'a [u8],
-    /// In the compact form, the catalogue's version.
+    /// The catalogue's version, where the envelope or the header names it.
     pub(crate) catalogue: Option<&'a [u8]>,
     pub(crate) tenant: &'a [u8],
     pub(crate) event_id: &'a [u8],

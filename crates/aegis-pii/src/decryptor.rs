@@ -42,7 +42,7 @@ struct Differing {
     by: FieldBinding,
     hash: PlaintextHash,
     /// Where DEK and time are, if they are not the header's.
-    texts: Option<[usize; 2]>,
+    texts: Option<[usize; 4]>,
 }
 
 /// What became of an event.
@@ -248,13 +248,19 @@ impl PiiDecryptor {
         let tenant = options.tenant.as_deref().unwrap_or(binding.tenant).as_bytes();
         let header = reader.header();
         let texts = match &claim.form {
-            ReadForm::SelfContained { dek, sealed_at, .. } => Some([dek.start, sealed_at.start]),
+            ReadForm::SelfContained { dek, sealed_at, catalogue, .. } => {
+                // An empty range is where nothing is, so it is told from the others by its end.
+                Some([dek.start, sealed_at.start, catalogue.end - catalogue.start, catalogue.start])
+            }
             ReadForm::Compact => None,
         };
         let (dek, sealed_at, encapsulation, catalogue) = match &claim.form {
-            ReadForm::SelfContained { dek, sealed_at, encapsulation } => {
-                (reader.text(dek), reader.text(sealed_at), reader.encapsulation(*encapsulation), None)
-            }
+            ReadForm::SelfContained { dek, sealed_at, catalogue, encapsulation } => (
+                reader.text(dek),
+                reader.text(sealed_at),
+                reader.encapsulation(*encapsulation),
+                Some(reader.text(catalogue)).filter(|catalogue| !catalogue.is_empty()),
+            ),
             ReadForm::Compact => (
                 header.dek.as_slice(),
                 header.sealed_at.as_slice(),

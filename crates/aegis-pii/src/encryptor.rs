@@ -14,7 +14,7 @@ use aegis_crypto::{BoxContent, Commitments, HybridPublicKey, Purpose, SealError,
 
 use crate::binding::{BoundCache, Common, EventBinding};
 use crate::dek::{DekName, DekNameError, SealingDek, SealingDekSource};
-use crate::envelope::{EnvelopeForm, EnvelopeReader, PlaintextHash};
+use crate::envelope::{CatalogueMark, EnvelopeForm, EnvelopeReader, PlaintextHash};
 use crate::moment::{Moment, SecondText};
 use crate::search::{Found, Search};
 use crate::token::Tokens;
@@ -264,9 +264,9 @@ impl PiiEncryptor {
             None => binding.event_id.as_bytes(),
         };
         let tenant = options.tenant.as_deref().unwrap_or(binding.tenant);
-        let catalogue = match form {
-            EnvelopeForm::Compact => Some(options.catalogue.version().as_str().as_bytes()),
-            EnvelopeForm::SelfContained => None,
+        let catalogue = match (form, options.catalogue_mark) {
+            (EnvelopeForm::SelfContained, CatalogueMark::Omit) => None,
+            _ => Some(options.catalogue.version().as_str().as_bytes()),
         };
         let common = Common {
             by: options.bind_by,
@@ -315,6 +315,7 @@ impl PiiEncryptor {
             sealed_at.as_str(),
             form,
             options.catalogue.version(),
+            options.catalogue_mark,
         );
         out.reserve(
             event.len() + search.found.len() * writer.field_len() + writer.header_len() + {

@@ -5,7 +5,7 @@
 //! | self-contained | `_encrypted`, `_algorithm`, `_dek_version`, `_ciphertext`, `_plaintext_hash`, `_encrypted_at` | nothing |
 //! | compact | `_encrypted`, `_ciphertext`, `_plaintext_hash` | `_aegis`: the rest, and the encapsulation |
 //!
-//! Where search tokens are wanted, a field has one more member, `_token`, at the end.
+//! Where it is wanted, a self-contained envelope has one more member `_catalogue`, and either one `_token`, at the end.
 //!
 //! They are written in one spelling. They are read in any order and spacing, for there are databases that sort
 //! members; but with exactly these members, each once and well-formed.
@@ -27,6 +27,16 @@ pub enum EnvelopeForm {
     /// What an event's fields have in common stands once, in a member `_aegis` at the beginning of the event. An event
     /// that is no object, or has such a member already, gets the other form.
     Compact,
+}
+
+/// Whether self-contained envelopes say by which catalogue their fields were chosen. Compact ones always do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CatalogueMark {
+    /// Exactly the guide's members.
+    #[default]
+    Omit,
+    /// One more member, `_catalogue`, so that a reader knows what was expected to be sealed.
+    Write,
 }
 
 /// Which digest of a field's content stands beside it.

@@ -15,7 +15,8 @@ use crate::{Limits, ScanError};
 /// What is sealed in an event, and what should be and is not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Inspection {
-    /// The version of the catalogue by which it was sealed, if the event says so: the compact form does.
+    /// The version of the catalogue by which it was sealed, if the event says so: the compact form does, and the other one
+    /// if that was wanted. That of the first field, should they differ.
     pub catalogue: Option<String>,
     /// The envelopes, in order.
     pub sealed: Vec<SealedField>,
@@ -38,6 +39,8 @@ pub struct SealedField {
     pub algorithm: &'static str,
     /// When, as the envelope has it.
     pub sealed_at: String,
+    /// By which version of the catalogue it was chosen, if the event says so.
+    pub catalogue: Option<String>,
     /// In which form.
     pub form: EnvelopeForm,
     /// Which digest stands beside it.
@@ -85,16 +88,22 @@ impl Inspector {
         let Self { catalogue, limits, envelopes, search } = self;
         envelopes.run(event, limits)?;
         search.run(event, catalogue, limits)?;
-        let EnvelopeSearch { places, reader, header, malformed, .. } = &*envelopes;
+        let EnvelopeSearch { places, reader, malformed, .. } = &*envelopes;
         let common = reader.header();
         let sealed = reader.claims.iter().map(|claim| {
-            let (dek, sealed_at, form) = match &claim.form {
-                ReadForm::SelfContained { dek, sealed_at, .. } => {
-                    (reader.text(dek), reader.text(sealed_at), EnvelopeForm::SelfContained)
-                }
-                ReadForm::Compact => {
-                    (common.dek.as_slice(), common.sealed_at.as_slice(), EnvelopeForm::Compact)
-                }
+            let (dek, sealed_at, catalogue, form) = match &claim.form {
+                ReadForm::SelfContained { dek, sealed_at, catalogue, .. } => (
+                    reader.text(dek),
+                    reader.text(sealed_at),
+                    reader.text(catalogue),
+                    EnvelopeForm::SelfContained,
+                ),
+                ReadForm::Compact => (
+                    common.dek.as_slice(),
+                    common.sealed_at.as_slice(),
+                    common.catalogue.as_slice(),
+                    EnvelopeForm::Compact,
+                ),
             };
             SealedField {
                 pointer: text(places.pointer(&claim.place)),
@@ -102,6 +111,7 @@ impl Inspector {
                 dek: text(dek).parse().expect("only well-formed names are read"),
                 algorithm: ALGORITHM,
                 sealed_at: text(sealed_at),
+                catalogue: Some(text(catalogue)).filter(|catalogue| !catalogue.is_empty()),
                 form,
                 plaintext_hash: match claim.hash {
                     StoredHash::Keyed(_) => PlaintextHash::Keyed,
@@ -118,9 +128,10 @@ impl Inspector {
             name: text(search.places.name(&found.place)),
             offset: found.start,
         });
+        let sealed: Vec<SealedField> = sealed.collect();
         Ok(Inspection {
-            catalogue: header.as_ref().map(|_| text(&common.catalogue)),
-            sealed: sealed.collect(),
+            catalogue: sealed.iter().find_map(|field| field.catalogue.clone()),
+            sealed,
             clear: clear.collect(),
             malformed: *malformed,
         })

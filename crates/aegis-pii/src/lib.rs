@@ -15,6 +15,7 @@
 //! | `token` | search tokens, off by default: equal values of a field can be joined and counted |
 //! | `decryptor` | [`PiiDecryptor`], with rights to some fields only |
 //! | `inspect` | what is sealed and what is not, without a key |
+//! | [`stream`] | events from readers to a writer, on one thread or several, in order |
 //!
 //! What never happens: a value that the catalogue calls personal is in what [`PiiEncryptor`] wrote, or anything is
 //! written when something failed; an object is taken for an envelope, and so left alone, that is not one in every
@@ -35,6 +36,7 @@ mod moment;
 mod outermost;
 mod place;
 mod search;
+pub mod stream;
 mod token;
 mod values;
 
@@ -50,7 +52,7 @@ pub use dek::{DekName, DekNameError, DekUnavailable, OpeningDekSource, SealingDe
 pub use encryptor::{
     EncryptError, Encrypted, EncryptorOptions, OptionsError, PiiEncryptor, Warning, create_pii_enricher,
 };
-pub use envelope::{EnvelopeForm, PlaintextHash};
+pub use envelope::{CatalogueMark, EnvelopeForm, PlaintextHash};
 pub use inspect::{ClearField, Inspection, Inspector, SealedField, Tally};
 pub use json::{ScanError, ScanFault};
 pub use limits::Limits;

@@ -3,7 +3,7 @@
 use crate::Limits;
 use crate::binding::FieldBinding;
 use crate::catalogue::{Catalogue, Selector};
-use crate::envelope::{EnvelopeForm, MEMBERS, PlaintextHash};
+use crate::envelope::{CatalogueMark, EnvelopeForm, MEMBERS, PlaintextHash};
 use crate::token::SearchTokens;
 
 /// How events are sealed. The default is what the guide describes.
@@ -13,6 +13,8 @@ pub struct EncryptorOptions {
     pub catalogue: Catalogue,
     /// How they are laid out.
     pub form: EnvelopeForm,
+    /// Whether self-contained envelopes name the catalogue.
+    pub catalogue_mark: CatalogueMark,
     /// The digest beside each.
     pub plaintext_hash: PlaintextHash,
     /// Whether a field opens at its place only, or wherever it has its name.
@@ -33,6 +35,7 @@ impl Default for EncryptorOptions {
         Self {
             catalogue: Catalogue::guide(),
             form: EnvelopeForm::default(),
+            catalogue_mark: CatalogueMark::default(),
             plaintext_hash: PlaintextHash::default(),
             bind_by: FieldBinding::default(),
             tenant: None,

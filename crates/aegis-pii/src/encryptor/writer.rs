@@ -4,7 +4,9 @@ use aegis_crypto::{ALGORITHM, Commitment, Encapsulation, sha256};
 
 use crate::catalogue::CatalogueVersion;
 use crate::dek::DekName;
-use crate::envelope::{BoxText, COMPACT_NEXT, EnvelopeForm, HEAD, SELF_CONTAINED_NEXT, encode_base64};
+use crate::envelope::{
+    BoxText, COMPACT_NEXT, CatalogueMark, EnvelopeForm, HEAD, SELF_CONTAINED_NEXT, encode_base64,
+};
 
 /// What differs from field to field.
 #[derive(Clone, Copy)]
@@ -42,6 +44,7 @@ impl Writer {
         sealed_at: &str,
         form: EnvelopeForm,
         catalogue: &CatalogueVersion,
+        mark: CatalogueMark,
     ) {
         self.form = form;
         let is_other_box = !self.box_text.is_of(encapsulation);
@@ -69,6 +72,11 @@ impl Writer {
             self.foot.clear();
             for part in ["\",\"_encrypted_at\":\"", sealed_at] {
                 self.foot.extend_from_slice(part.as_bytes());
+            }
+            if mark == CatalogueMark::Write {
+                for part in ["\",\"_catalogue\":\"", catalogue.as_str()] {
+                    self.foot.extend_from_slice(part.as_bytes());
+                }
             }
             self.header.clear();
         }
@@ -149,7 +157,11 @@ fn set_text(text: &mut String, to: &str) {
 }
 
 fn write_hex(bytes: &[u8; 32], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'0');
     let mut text = [0; 64];
-    hex::encode_to_slice(bytes, &mut text).expect("two digits a byte");
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+    }
     out.extend_from_slice(&text);
 }

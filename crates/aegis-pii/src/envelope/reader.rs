@@ -32,6 +32,8 @@ pub(crate) enum Form {
     SelfContained {
         dek: Range<usize>,
         sealed_at: Range<usize>,
+        /// Empty if it names none.
+        catalogue: Range<usize>,
         encapsulation: usize,
     },
     /// The rest is in the event's header.
@@ -48,6 +50,9 @@ pub(crate) struct Draft {
     hash: StoredHash,
     token: Range<usize>,
 }
+
+/// After the time, up to the catalogue.
+const CATALOGUE: &[u8] = b"\",\"_catalogue\":\"";
 
 /// What the fields of a compact event have in common.
 #[derive(Debug, Default)]
@@ -79,8 +84,8 @@ pub(crate) struct EnvelopeReader {
     box_text: BoxText,
     /// Versions and times, and texts whose escapes were undone.
     texts: Vec<u8>,
-    /// Where the last DEK and the last time are in `texts`.
-    last_texts: [Range<usize>; 2],
+    /// Where the last DEK, time and catalogue are in `texts`.
+    last_texts: [Range<usize>; 3],
     bodies: Vec<u8>,
     encapsulations: Vec<[u8; ENCAPSULATION_LEN]>,
     /// The age of the last of them.
@@ -158,11 +163,16 @@ impl EnvelopeReader {
         rest = text.get(len_of_ciphertext..)?;
         let hash = until_quote(&mut rest, b"\",\"_plaintext_hash\":\"")?;
         let sealed_at = until_quote(&mut rest, b"\",\"_encrypted_at\":\"")?;
+        let catalogue = if rest.starts_with(CATALOGUE) {
+            until_quote(&mut rest, CATALOGUE).filter(|catalogue| !catalogue.is_empty())?
+        } else {
+            &[]
+        };
         let (token, after) = token_and_end(rest)?;
         if algorithm != ALGORITHM.as_bytes() {
             return None;
         }
-        let (form, body, hash) = self.self_contained(dek, ciphertext, hash, sealed_at)?;
+        let (form, body, hash) = self.self_contained(dek, ciphertext, hash, sealed_at, catalogue)?;
         Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
     }
 
@@ -179,7 +189,7 @@ impl EnvelopeReader {
         if let Some(draft) = self.read_written(event, start).filter(|draft| draft.end == end) {
             return Some(draft);
         }
-        const NAMES: [&str; 7] = [
+        const NAMES: [&str; 8] = [
             "_encrypted",
             "_ciphertext",
             "_plaintext_hash",
@@ -187,6 +197,7 @@ impl EnvelopeReader {
             "_algorithm",
             "_dek_version",
             "_encrypted_at",
+            "_catalogue",
         ];
         let object = event.get(start..end)?;
         let mut unescaped = std::mem::take(&mut self.unescaped);
@@ -200,11 +211,13 @@ impl EnvelopeReader {
     /// Checks the parts of an envelope, of which at least the first three have to be there.
     fn parts(
         &mut self,
-        slots: &[Option<Range<usize>>; 7],
+        slots: &[Option<Range<usize>>; 8],
         unescaped: &[u8],
     ) -> Option<(Form, Range<usize>, StoredHash, Range<usize>)> {
         let text = |slot: &Option<Range<usize>>| unescaped.get(slot.clone()?);
-        let [Some(_), ciphertext, hash, token, algorithm, dek, sealed_at] = slots else { return None };
+        let [Some(_), ciphertext, hash, token, algorithm, dek, sealed_at, catalogue] = slots else {
+            return None;
+        };
         let (ciphertext, hash) = (text(ciphertext)?, text(hash)?);
         let token = text(token).unwrap_or_default();
         if slots.get(3) != Some(&None) && !is_well_formed_token(token) {
@@ -212,9 +225,13 @@ impl EnvelopeReader {
         }
         let (form, body, hash) = match (text(algorithm), text(dek), text(sealed_at)) {
             (Some(algorithm), Some(dek), Some(sealed_at)) if algorithm == ALGORITHM.as_bytes() => {
-                self.self_contained(dek, ciphertext, hash, sealed_at)?
+                let named = text(catalogue);
+                if named.is_some_and(<[u8]>::is_empty) {
+                    return None;
+                }
+                self.self_contained(dek, ciphertext, hash, sealed_at, named.unwrap_or_default())?
             }
-            (None, None, None) => self.compact(ciphertext, hash)?,
+            (None, None, None) if catalogue.is_none() => self.compact(ciphertext, hash)?,
             _ => return None,
         };
         Some((form, body, hash, self.note_new(token)))
@@ -270,8 +287,12 @@ impl EnvelopeReader {
         ciphertext: &[u8],
         hash: &[u8],
         sealed_at: &[u8],
+        catalogue: &[u8],
     ) -> Option<(Form, Range<usize>, StoredHash)> {
         if !DekName::is_well_formed(dek) || !is_well_formed_time(sealed_at) {
+            return None;
+        }
+        if !catalogue.is_empty() && !CatalogueVersion::is_well_formed(catalogue) {
             return None;
         }
         let hash = stored_hash(hash)?;
@@ -283,10 +304,11 @@ impl EnvelopeReader {
             return None;
         }
         let encapsulation = self.note_encapsulation()?;
-        let [last_dek, last_time] = self.last_texts.clone();
+        let [last_dek, last_time, last_catalogue] = self.last_texts.clone();
         let (dek, sealed_at) = (self.note(dek, &last_dek), self.note(sealed_at, &last_time));
-        self.last_texts = [dek.clone(), sealed_at.clone()];
-        let form = Form::SelfContained { dek, sealed_at, encapsulation };
+        let catalogue = self.note(catalogue, &last_catalogue);
+        self.last_texts = [dek.clone(), sealed_at.clone(), catalogue.clone()];
+        let form = Form::SelfContained { dek, sealed_at, catalogue, encapsulation };
         Some((form, body, hash))
     }
 

@@ -1,6 +1,9 @@
 //! What is taken for an envelope, and what is data that only claims to be one.
 
-use aegis_pii::{EncryptorOptions, EnvelopeForm, Moment, PlaintextHash, Warning};
+use aegis_pii::{
+    Catalogue, CatalogueMark, DecryptError, EncryptorOptions, EnvelopeForm, FieldFault, Inspector, Limits,
+    Moment, PlaintextHash, Warning,
+};
 use serde_json::{Value, json};
 
 use crate::{FORMS, contains, decryptor, encryptor, encryptor_of};
@@ -102,6 +105,51 @@ fn what_only_claims_to_be_an_envelope_is_sealed() {
             encryptor_of(EnvelopeForm::SelfContained).encrypt(&serde_json::to_vec(&event).unwrap()).unwrap();
         assert!(!contains(&sealed, b"alice"), "{name}");
         assert_eq!(decryptor().decrypt(&sealed).unwrap(), serde_json::to_vec(&event).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn an_envelope_may_name_its_catalogue_and_is_bound_to_it() {
+    let options = || EncryptorOptions { catalogue_mark: CatalogueMark::Write, ..EncryptorOptions::default() };
+    let event = br#"{"actor_id":"alice","x":[{"author_id":2}]}"#;
+    let mut marked = encryptor(options());
+    let sealed = String::from_utf8(marked.encrypt(event).unwrap()).unwrap();
+    let version = Catalogue::guide().version().to_string();
+    let member = format!(",\"_catalogue\":\"{version}\"");
+    assert_eq!(sealed.matches(&member).count(), 2);
+    assert_eq!(decryptor().decrypt(sealed.as_bytes()).unwrap(), event);
+    // Whoever does not name it, leaves it.
+    assert_eq!(
+        encryptor_of(EnvelopeForm::SelfContained).encrypt(sealed.as_bytes()).unwrap(),
+        sealed.as_bytes()
+    );
+    let mut inspector = Inspector::new(Catalogue::guide(), Limits::for_decryption());
+    assert_eq!(inspector.inspect(sealed.as_bytes()).unwrap().catalogue, Some(version.clone()));
+    // One field with it and one without it, in one event.
+    let mixed = sealed.replacen(&member, "", 1);
+    for changed in
+        [mixed.clone(), sealed.replace(&version, "cat1-0123456789abcdef"), sealed.replace(&member, "")]
+    {
+        let error = decryptor().decrypt(changed.as_bytes()).unwrap_err();
+        assert!(matches!(error, DecryptError::Field { fault: FieldFault::NotAuthentic, .. }));
+    }
+    for bad in ["", "cat1-", "cat2-0123456789abcdef", "cat1-0123456789ABCDEF"] {
+        let changed = sealed.replace(&version, bad);
+        assert_eq!(decryptor().decrypt(changed.as_bytes()).unwrap(), changed.as_bytes());
+    }
+    let both = |number| encryptor(if number == 0 { options() } else { EncryptorOptions::default() });
+    let [one, other] = [0, 1].map(|number| {
+        let sealed =
+            both(number).encrypt(format!("{{\"v\":{number},\"actor_id\":{number}}}").as_bytes()).unwrap();
+        let sealed = String::from_utf8(sealed).unwrap();
+        sealed[sealed.find("\"actor_id\"").unwrap()..sealed.len() - 1].to_owned()
+    });
+    for event in [format!("{{{one},{other}}}"), format!("{{{other},{one},{other}}}")] {
+        let opened = String::from_utf8(decryptor().decrypt(event.as_bytes()).unwrap()).unwrap();
+        assert!(
+            opened == r#"{"actor_id":0,"actor_id":1}"#
+                || opened == r#"{"actor_id":1,"actor_id":0,"actor_id":1}"#
+        );
     }
 }
 

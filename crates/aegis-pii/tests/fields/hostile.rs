@@ -184,7 +184,7 @@ proptest! {
     /// beside it and some damage.
     #[test]
     fn events_that_are_nearly_sealed_hold_what_the_fuzzer_checks(
-        number in 0..15_usize,
+        number in 0..16_usize,
         dice in vec(any::<u8>(), 0..60),
         damage in vec((any::<proptest::sample::Index>(), any::<u8>()), 0..3),
         cut in any::<bool>(),
