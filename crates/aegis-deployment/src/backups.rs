@@ -75,6 +75,7 @@ impl Deployment {
         let keys = self.keys(request, lock)?;
         let _held = StateLock::acquire(self.state_dir().path())
             .map_err(|error| BackupCommandError::Setup(SetupError::Lock(error)))?;
+        self.state_dir().sweep();
         let keyring =
             self.keyring_place().and_then(|place| self.open_keyring(&place)).map_err(keyring_error)?;
         self.recover(&keyring).map_err(BackupCommandError::Setup)?;
