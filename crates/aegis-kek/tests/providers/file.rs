@@ -1,25 +1,23 @@
 //! The file provider: a key file under a passphrase.
 
 mod erased;
+mod passphrase;
 
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use aegis_crypto::{HybridPrivateKey, HybridPublicKey};
-use aegis_kek::file::{FileFault, KekFileWriteError, PassphraseError, PassphraseFault};
+use aegis_kek::file::{FileFault, KekFileWriteError, PassphraseError};
 use aegis_kek::{
     FileKekProvider, KekFile, KekFileError, KekFileFault, KekProvider, LoadError, MAX_KEK_FILE_LEN,
     Passphrase, PassphraseSource, PrivateFileError, ProviderFault, ProviderKind, SettingsError, Variables,
 };
 use age::secrecy::SecretString;
 use base64ct::{Base64, Encoding};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
 use test_services::scratch;
 
 use crate::conformance::{Made, Refusal, Subject, assert_opens, conforms, refusal};
@@ -434,189 +432,6 @@ fn refuses_settings_that_do_not_fit_the_file() {
     assert!(matches!(error, SettingsError::Missing { names, .. } if names == [FILE]));
     let absent = Variables::of_pairs([(FILE, "/no/such/file")]);
     assert!(matches!(FileKekProvider::from_environment(&absent), Err(SettingsError::KekFile(_))));
-}
-
-#[test]
-fn takes_the_passphrase_from_the_first_line_of_a_private_file() {
-    let dir = scratch::dir();
-    let path = dir.path().join("passphrase");
-    let kek = sealed_otherwise(SAMPLE.0.dangerous_expose(), &quick("the first line"));
-    let kek_path = dir.path().join("kek");
-    write_private(&kek_path, &kek);
-    let load = |content: &[u8]| {
-        write_private(&path, content);
-        let variables = Variables::of_pairs([
-            (FILE, kek_path.to_str().unwrap()),
-            ("AEGIS_PASSPHRASE_FILE", path.to_str().unwrap()),
-        ]);
-        FileKekProvider::from_environment(&variables).unwrap().load()
-    };
-    for good in ["the first line", "the first line\n", "the first line\r\n", "the first line\nthe second\n"] {
-        load(good.as_bytes()).unwrap();
-    }
-    let unusable = [
-        (b"".as_slice(), PassphraseFault::Empty),
-        (b"\nthe first line", PassphraseFault::Empty),
-        (b"the\tfirst line", PassphraseFault::ControlCharacter),
-        (b"the first line\r", PassphraseFault::Empty),
-        (b"\xff", PassphraseFault::NotUnicode),
-        (&[b'x'; 1025], PassphraseFault::TooLong { found: 1025 }),
-    ];
-    for (content, expected) in unusable {
-        let loaded = load(content);
-        if content == b"the first line\r" {
-            loaded.unwrap();
-            continue;
-        }
-        let FileFault::Passphrase(PassphraseError::Unusable { source, .. }) = fault(loaded) else {
-            panic!("{content:?}")
-        };
-        assert_eq!(source, expected);
-    }
-    write_private(&path, b"the first line");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-    let error = Passphrase::from_file(&path).unwrap_err();
-    assert!(matches!(error, PassphraseError::Read(PrivateFileError::Mode { .. })), "{error:?}");
-    let link = dir.path().join("link");
-    symlink(&path, &link).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    Passphrase::from_file(&link).unwrap();
-    assert!(Passphrase::from_file(&dir.path().join("absent")).is_err());
-}
-
-#[test]
-fn a_variable_comes_before_a_file_and_a_named_file_before_both() {
-    let dir = scratch::dir();
-    let [named, set] = ["named", "set"].map(|name| dir.path().join(name));
-    let variables =
-        || Variables::of_pairs([("AEGIS_PASSPHRASE", "x"), ("AEGIS_PASSPHRASE_FILE", set.to_str().unwrap())]);
-    assert!(matches!(PassphraseSource::of(&variables()).unwrap(), PassphraseSource::Given(_)));
-    let with_named = variables().with_passphrase_file(&named).unwrap();
-    assert!(
-        matches!(PassphraseSource::of(&with_named).unwrap(), PassphraseSource::File(path) if path == named)
-    );
-    let file_only = Variables::of_pairs([("AEGIS_PASSPHRASE_FILE", set.to_str().unwrap())]);
-    assert!(matches!(PassphraseSource::of(&file_only).unwrap(), PassphraseSource::File(path) if path == set));
-    assert!(matches!(PassphraseSource::of(&Variables::of_pairs([])).unwrap(), PassphraseSource::Terminal));
-}
-
-/// Run by the next two tests, in a session of its own.
-#[test]
-fn child_asks_for_a_passphrase() {
-    let Some(kek) = std::env::var_os("AEGIS_TEST_CHILD_OF_FILE") else { return };
-    let source = PassphraseSource::of(&Variables::of_pairs([])).unwrap();
-    if std::env::var_os("AEGIS_TEST_TWICE").is_some() {
-        match source.take_new(Path::new(&kek)) {
-            Ok(_) => println!("it was the same twice"),
-            Err(error) => println!("{error}"),
-        }
-        return;
-    }
-    match FileKekProvider::open(Path::new(&kek), source).unwrap().load() {
-        Ok(kek) => println!("loaded {}", kek.key_id()),
-        Err(error) => println!("{}; {}", chain(&error), error.help().unwrap_or_default()),
-    }
-}
-
-fn child(kek: &Path) -> (String, Vec<(&'static str, String)>) {
-    // This program itself, also if a build has replaced its file by now.
-    let command =
-        format!("/proc/{}/exe file::child_asks_for_a_passphrase --exact --nocapture", std::process::id());
-    (command, vec![("AEGIS_TEST_CHILD_OF_FILE", kek.display().to_string())])
-}
-
-#[test]
-fn does_not_ask_where_there_is_no_terminal() {
-    if !test_services::tools::need("does_not_ask_where_there_is_no_terminal", &["setsid"]) {
-        return;
-    }
-    let dir = scratch::dir();
-    let kek = dir.path().join("kek");
-    write_private(&kek, &SAMPLE.1);
-    let (command, variables) = child(&kek);
-    // A new session has no terminal. What is on standard input is not taken for an answer.
-    let mut child = Command::new("setsid")
-        .args(["--wait", "sh", "-c", &command])
-        .envs(variables)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(format!("{PASSPHRASE}\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("there is no terminal") && said.contains("--passphrase-file"), "{said}");
-}
-
-/// Runs the child on a terminal of its own, types `typed`, and gives what the terminal showed.
-fn on_a_terminal(kek: &Path, typed: &str, twice: bool) -> String {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let slave = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
-    let slave = fs::File::options().read(true).write(true).open(slave).unwrap();
-    let (command, mut variables) = child(kek);
-    if twice {
-        variables.push(("AEGIS_TEST_TWICE", "1".to_owned()));
-    }
-    // In one statement, so that nothing here keeps the other end of the terminal open.
-    let mut child = Command::new("setsid")
-        .args(["--ctty", "--wait", "sh", "-c", &command])
-        .envs(variables)
-        .stdin(slave.try_clone().unwrap())
-        .stdout(slave)
-        .spawn()
-        .unwrap();
-
-    let mut terminal = fs::File::from(master);
-    let (mut shown, mut answers, mut byte) = (Vec::new(), typed.lines(), [0]);
-    // Once the other end is closed, reading fails.
-    while let Ok(1) = terminal.read(&mut byte) {
-        shown.push(byte[0]);
-        if shown.ends_with(b": ")
-            && let Some(answer) = answers.next()
-        {
-            // As a person would, types when the prompt has been there for a moment: it comes before the echo is off.
-            while tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO) {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            terminal.write_all(format!("{answer}\n").as_bytes()).unwrap();
-        }
-    }
-    child.wait().unwrap();
-    String::from_utf8_lossy(&shown).into_owned()
-}
-
-#[test]
-fn asks_on_a_terminal_and_does_not_show_what_is_typed() {
-    if !test_services::tools::need("asks_on_a_terminal_and_does_not_show_what_is_typed", &["setsid"]) {
-        return;
-    }
-    let dir = scratch::dir();
-    let kek = dir.path().join("kek");
-    write_private(&kek, &SAMPLE.1);
-    let shown = on_a_terminal(&kek, PASSPHRASE, false);
-    let id = SAMPLE.0.public_key().key_id().to_string();
-    assert!(shown.contains("Passphrase for ") && shown.contains(&format!("loaded {id}")), "{shown}");
-    assert!(!shown.contains("horse"), "{shown}");
-    let shown = on_a_terminal(&kek, "wrong", false);
-    assert!(shown.contains("the passphrase does not open") && !shown.contains("wrong"), "{shown}");
-    let shown = on_a_terminal(&kek, "\n", false);
-    assert!(shown.contains("holds no usable passphrase"), "{shown}");
-    let shown = on_a_terminal(&kek, "battery\nbattery", true);
-    assert!(shown.contains("it was the same twice") && !shown.contains("battery"), "{shown}");
-    let shown = on_a_terminal(&kek, "battery\nstaple", true);
-    assert!(shown.contains("not the same the second time"), "{shown}");
-}
-
-#[test]
-fn refuses_a_passphrase_that_is_none() {
-    assert_eq!(Passphrase::new("").unwrap_err(), PassphraseFault::Empty);
-    assert_eq!(Passphrase::new("a\nb").unwrap_err(), PassphraseFault::ControlCharacter);
-    assert_eq!(Passphrase::new(&"é".repeat(513)).unwrap_err(), PassphraseFault::TooLong { found: 1026 });
-    Passphrase::new(&"é".repeat(512)).unwrap();
-    let said = format!("{:?}", PassphraseSource::Given(Passphrase::new("very secret").unwrap()));
-    assert!(!said.contains("secret"), "{said}");
 }
 
 #[test]
