@@ -80,7 +80,8 @@ impl Keyring {
 /// Encrypts what it is given, for either kind of recipient.
 enum Sink<W: Write> {
     Age(age_box::Writer<W>),
-    Kek(kek_box::Writer<W>),
+    // Boxed, so that its keys stay where they are when this is moved.
+    Kek(Box<kek_box::Writer<W>>),
 }
 
 impl<W: Write> Sink<W> {
@@ -150,7 +151,9 @@ impl<'a, W: Write> BackupWriter<'a, W> {
         let counts = Counts::new(keks.len() as u64, active.key_id());
         let mut sink = match self.recipient {
             BackupRecipient::Age(recipient) => Sink::Age(age_box::Writer::start(recipient, out)?),
-            BackupRecipient::ActiveKek => Sink::Kek(kek_box::Writer::start(&active.public_key, out)?),
+            BackupRecipient::ActiveKek => {
+                Sink::Kek(Box::new(kek_box::Writer::start(&active.public_key, out)?))
+            }
         };
         sink.write_text(&Line::head(self.made_at))?;
         for kek in keks {

@@ -63,26 +63,21 @@ impl Keyring {
         let mut reading = Reading::start(&mut input, key, kek)?;
         let keks = reading.records.keks().to_vec();
         let mut failed = None;
-        let mut ended = false;
-        let mut entries = std::iter::from_fn(|| {
-            if ended {
-                return None;
-            }
-            match reading.next() {
-                Ok(Some(entry)) => Some(Ok(entry)),
-                Ok(None) => {
-                    ended = true;
-                    None
+        let restored = {
+            let mut ended = false;
+            let mut entries = std::iter::from_fn(|| {
+                if ended {
+                    return None;
                 }
-                Err(error) => {
+                let entry = reading.next().transpose()?;
+                Some(entry.map_err(|error| {
                     ended = true;
                     failed = Some(error);
-                    Some(Err(StoreError::SourceFailed))
-                }
-            }
-        });
-        let restored = self.store().restore(&keks, &mut entries);
-        drop(entries);
+                    StoreError::SourceFailed
+                }))
+            });
+            self.store().restore(&keks, &mut entries)
+        };
         match (failed, restored) {
             (Some(error), _) => Err(error),
             (None, Err(error)) => Err(ReadBackupError::Store(error)),

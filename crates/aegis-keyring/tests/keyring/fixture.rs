@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aegis_crypto::{AssociatedData, HybridPrivateKey, Purpose};
-use aegis_kek::{Kek, ProviderKind};
+use aegis_kek::{Kek, ProviderKind, Variables};
 use aegis_keyring::clock::Clock;
 use aegis_keyring::{
     ActiveDek, Dek, DekQuery, DekRecord, DekState, DekVersion, KekRotated, KekRotation, KekRotationError,
-    KekRotationOptions, KekState, Keyring, Retired, Scope, SqliteStore, Store,
+    KekRotationOptions, KekState, Keyring, Retired, Scope, SqliteStore, Store, open_store_with,
 };
 use jiff::Timestamp;
 use std::ops::ControlFlow;
@@ -58,7 +58,21 @@ impl Ring {
 
     /// A store, and a KEK that it knows nothing of.
     pub(crate) fn empty() -> Self {
+        Self::empty_in(test_services::scratch::dir())
+    }
+
+    /// With so many DEKs, in a database of a server.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn on_server(database: &test_services::postgres::Database, deks: usize) -> Self {
         let dir = test_services::scratch::dir();
+        std::fs::write(dir.path().join("address"), &database.url).unwrap();
+        let ring = Self::empty_in(dir);
+        ring.keyring.enrol_first_kek(&ring.kek, ProviderKind::InMemory).unwrap();
+        ring.make(deks);
+        ring
+    }
+
+    fn empty_in(dir: tempfile::TempDir) -> Self {
         let clock = TestClock::at("2026-01-15T12:00:00Z");
         let keyring = Keyring::new(open(dir.path()), clock.clone());
         Self { dir, clock, keyring, kek: kek() }
@@ -108,8 +122,12 @@ pub(crate) fn file(dir: &Path) -> PathBuf {
     dir.join("keyring.db")
 }
 
+/// The file in `dir`, or the server that `dir` names.
 pub(crate) fn open(dir: &Path) -> Arc<dyn Store> {
-    Arc::new(SqliteStore::open(&file(dir)).unwrap())
+    match std::fs::read_to_string(dir.join("address")) {
+        Ok(address) => Arc::from(open_store_with(&address, &Variables::of_pairs([])).unwrap()),
+        Err(_) => Arc::new(SqliteStore::open(&file(dir)).unwrap()),
+    }
 }
 
 /// A new KEK.

@@ -10,7 +10,7 @@ use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use crate::fixture::{Ring, assert_all_open, kek, version};
 
 /// A piece of a private key, in every form in which it could have been written.
-struct Needle {
+pub(crate) struct Needle {
     name: String,
     forms: Vec<Vec<u8>>,
 }
@@ -31,7 +31,7 @@ fn needles(name: &str, private: &[u8]) -> Vec<Needle> {
     vec![piece("X25519", &private[..32]), piece("ML-KEM", &private[32..64])]
 }
 
-fn needles_of(keks: &[&Kek], ring: &Ring, open_with: &Kek) -> Vec<Needle> {
+pub(crate) fn needles_of(keks: &[&Kek], ring: &Ring, open_with: &Kek) -> Vec<Needle> {
     let mut all = Vec::new();
     for (nth, kek) in keks.iter().enumerate() {
         all.extend(needles(&format!("KEK {nth}"), kek.private_key().dangerous_expose()));
@@ -43,7 +43,7 @@ fn needles_of(keks: &[&Kek], ring: &Ring, open_with: &Kek) -> Vec<Needle> {
 }
 
 #[track_caller]
-fn assert_absent(needles: &[Needle], place: &str, bytes: &[u8]) {
+pub(crate) fn assert_absent(needles: &[Needle], place: &str, bytes: &[u8]) {
     for needle in needles {
         for form in &needle.forms {
             let found = bytes.windows(form.len()).any(|window| window == form);
