@@ -91,6 +91,13 @@ pub(crate) struct BoundCache {
     entries: Vec<Entry>,
 }
 
+/// Whether two texts are equal. Two empty ones are not compared: an empty vector's address is no memory's, and some
+/// processors take 70 ns to load nothing from there.
+#[inline]
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
+}
+
 #[derive(Debug)]
 struct Entry {
     age: u64,
@@ -115,7 +122,8 @@ impl BoundCache {
     /// Makes sure of the associated data of field `number` of an event. Numbers go up by one.
     pub(crate) fn set(&mut self, number: usize, common: &Common<'_>, field: &[u8], token: &[u8]) {
         match self.entries.get_mut(number) {
-            Some(entry) if entry.age == self.age && entry.field == field && entry.token == token => {}
+            Some(entry)
+                if entry.age == self.age && is_same(&entry.field, field) && is_same(&entry.token, token) => {}
             Some(entry) => {
                 entry.age = self.age;
                 entry.field.clear();

@@ -78,6 +78,9 @@ impl Watch for Searching<'_> {
         if frames.is_empty() {
             return None;
         }
+        if let Some(end) = self.reader.known_header(event, start) {
+            return Some(end);
+        }
         let draft = self.reader.read_written(event, start)?;
         let end = draft.end;
         let place = self.places.note(event, frames);

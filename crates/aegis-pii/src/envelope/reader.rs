@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use aegis_crypto::{ALGORITHM, Commitment, Digest, ENCAPSULATION_LEN};
 
-use super::text::{BoxText, COMPACT_NEXT, HEAD, SELF_CONTAINED_NEXT, decode_base64};
+use super::text::{Beginning, BoxText, COMPACT_NEXT, HEAD, SELF_CONTAINED_NEXT, decode_base64};
 use super::{MIN_BODY_LEN, StoredHash};
+use crate::binding::is_same;
 use crate::catalogue::CatalogueVersion;
 use crate::dek::DekName;
 use crate::json::{skip_string, skip_white_space, unescape};
@@ -157,7 +158,8 @@ impl EnvelopeReader {
         let dek = until_quote(&mut rest, b"\",\"_dek_version\":\"")?;
         // Nobody has to look for a quote in what was in the last box.
         let text = rest.strip_prefix(b"\",\"_ciphertext\":\"")?;
-        let known = if self.box_text.begins(text) { self.box_text.prefix().len() } else { 0 };
+        let beginning = self.box_text.beginning(text);
+        let known = if beginning == Beginning::AsLast { self.box_text.prefix().len() } else { 0 };
         let len_of_ciphertext = known + memchr::memchr(b'"', text.get(known..)?)?;
         let ciphertext = text.get(..len_of_ciphertext)?;
         rest = text.get(len_of_ciphertext..)?;
@@ -172,7 +174,8 @@ impl EnvelopeReader {
         if algorithm != ALGORITHM.as_bytes() {
             return None;
         }
-        let (form, body, hash) = self.self_contained(dek, ciphertext, hash, sealed_at, catalogue)?;
+        let (form, body, hash) =
+            self.self_contained(&Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue })?;
         Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
     }
 
@@ -229,12 +232,20 @@ impl EnvelopeReader {
                 if named.is_some_and(<[u8]>::is_empty) {
                     return None;
                 }
-                self.self_contained(dek, ciphertext, hash, sealed_at, named.unwrap_or_default())?
+                let (beginning, catalogue) = (self.box_text.beginning(ciphertext), named.unwrap_or_default());
+                self.self_contained(&Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue })?
             }
             (None, None, None) if catalogue.is_none() => self.compact(ciphertext, hash)?,
             _ => return None,
         };
         Some((form, body, hash, self.note_new(token)))
+    }
+
+    /// Where the object that begins at `start` ends, if it is the header of an earlier event, byte for byte.
+    pub(crate) fn known_header(&self, event: &[u8], start: usize) -> Option<usize> {
+        let raw = self.header.raw.as_slice();
+        let is_same = !raw.is_empty() && event.get(start..)?.starts_with(raw);
+        is_same.then_some(start + raw.len())
     }
 
     /// Reads what the member `_aegis` holds. Whether it is a header.
@@ -281,14 +292,8 @@ impl EnvelopeReader {
     }
 
     /// Checks the parts of a self-contained envelope.
-    fn self_contained(
-        &mut self,
-        dek: &[u8],
-        ciphertext: &[u8],
-        hash: &[u8],
-        sealed_at: &[u8],
-        catalogue: &[u8],
-    ) -> Option<(Form, Range<usize>, StoredHash)> {
+    fn self_contained(&mut self, parts: &Parts<'_>) -> Option<(Form, Range<usize>, StoredHash)> {
+        let Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue } = *parts;
         if !DekName::is_well_formed(dek) || !is_well_formed_time(sealed_at) {
             return None;
         }
@@ -297,7 +302,7 @@ impl EnvelopeReader {
         }
         let hash = stored_hash(hash)?;
         let start = self.bodies.len();
-        self.box_text.read(ciphertext, &mut self.bodies)?;
+        self.box_text.read(ciphertext, beginning, &mut self.bodies)?;
         let body = start..self.bodies.len();
         if body.len() < MIN_BODY_LEN {
             self.bodies.truncate(start);
@@ -342,11 +347,22 @@ impl EnvelopeReader {
 
     /// Keeps a text, or says where it is already: the fields of an event mostly have one DEK and one time.
     fn note(&mut self, text: &[u8], last: &Range<usize>) -> Range<usize> {
-        if self.texts.get(last.clone()) == Some(text) {
+        if is_same(self.text(last), text) {
             return last.clone();
         }
         self.note_new(text)
     }
+}
+
+/// The parts of a self-contained envelope, before they are checked.
+struct Parts<'a> {
+    dek: &'a [u8],
+    ciphertext: &'a [u8],
+    beginning: Beginning,
+    hash: &'a [u8],
+    sealed_at: &'a [u8],
+    /// Empty if it names none.
+    catalogue: &'a [u8],
 }
 
 /// A token, empty if there is none, and what follows the envelope.

@@ -29,6 +29,15 @@ const PREFIX_LEN: usize = ENCAPSULATION_LEN / 3 * 3;
 /// Characters of their base64.
 const PREFIX_TEXT_LEN: usize = PREFIX_LEN / 3 * 4;
 
+/// How the text of a box begins, as [`BoxText::beginning`] found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// As that of the last box.
+    AsLast,
+    /// As that of none that is known.
+    Other,
+}
+
 /// Boxes as text. Of 1,120 bytes of an encapsulation 1,119 encode to 1,492 characters that are the same in every box,
 /// so they are made, or read, once for as long as it stays the same.
 #[derive(Debug, Default)]
@@ -60,8 +69,9 @@ impl BoxText {
     }
 
     /// Whether a text begins as the last box did.
-    pub(crate) fn begins(&self, text: &[u8]) -> bool {
-        !self.prefix.is_empty() && text.starts_with(&self.prefix)
+    pub(crate) fn beginning(&self, text: &[u8]) -> Beginning {
+        let is_same = !self.prefix.is_empty() && text.starts_with(&self.prefix);
+        if is_same { Beginning::AsLast } else { Beginning::Other }
     }
 
     /// Appends the characters after the prefix, for a box of the encapsulation and this body.
@@ -75,12 +85,12 @@ impl BoxText {
     /// Reads a box: its body is appended to `bodies`, and [`encapsulation`](Self::encapsulation) is its own.
     ///
     /// `None` if it is no base64 or has no body; `bodies` is as it was.
-    pub(crate) fn read(&mut self, text: &[u8], bodies: &mut Vec<u8>) -> Option<()> {
+    pub(crate) fn read(&mut self, text: &[u8], beginning: Beginning, bodies: &mut Vec<u8>) -> Option<()> {
         self.tail.clear();
         let (prefix, tail) = text.split_at_checked(PREFIX_TEXT_LEN)?;
         ENGINE.decode_vec(tail, &mut self.tail).ok()?;
         let (rest, body) = self.tail.split_at_checked(ENCAPSULATION_LEN - PREFIX_LEN)?;
-        if self.prefix != prefix {
+        if beginning == Beginning::Other {
             self.prefix.clear();
             self.encapsulation.clear();
             ENGINE.decode_vec(prefix, &mut self.encapsulation).ok()?;
