@@ -5,6 +5,7 @@
 //! | [`faults`] | a program that is killed, or refused by the disk, at any of its system calls |
 //! | [`guarded`] | a process that ends with the test that started it, even if that test is killed |
 //! | [`kms`] | emulators of AWS KMS |
+//! | [`nats`] | NATS servers with JetStream |
 //! | [`http`], [`proxy`] | what stands between a client and an emulator, and lets answers fail |
 //! | [`tokens`] | PKCS#11 tokens, each with processes that may use it |
 //! | [`postgres`] | PostgreSQL servers |
@@ -24,6 +25,7 @@ pub mod faults;
 pub mod guarded;
 pub mod http;
 pub mod kms;
+pub mod nats;
 pub mod postgres;
 pub mod proxy;
 pub mod scratch;

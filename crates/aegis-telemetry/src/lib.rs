@@ -1,0 +1,45 @@
+//! Telemetry on its way out: events are sealed by worker threads, delivered to sinks in order and at least once, and spooled
+//! on disk while a sink is down.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `pipeline` | [`TelemetryPipeline`]: queue, workers, order, acknowledgement |
+//! | `enricher` | [`Enricher`]: what happens to an event, and why one is refused |
+//! | `event` | [`SealedEvent`], [`Batch`], and names that stay the same in every retry |
+//! | `sink` | [`Sink`]: standard output, files, callbacks, HTTP, OTLP logs, NATS JetStream |
+//! | `spool` | [`Spool`]: sealed batches on the disk |
+//! | `dead_letter` | [`DeadLetters`]: what was refused, sealed whole |
+//! | `metrics` | [`Metrics`]: counters, and their Prometheus text |
+//!
+//! What never happens: an event reaches a sink, a spool or a dead letter that the last enricher did not seal; a personal
+//! value is in a log line, a label or an error; an event that was acknowledged is lost to a kill of the process, or to a
+//! power cut where files are synced.
+
+mod backoff;
+mod dead_letter;
+mod enricher;
+mod event;
+mod metrics;
+mod pipeline;
+mod sink;
+mod sink_lines;
+mod spool;
+
+pub use backoff::Backoff;
+pub use dead_letter::{
+    Content, DeadLetter, DeadLetterError, DeadLetterFile, DeadLetterFileError, DeadLetterRecord, DeadLetters,
+    OpenLetterError, RecordError,
+};
+pub use enricher::{Effect, Enriched, Enricher, Reason, Refusal};
+pub use event::{Batch, EventId, NoRandomness, RunId, SealedEvent};
+pub use metrics::{Counter, Gauge, Histogram, Metrics, SinkMetrics};
+pub use pipeline::{
+    EmitError, Failure, FlushError, PipelineBuilder, PipelineSettings, Position, Settled, SinkSettings,
+    StartError, TelemetryPipeline, WhenQueueFull,
+};
+pub use sink::{
+    Authorization, BodyForm, CallbackSink, Delivered, FileSettings, FileSink, FileSinkError, HttpSink,
+    NatsLogin, NatsServer, NatsSettings, NatsSink, OtlpSettings, OtlpSink, Rotation, Sink, SinkError,
+    SinkFault, StdoutError, SyncPolicy, WebSettings, WebSettingsError, WriterSink,
+};
+pub use spool::{Spool, SpoolError, SpoolSettings, WhenFull};

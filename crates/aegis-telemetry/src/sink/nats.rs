@@ -1,0 +1,193 @@
+//! Events as messages of NATS JetStream.
+//!
+//! Each event is one message whose `Nats-Msg-Id` is the event's id: within the stream's window for duplicates, two minutes
+//! unless it is set otherwise, the stream keeps one of those that come twice. A batch is published at once and then its
+//! acknowledgements are awaited; if one of them fails, the whole batch is published again, so that behind a failure the
+//! order of the stream can differ from that of the pipeline by a batch.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aegis_kek::SecretText;
+use async_nats::jetstream::context::{Context, ContextBuilder, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::{Client, ConnectOptions};
+use tokio::runtime::Runtime;
+
+use super::{Delivered, Sink, SinkError, SinkFault};
+use crate::event::Batch;
+
+/// How to reach NATS.
+#[derive(Debug)]
+pub struct NatsServer {
+    /// Addresses such as `nats://127.0.0.1:4222` or `tls://nats.example`, of one cluster.
+    pub urls: Vec<String>,
+    /// How we prove who we are.
+    pub login: Option<NatsLogin>,
+    /// Certificates (PEM) that are trusted instead of the system's.
+    pub trusted_certificates: Option<PathBuf>,
+    /// For a connection, and for an acknowledgement.
+    pub timeout: Duration,
+}
+
+/// How we prove who we are to NATS.
+pub enum NatsLogin {
+    /// A user and a password.
+    Password {
+        /// Whom.
+        user: String,
+        /// And how.
+        password: SecretText,
+    },
+    /// A token.
+    Token(SecretText),
+}
+
+impl fmt::Debug for NatsLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Password { user, .. } => {
+                f.debug_struct("Password").field("user", user).finish_non_exhaustive()
+            }
+            Self::Token(_) => f.debug_struct("Token").finish_non_exhaustive(),
+        }
+    }
+}
+
+impl NatsServer {
+    /// One server, without a login, with 10 seconds for each answer.
+    pub fn at(url: impl Into<String>) -> Self {
+        Self {
+            urls: vec![url.into()],
+            login: None,
+            trusted_certificates: None,
+            timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Connects, once; the client connects again by itself when the connection is lost.
+    pub(crate) async fn connect(&self) -> Result<Client, async_nats::ConnectError> {
+        let mut options = ConnectOptions::new()
+            .name(concat!("aegis/", env!("CARGO_PKG_VERSION")))
+            .connection_timeout(self.timeout)
+            .request_timeout(Some(self.timeout));
+        options = match &self.login {
+            None => options,
+            Some(NatsLogin::Password { user, password }) => {
+                options.user_and_password(user.clone(), password.expose().to_owned())
+            }
+            Some(NatsLogin::Token(token)) => options.token(token.expose().to_owned()),
+        };
+        if let Some(path) = &self.trusted_certificates {
+            options = options.add_root_certificates(path.clone());
+        }
+        options.connect(self.urls.as_slice()).await
+    }
+}
+
+/// Where events go.
+#[derive(Debug)]
+pub struct NatsSettings {
+    /// The server.
+    pub server: NatsServer,
+    /// The subject of every message. A stream has to have it.
+    pub subject: String,
+    /// The stream, if it is to be checked that it is this one.
+    pub stream: Option<String>,
+}
+
+/// Publishes each event, and waits until a stream has it.
+pub struct NatsSink {
+    settings: NatsSettings,
+    runtime: Runtime,
+    context: Option<Context>,
+}
+
+impl NatsSink {
+    /// Connects with the first batch.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it gives no thread.
+    pub fn new(settings: NatsSettings) -> std::io::Result<Self> {
+        // One thread of its own, so that the connection is looked after also between batches.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("aegis-nats")
+            .enable_io()
+            .enable_time()
+            .build()?;
+        Ok(Self { settings, runtime, context: None })
+    }
+
+    async fn publish(
+        settings: &NatsSettings,
+        context: &mut Option<Context>,
+        batch: &Batch,
+    ) -> Result<(), SinkError> {
+        let context = match context {
+            Some(context) => context,
+            None => {
+                let client = settings
+                    .server
+                    .connect()
+                    .await
+                    .map_err(|error| SinkError::retry(SinkFault::NatsConnect(Box::new(error))))?;
+                // As many in flight as there are events in the largest batch.
+                let made = ContextBuilder::new()
+                    .timeout(settings.server.timeout)
+                    .max_ack_inflight(1 << 20)
+                    .build(client);
+                context.insert(made)
+            }
+        };
+        let mut acknowledgements = Vec::with_capacity(batch.events().len());
+        for event in batch.events() {
+            let message =
+                PublishMessage::build().payload(event.text().clone()).message_id(event.id().to_string());
+            let sent = context.send_publish(settings.subject.clone(), message).await;
+            acknowledgements.push(sent.map_err(sort)?);
+        }
+        for acknowledgement in acknowledgements {
+            let acknowledged = acknowledgement.await.map_err(sort)?;
+            match &settings.stream {
+                Some(expected) if *expected != acknowledged.stream => {
+                    return Err(SinkError::retry(SinkFault::NatsStream {
+                        found: acknowledged.stream,
+                        expected: expected.clone(),
+                    }));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sink for NatsSink {
+    fn deliver(&mut self, batch: &Batch) -> Result<Delivered, SinkError> {
+        let Self { settings, runtime, context } = self;
+        runtime.block_on(Self::publish(settings, context, batch))?;
+        Ok(Delivered::All)
+    }
+}
+
+impl fmt::Debug for NatsSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsSink").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// JetStream's code for a message that is longer than the stream takes.
+const MESSAGE_TOO_LARGE: u64 = 10054;
+
+fn sort(error: async_nats::jetstream::context::PublishError) -> SinkError {
+    let is_too_large = error.kind() == PublishErrorKind::MaxPayloadExceeded || {
+        let source = std::error::Error::source(&error);
+        let said = source.and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+        said.is_some_and(|said| said.error_code().0 == MESSAGE_TOO_LARGE)
+    };
+    let fault = SinkFault::NatsPublish(Box::new(error));
+    if is_too_large { SinkError::Refused { fault } } else { SinkError::retry(fault) }
+}

@@ -1,0 +1,13 @@
+//! What is promised of a pipeline, from outside: with real receivers, real files, and processes that are killed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    reason = "the lint table allows these in test functions; here every function serves one"
+)]
+
+mod emit;
+mod fixture;
