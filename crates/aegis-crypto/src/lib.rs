@@ -11,6 +11,8 @@
 //! | `sealed_box` | boxes for one purpose, sender and recipient contexts | SP 800-38D, RFC 5869 |
 //! | `symmetric_box` | boxes under a symmetric key, for private keys | SP 800-38D |
 //! | `key_wrap` | keys under keys, as hardware modules wrap them | RFC 5649 |
+//! | `bip322` | keys and signatures of Bitcoin wallets, addresses; feature `custodian` | BIP-322, BIP-340, BIP-341 |
+//! | `custodian` | the algorithms by which people approve, and what they sign; feature `custodian` | FIPS 204 |
 //! | `sha256` | digests, at once or in pieces | FIPS 180-4 §6.2 |
 //! | `key_id` | a key's name, and what a person types for it | |
 //! | `key_file` | public key files in three formats | RFC 8410 §4, RFC 8709 §4 |
@@ -23,6 +25,10 @@
 //! signatures with S ≥ L or a non-canonical R; key files with anything in them besides one key; hybrid keys that fail
 //! any check of FIPS 203, or whose halves do not belong together; boxes in which any bit is not as it was sealed.
 
+#[cfg(feature = "custodian")]
+mod bip322;
+#[cfg(feature = "custodian")]
+mod custodian;
 mod der;
 mod ed25519;
 mod hex_text;
@@ -40,6 +46,18 @@ mod secret;
 mod sha256;
 mod symmetric_box;
 
+#[cfg(feature = "custodian")]
+pub use bip322::{
+    Bip322PrivateKey, Bip322PrivateKeyError, Bip322Provider, Bip322PublicKey, Bip322PublicKeyError,
+    Bip322SignError, Bip322Signature, Bip322SignatureError, Bip340Signature, BitcoinNetwork,
+    OtherAddressType, OtherVariant, TaprootAddress, TaprootAddressError, WifError, WifNetwork,
+};
+#[cfg(feature = "custodian")]
+pub use custodian::{
+    CustodianAlgorithm, CustodianKeyError, CustodianPrivateKey, CustodianPublicKey, CustodianPublicKeyError,
+    CustodianSignError, CustodianSignature, CustodianSignatureError, CustodianVerifyError, PrivateMaterial,
+    Statement, StatementError, UnknownAlgorithm,
+};
 pub use ed25519::{
     NotAuthentic, PublicKey, PublicKeyError, SeedError, Signature, SignatureParseError, SigningKey,
 };
