@@ -43,6 +43,9 @@ pub const DEFAULT_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How often re-wrapping and verifying start over because DEKs were made meanwhile, or the keyring was changed.
 const MAX_ROUNDS: u32 = 64;
 
+/// How many rounds in a row have to find that nothing is left to be done, and DEKs missing all the same.
+const MAX_STUCK: u32 = 2;
+
 /// How a KEK rotation is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KekRotationOptions {
@@ -194,6 +197,7 @@ impl<'a> KekRotation<'a> {
         let (from, to) = (self.old.key_id(), self.new.key_id());
         let (mut rewrapped, mut verified) = (0_u64, 0_u64);
         let mut dropped = verify::Dropped::default();
+        let mut stuck = 0_u32;
         for _ in 0..MAX_ROUNDS {
             let done = self
                 .rewrap(progress)
@@ -216,10 +220,13 @@ impl<'a> KekRotation<'a> {
                                 switched_now,
                             });
                         }
-                        // DEKs were made meanwhile, or bad wrappings dropped.
-                        Switch::NotYet(_) if made > 0 || good > 0 || dropped.since_last_round() => {}
-                        // Nothing is left to be wrapped, and still something is missing.
-                        Switch::NotYet(error) => return Err(KekRotationError::Store(error)),
+                        // DEKs were made meanwhile, or bad wrappings dropped; or others at the same job have them in hand.
+                        Switch::NotYet(error) => {
+                            stuck = if self.is_stuck()? { stuck.saturating_add(1) } else { 0 };
+                            if stuck >= MAX_STUCK {
+                                return Err(KekRotationError::Store(error));
+                            }
+                        }
                     }
                 }
                 // The rotation was finished or given up by another process.
@@ -245,6 +252,21 @@ impl<'a> KekRotation<'a> {
             Err(error @ StoreError::NotVerified { .. }) => Ok(Switch::NotYet(error)),
             Err(error) => Err(KekRotationError::Store(error)),
         }
+    }
+
+    /// Whether DEKs are missing under the new KEK though there is none left to wrap or to verify, nor was one by others
+    /// while this looked. Such a DEK has no wrapping under the old KEK either.
+    fn is_stuck(&self) -> Result<bool, KekRotationError> {
+        let (from, to) = (self.old.key_id(), self.new.key_id());
+        let store = self.keyring.store();
+        let look = || -> Result<bool, StoreError> {
+            let before = store.wrap_progress(to)?;
+            Ok(before.verified < before.deks
+                && store.wrappings_to_make(from, to, None, 1)?.is_empty()
+                && store.wrappings_under(to, true, None, 1)?.is_empty()
+                && store.wrap_progress(to)? == before)
+        };
+        look().map_err(KekRotationError::Store)
     }
 
     /// What is to be done with these two KEKs, if anything may be.

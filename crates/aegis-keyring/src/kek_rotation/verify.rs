@@ -42,28 +42,19 @@ impl ImportCheck {
     }
 }
 
-/// What was found bad and dropped in a run.
+/// What was found bad and dropped in a run, and how often.
 #[derive(Default)]
-pub(super) struct Dropped {
-    times: BTreeMap<DekVersion, u32>,
-    in_last_round: bool,
-}
+pub(super) struct Dropped(BTreeMap<DekVersion, u32>);
 
 impl Dropped {
-    /// Whether the last round dropped any.
-    pub(super) const fn since_last_round(&self) -> bool {
-        self.in_last_round
-    }
-
     fn add(&mut self, version: DekVersion) -> Result<(), KekRotationError> {
-        self.in_last_round = true;
-        let times = self.times.entry(version).or_default();
+        let times = self.0.entry(version).or_default();
         *times = times.saturating_add(1);
         if *times > MAX_REMADE {
             return Err(KekRotationError::StaysBad { version, times: *times });
         }
-        if self.times.len() > MAX_DROPPED {
-            return Err(KekRotationError::TooManyBad { count: self.times.len() });
+        if self.0.len() > MAX_DROPPED {
+            return Err(KekRotationError::TooManyBad { count: self.0.len() });
         }
         Ok(())
     }
@@ -108,7 +99,6 @@ impl KekRotation<'_> {
         let store = self.keyring.store();
         let at_first = store.wrap_progress(to).map_err(KekRotationError::Store)?;
         let mut verified = 0_u64;
-        dropped.in_last_round = false;
 
         let read = |after| store.wrappings_under(to, true, after, PAGE).map_err(KekRotationError::Store);
         let worker = || {

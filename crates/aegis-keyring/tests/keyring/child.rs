@@ -151,7 +151,7 @@ fn perform(keyring: &Keyring, clock: &TestClock, dir: &Path, job: &str, number: 
             match rotation.run(go_on) {
                 Ok(rotated) if rotated.switched_now => "switched".to_owned(),
                 Ok(_) => "found it switched".to_owned(),
-                Err(error) => format!("refused: {error}"),
+                Err(error) => format!("refused: {error} {error:?}"),
             }
         }
         "retire the old KEK" => {

@@ -236,3 +236,36 @@ fn a_rotation_is_stopped_in_any_batch() {
     assert!(batches >= 1);
     assert_eq!(assert_all_open(&ring.keyring, &new).len(), 40);
 }
+
+#[test]
+fn a_dek_that_is_made_when_all_was_done_is_waited_for() {
+    // The run before did everything but the switch. Between this run's look and its switch a DEK is made, three times.
+    let ring = Arc::new(Ring::with_deks(3));
+    let new = kek();
+    let refuse = |name: &'static str, _| if name == "switch_kek" { Err(unavailable()) } else { Ok(()) };
+    rotate_kek(&ring.on(Arc::new(Hooked::new(ring.store()).on_call(refuse))), &ring.kek, &new).unwrap_err();
+    let (other, times) = (Arc::clone(&ring), AtomicU32::new(0));
+    let keyring = ring.on(Arc::new(Hooked::new(ring.store()).on_call(move |name, when| {
+        if name == "switch_kek" && when == When::Before && times.fetch_add(1, Ordering::SeqCst) < 3 {
+            other.make(1);
+        }
+        Ok(())
+    })));
+    let rotated = rotate_kek(&keyring, &ring.kek, &new).unwrap();
+    assert_eq!((rotated.rewrapped, rotated.verified), (0, 3));
+    assert_eq!(assert_all_open(&ring.keyring, &new).len(), 6);
+}
+
+#[test]
+fn a_dek_that_no_kek_opens_keeps_the_old_kek_active() {
+    let ring = Ring::with_deks(3);
+    let connection = rusqlite::Connection::open(crate::fixture::file(ring.dir.path())).unwrap();
+    connection.execute("DELETE FROM wrappings WHERE dek = (SELECT min(dek) FROM wrappings)", []).unwrap();
+    drop(connection);
+    let error = rotate_kek(&ring.keyring, &ring.kek, &kek()).unwrap_err();
+    let KekRotationError::Store(StoreError::NotVerified { missing, deks, .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((missing, deks), (1, 3));
+    assert_eq!(ring.keyring.keks().unwrap()[0].record.state, KekState::Active);
+}
