@@ -79,6 +79,9 @@ impl PiiDecryptor {
 
     /// Appends `event`, its sealed fields opened, to `out`: the bytes that were encrypted.
     ///
+    /// Room for it is made at once. If `out` holds other decrypted events by then, give it room for them beforehand: a
+    /// vector that grows leaves a copy behind which nobody erases.
+    ///
     /// # Errors
     ///
     /// A [`DecryptError`]; `out` is as it was, and what had been opened is erased.

@@ -21,6 +21,9 @@
 //! written when something failed; an object is taken for an envelope, and so left alone, that is not one in every
 //! member; a field opens at another place, in another event or for another tenant than it was bound to, or with a bit
 //! changed.
+//!
+//! What nobody can know without the key: whether a well-formed envelope is genuine. One that a producer made up is
+//! copied as it is, and does not open.
 
 mod binding;
 mod catalogue;

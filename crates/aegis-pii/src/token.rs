@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use aegis_crypto::{AssociatedData, Secret};
 use aws_lc_rs::hmac;
+use zeroize::Zeroizing;
 
 use crate::json::unescape;
 
@@ -117,19 +118,32 @@ impl Tokens {
 impl FieldKey {
     /// Appends `<epoch>:<32 hex digits>`.
     fn write(&self, json: &[u8], out: &mut Vec<u8>) {
-        let content = match json {
+        let digest = match json {
             [b'"', text @ .., b'"'] => {
-                let mut value = Vec::with_capacity(text.len());
+                // What a string means is never longer than how it is written.
+                let mut value = Zeroizing::new(Vec::with_capacity(text.len()));
                 unescape(text, &mut value);
-                AssociatedData::new([b"string", &value])
+                self.digest(b"string", &value)
             }
-            _ => AssociatedData::new([b"json", json]),
+            _ => self.digest(b"json", json),
         };
-        let digest = hmac::sign(&self.key, content.as_bytes());
         let (token, _) = digest.as_ref().split_at(16);
         out.extend_from_slice(self.epoch.to_string().as_bytes());
         out.push(b':');
         out.extend_from_slice(hex::encode(token).as_bytes());
+    }
+}
+
+impl FieldKey {
+    /// HMAC over the list of kind and value, of which no copy is made.
+    fn digest(&self, kind: &[u8], value: &[u8]) -> hmac::Tag {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&2_u64.to_be_bytes());
+        for part in [kind, value] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        context.sign()
     }
 }
 

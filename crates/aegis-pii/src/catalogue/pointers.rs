@@ -1,23 +1,23 @@
 //! JSON Pointers, as a tree that is followed down with the event.
 
+use std::collections::BTreeMap;
+
 /// A tree of pointers' tokens.
 #[derive(Debug, Clone)]
 pub(crate) struct Pointers {
     nodes: Vec<Node>,
 }
 
+/// What may follow a token. In a map, because configuration can put thousands of names into one object.
 #[derive(Debug, Clone, Default)]
 struct Node {
-    children: Vec<Child>,
+    /// By token, for members.
+    members: BTreeMap<Box<[u8]>, usize>,
+    /// By number, for elements.
+    elements: BTreeMap<usize, usize>,
+    /// After `*`, for all elements.
+    every_element: Option<usize>,
     is_end: bool,
-}
-
-#[derive(Debug, Clone)]
-struct Child {
-    token: Box<[u8]>,
-    /// The token as an element's number.
-    index: Option<usize>,
-    node: usize,
 }
 
 /// Whether a text is a pointer to something inside an event.
@@ -60,12 +60,17 @@ impl Pointers {
     fn child(&mut self, parent: usize, token: &str) -> usize {
         let new = self.nodes.len();
         let Some(node) = self.nodes.get_mut(parent) else { return parent };
-        if let Some(child) = node.children.iter().find(|child| *child.token == *token.as_bytes()) {
-            return child.node;
+        if let Some(child) = node.members.get(token.as_bytes()) {
+            return *child;
+        }
+        node.members.insert(token.as_bytes().into(), new);
+        if token == "*" {
+            node.every_element = Some(new);
         }
         // A number with a leading zero names no element.
-        let index = token.parse().ok().filter(|index: &usize| index.to_string() == token);
-        node.children.push(Child { token: token.as_bytes().into(), index, node: new });
+        if let Some(index) = token.parse().ok().filter(|index: &usize| index.to_string() == token) {
+            node.elements.insert(index, new);
+        }
         self.nodes.push(Node::default());
         new
     }
@@ -104,21 +109,20 @@ impl Follower {
 
     /// A member of this name comes next. Whether a pointer ends there.
     pub(crate) fn member(&mut self, pointers: &Pointers, name: &[u8]) -> bool {
-        self.step(pointers, |child| *child.token == *name)
+        self.step(pointers, |node| [node.members.get(name).copied(), None])
     }
 
     /// An element comes next.
     pub(crate) fn element(&mut self, pointers: &Pointers, index: usize) -> bool {
-        self.step(pointers, |child| child.index == Some(index) || *child.token == *b"*")
+        self.step(pointers, |node| [node.elements.get(&index).copied(), node.every_element])
     }
 
-    fn step(&mut self, pointers: &Pointers, matches: impl Fn(&Child) -> bool) -> bool {
+    fn step(&mut self, pointers: &Pointers, follow: impl Fn(&Node) -> [Option<usize>; 2]) -> bool {
         self.pending.clear();
         let start = self.levels.last().copied().unwrap_or(0);
         let open = self.active.get(start..).unwrap_or_default();
-        let children =
-            open.iter().filter_map(|node| pointers.nodes.get(*node)).flat_map(|node| &node.children);
-        self.pending.extend(children.filter(|child| matches(child)).map(|child| child.node));
+        let nodes = open.iter().filter_map(|node| pointers.nodes.get(*node));
+        self.pending.extend(nodes.flat_map(follow).flatten());
         self.pending.iter().any(|node| pointers.nodes.get(*node).is_some_and(|node| node.is_end))
     }
 }
