@@ -4,6 +4,10 @@
 //! or a FIFO by a file just as well, so `-o /dev/null` is refused instead of breaking the system. So are a private
 //! key, which cannot be made again, and what the program itself keeps, which has commands of its own.
 
+mod new_file;
+
+pub use new_file::NewFile;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read as _, Write};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, chown};
@@ -74,6 +78,16 @@ impl<'a> Destinations<'a> {
             let _ = fs::remove_file(&temp);
         }
         written.map_err(|error| Failure::new(cannot_write(path), &error, None))
+    }
+
+    /// Begins a file that will be `path` when it is finished, and nothing before. For what is written by other threads.
+    ///
+    /// # Errors
+    ///
+    /// What is there already stays as it is.
+    pub fn create(&self, path: &Path, mode: u32) -> Result<NewFile, Failure> {
+        let target = self.resolve(path)?;
+        NewFile::begin(&target, mode).map_err(|error| Failure::new(cannot_write(path), &error, None))
     }
 
     /// Refuses a place that only the commands for it may fill: trusted keys, log, counter, keyring.

@@ -1,0 +1,199 @@
+//! A chunk transformed, and what was refused in it.
+
+use std::error::Error;
+use std::io;
+use std::ops::Range;
+
+use aegis_crypto::{Digest, sha256};
+
+use super::split::{Chunk, Content, is_blank};
+use super::transform::{Counts, Transform};
+
+/// Why an event is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError<E: Error + 'static> {
+    /// It has more bytes than [`StreamOptions::max_event_len`](super::StreamOptions::max_event_len), and was not held.
+    #[error("it has more than {limit} bytes")]
+    TooLong {
+        /// The limit.
+        limit: usize,
+    },
+    /// The transform refused it.
+    #[error(transparent)]
+    Refused(E),
+}
+
+/// Where an event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventPlace {
+    /// The number of the input, from 0.
+    pub input: usize,
+    /// The number of the line in it, or of the element, from 1.
+    pub number: u64,
+    /// Bytes before it in that input, after decompression.
+    pub offset: u64,
+}
+
+/// An event that was refused.
+#[derive(Debug)]
+pub struct RefusedEvent<'a, E: Error + 'static> {
+    /// Where it stands.
+    pub place: EventPlace,
+    /// Bytes of it, with the end of its line.
+    pub len: u64,
+    /// The digest of those.
+    pub sha256: Digest,
+    /// The bytes themselves: plaintext, as a rule. `None` if they were too many to be held.
+    pub bytes: Option<&'a [u8]>,
+    /// Why.
+    pub error: &'a EventError<E>,
+}
+
+/// Takes what was refused, in the order of the stream.
+pub trait RefusedEvents<E: Error + 'static>: Send {
+    /// Takes one event.
+    ///
+    /// # Errors
+    ///
+    /// It could not be taken; the stream ends there.
+    fn take(&mut self, event: &RefusedEvent<'_, E>) -> io::Result<()>;
+}
+
+/// What becomes of the stream when an event is refused. The event itself is not written, nor any part of it.
+pub enum OnRefusal<E: Error + 'static> {
+    /// It ends there. What stands before is written.
+    Stop,
+    /// It goes on, and counts.
+    Skip,
+    /// It goes on, and what is refused is handed over.
+    HandOver(Box<dyn RefusedEvents<E>>),
+}
+
+/// Whether the first refusal is the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusals {
+    /// What comes after it is not transformed.
+    One,
+    /// Each counts, and its bytes may be asked for.
+    All,
+}
+
+/// What became of a chunk.
+#[derive(Debug)]
+pub(super) struct Done<E: Error + 'static> {
+    pub(super) input: usize,
+    pub(super) consumed: u64,
+    /// Lines or elements, refused ones too.
+    pub(super) events: u64,
+    pub(super) out: Vec<u8>,
+    /// Where in `out` a comma stands that is one too many if no element was written before.
+    pub(super) first_comma: Option<usize>,
+    pub(super) counts: Counts,
+    pub(super) refused: Vec<Refused<E>>,
+    /// What was transformed.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A refused event of a chunk.
+#[derive(Debug)]
+pub(super) struct Refused<E: Error + 'static> {
+    /// Events before it in the chunk.
+    pub(super) number: u64,
+    /// Where it was; `None` if it was not held.
+    pub(super) range: Option<Range<usize>>,
+    pub(super) len: u64,
+    pub(super) sha256: Option<Digest>,
+    pub(super) error: EventError<E>,
+}
+
+impl<E: Error + 'static> Done<E> {
+    /// The event as those see it who take it.
+    pub(super) fn event<'a>(&'a self, refused: &'a Refused<E>, place: EventPlace) -> RefusedEvent<'a, E> {
+        let bytes = refused.range.clone().and_then(|range| self.bytes.get(range));
+        let digest = refused.sha256.unwrap_or_else(|| sha256(bytes.unwrap_or_default()));
+        RefusedEvent { place, len: refused.len, sha256: digest, bytes, error: &refused.error }
+    }
+}
+
+/// Transforms the events of a chunk into the memory of `out`.
+pub(super) fn transform<T: Transform>(
+    transform: &mut T,
+    chunk: Chunk,
+    refusals: Refusals,
+    limit: usize,
+    mut out: Vec<u8>,
+) -> Done<T::Error> {
+    out.clear();
+    let Chunk { input, consumed, bytes, content } = chunk;
+    let mut done = Done {
+        input,
+        consumed,
+        events: 0,
+        out,
+        first_comma: None,
+        counts: Counts::default(),
+        refused: Vec::new(),
+        bytes,
+    };
+    match content {
+        Content::TooLong { len, sha256 } => {
+            done.events = 1;
+            let error = EventError::TooLong { limit };
+            done.refused.push(Refused { number: 0, range: None, len, sha256: Some(sha256), error });
+        }
+        Content::Lines { copied_from, start } => {
+            done.out.extend_from_slice(done.bytes.get(copied_from..start).unwrap_or_default());
+            let mut at = start;
+            while let Some(rest) = done.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+                let end = at + memchr::memchr(b'\n', rest).map_or(rest.len(), |found| found + 1);
+                let go_on = if is_blank(done.bytes.get(at..end).unwrap_or_default()) {
+                    done.out.extend_from_slice(done.bytes.get(at..end).unwrap_or_default());
+                    true
+                } else {
+                    one(transform, &mut done, at..end)
+                };
+                done.events += 1;
+                if !go_on && refusals == Refusals::One {
+                    break;
+                }
+                at = end;
+            }
+        }
+        Content::Elements(cut) => {
+            done.out.extend_from_slice(done.bytes.get(..cut.lead).unwrap_or_default());
+            for element in cut.elements {
+                let comma = done.out.len();
+                done.out.push(b',');
+                let go_on = one(transform, &mut done, element);
+                done.events += 1;
+                if go_on {
+                    done.first_comma.get_or_insert(comma);
+                } else {
+                    done.out.truncate(comma);
+                    if refusals == Refusals::One {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    done
+}
+
+/// Transforms one event, or notes why not.
+fn one<T: Transform>(transform: &mut T, done: &mut Done<T::Error>, range: Range<usize>) -> bool {
+    let event = done.bytes.get(range.clone()).unwrap_or_default();
+    match transform.transform(event, &mut done.out) {
+        Ok(counts) => {
+            done.counts.add(&counts);
+            done.counts.events += 1;
+            true
+        }
+        Err(error) => {
+            let len = range.len() as u64;
+            let error = EventError::Refused(error);
+            done.refused.push(Refused { number: done.events, range: Some(range), len, sha256: None, error });
+            false
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! One thread, or several.
+//!
+//! Several take turns to read a chunk, transform it on their own, and leave it to whoever finishes the chunk that is next
+//! in order to write all that are ready. There is no thread that only reads or writes, so two threads do twice the work.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::StreamOptions;
+use super::chunk::{Done, EventError, EventPlace, OnRefusal, Refusals, transform};
+use super::commit::{Committer, Next};
+use super::split::{ArrayFault, Inputs, SplitError, Splitter};
+use super::transform::{Counts, Transform};
+
+/// How a stream ended, if it did not fail.
+#[derive(Debug)]
+pub struct StreamEnd<W> {
+    /// Where it was written. Nothing was flushed or closed.
+    pub output: W,
+    /// What was done.
+    pub counts: Counts,
+    /// Events that were refused.
+    pub refused: u64,
+    /// The first of them.
+    pub first_refused: Option<EventPlace>,
+    /// Whether whoever reads the output left before it ended (`| head`).
+    pub reader_left: bool,
+}
+
+/// Why a stream ended early. What stood before that place was written.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError<E: Error + 'static> {
+    /// An input cannot be read.
+    #[error("the input cannot be read")]
+    Read {
+        /// Its number, from 0.
+        input: usize,
+        /// Why.
+        source: io::Error,
+    },
+    /// An event is refused, and that is where to stop.
+    #[error("event {} is refused", place.number)]
+    Event {
+        /// Where it stands.
+        place: EventPlace,
+        /// Why.
+        #[source]
+        error: EventError<E>,
+    },
+    /// It is not one array.
+    #[error("at byte {offset}: {fault}")]
+    Array {
+        /// The input, from 0.
+        input: usize,
+        /// Bytes before the fault in that input.
+        offset: u64,
+        /// What is wrong.
+        fault: ArrayFault,
+    },
+    /// A refused event could not be handed over.
+    #[error("event {} is refused, and could not be handed over", place.number)]
+    HandOver {
+        /// Where it stands.
+        place: EventPlace,
+        /// Why.
+        source: io::Error,
+    },
+    /// The output cannot be written.
+    #[error("the output cannot be written")]
+    Write(#[source] io::Error),
+}
+
+/// Transforms the events of `inputs` and writes what becomes of them to `output`, in the same order.
+///
+/// `make` makes what transforms, once for each thread. If a thread is waiting for input when another one comes to the end
+/// of it all, it is left behind until the input moves.
+///
+/// # Errors
+///
+/// A [`StreamError`].
+pub fn run<T: Transform, W: Write + Send + 'static>(
+    inputs: Inputs,
+    output: W,
+    options: &StreamOptions,
+    on_refusal: OnRefusal<T::Error>,
+    mut make: impl FnMut() -> T,
+) -> Result<StreamEnd<W>, StreamError<T::Error>> {
+    let work = Work { refusals: on_refusal.refusals(), max_event_len: options.max_event_len };
+    let splitter = Splitter::new(inputs, options, on_refusal.too_long());
+    let mut committer = Committer::new(output, on_refusal);
+    let next = if options.threads.get() == 1 {
+        alone(splitter, &mut committer, work, make())
+    } else {
+        let shared = Arc::new(Shared::new(splitter, committer, work, options.threads.get()));
+        for _ in 0..options.threads.get() {
+            start(&shared, make());
+        }
+        let (ended, next) = shared.wait();
+        committer = ended;
+        next
+    };
+    let reader_left = match next {
+        Next::Failed(error) => return Err(error),
+        Next::ReaderLeft => true,
+        Next::More | Next::End => false,
+    };
+    let Committer { output, counts, refused, first_refused, .. } = committer;
+    Ok(StreamEnd { output, counts, refused, first_refused, reader_left })
+}
+
+/// What is the same for every chunk.
+#[derive(Debug, Clone, Copy)]
+struct Work {
+    refusals: Refusals,
+    max_event_len: usize,
+}
+
+impl Work {
+    fn transform<T: Transform>(
+        self,
+        transformer: &mut T,
+        chunk: super::split::Chunk,
+        out: Vec<u8>,
+    ) -> Done<T::Error> {
+        transform(transformer, chunk, self.refusals, self.max_event_len, out)
+    }
+}
+
+/// Memory that is used again, unless an unusual event has made it large.
+const KEPT_LEN: usize = 2 << 20;
+
+fn worth_keeping(memory: Vec<u8>) -> Vec<u8> {
+    if memory.capacity() > KEPT_LEN { Vec::new() } else { memory }
+}
+
+fn alone<T: Transform, W: Write>(
+    mut splitter: Splitter,
+    committer: &mut Committer<W, T::Error>,
+    work: Work,
+    mut transformer: T,
+) -> Next<T::Error> {
+    let (mut bytes, mut out) = (Vec::new(), Vec::new());
+    loop {
+        let chunk = match splitter.next_chunk(bytes) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return Committer::<W, _>::end(None),
+            Err(error) => return Committer::<W, _>::end(Some(error)),
+        };
+        let mut done = work.transform(&mut transformer, chunk, out);
+        let next = committer.commit(&mut done);
+        if !matches!(next, Next::More) {
+            return next;
+        }
+        (bytes, out) = (worth_keeping(done.bytes), worth_keeping(done.out));
+    }
+}
+
+/// What the threads share. Whoever holds both locks took `reading` first.
+struct Shared<W, E: Error + 'static> {
+    work: Work,
+    reading: Mutex<Reading>,
+    writing: Mutex<Writing<W, E>>,
+    /// The end has come.
+    ended: Condvar,
+    /// There is room for another chunk.
+    room: Condvar,
+    /// Chunks that may be ready and not written.
+    most_ready: usize,
+}
+
+struct Reading {
+    splitter: Splitter,
+    /// The number of the next chunk.
+    next: u64,
+    has_ended: bool,
+}
+
+struct Writing<W, E: Error + 'static> {
+    /// `None` while a thread is writing.
+    committer: Option<Committer<W, E>>,
+    /// The number of the chunk that is written next.
+    next: u64,
+    ready: BTreeMap<u64, Ready<E>>,
+    /// Bytes of those.
+    ready_len: usize,
+    memory: Vec<Vec<u8>>,
+    end: Option<Next<E>>,
+    has_panicked: bool,
+}
+
+enum Ready<E: Error + 'static> {
+    Chunk(Done<E>),
+    End(Option<SplitError>),
+}
+
+impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
+    fn new(splitter: Splitter, committer: Committer<W, E>, work: Work, threads: usize) -> Self {
+        Self {
+            work,
+            reading: Mutex::new(Reading { splitter, next: 0, has_ended: false }),
+            writing: Mutex::new(Writing {
+                committer: Some(committer),
+                next: 0,
+                ready: BTreeMap::new(),
+                ready_len: 0,
+                memory: Vec::new(),
+                end: None,
+                has_panicked: false,
+            }),
+            ended: Condvar::new(),
+            room: Condvar::new(),
+            most_ready: threads.saturating_mul(2),
+        }
+    }
+
+    /// Waits for the end.
+    fn wait(&self) -> (Committer<W, E>, Next<E>) {
+        let mut writing = lock(&self.writing);
+        loop {
+            if let Writing { committer: committer @ Some(_), end: end @ Some(_), .. } = &mut *writing
+                && let (Some(committer), Some(end)) = (committer.take(), end.replace(Next::End))
+            {
+                return (committer, end);
+            }
+            // What it wrote last may be half of an event, so nobody goes on.
+            assert!(!writing.has_panicked, "a thread that transforms events panicked");
+            writing = self.ended.wait(writing).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Reads the next chunk, with its number. `None` if there is no more to do.
+    fn read(&self) -> Option<(u64, Result<super::split::Chunk, Option<SplitError>>)> {
+        let memory = lock(&self.writing).memory.pop().unwrap_or_default();
+        let mut reading = lock(&self.reading);
+        if reading.has_ended || lock(&self.writing).has_ended() {
+            return None;
+        }
+        let number = reading.next;
+        reading.next += 1;
+        let chunk = match reading.splitter.next_chunk(memory) {
+            Ok(Some(chunk)) => Ok(chunk),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
+        reading.has_ended = chunk.is_err();
+        Some((number, chunk))
+    }
+
+    /// Puts what became of a chunk where it is written from; writes what is next in order, unless another thread does.
+    /// Whether there is more to do.
+    fn hand_in(&self, number: u64, ready: Ready<E>) -> bool {
+        let mut writing = lock(&self.writing);
+        writing.ready_len += ready.len();
+        writing.ready.insert(number, ready);
+        if let Some(mut committer) = writing.committer.take() {
+            while writing.end.is_none() {
+                let next = writing.next;
+                let Some(ready) = writing.ready.remove(&next) else { break };
+                writing.ready_len -= ready.len();
+                drop(writing);
+                let (next, memory) = match ready {
+                    Ready::Chunk(mut done) => (committer.commit(&mut done), Some([done.bytes, done.out])),
+                    Ready::End(error) => (Committer::<W, E>::end(error), None),
+                };
+                writing = lock(&self.writing);
+                writing.next += 1;
+                let kept = writing.memory.len() < self.most_ready.saturating_mul(2);
+                writing.memory.extend(memory.into_iter().flatten().filter(|_| kept).map(worth_keeping));
+                if !matches!(next, Next::More) {
+                    writing.end = Some(next);
+                }
+                self.room.notify_all();
+            }
+            writing.committer = Some(committer);
+            if writing.end.is_some() {
+                self.ended.notify_all();
+            }
+        }
+        while writing.is_over(self.most_ready) && !writing.has_ended() {
+            writing = self.room.wait(writing).unwrap_or_else(PoisonError::into_inner);
+        }
+        !writing.has_ended()
+    }
+}
+
+impl<W, E: Error + 'static> Writing<W, E> {
+    /// Bytes that may be ready and not written.
+    const MOST_READY_LEN: usize = 8 << 20;
+
+    fn is_over(&self, most_ready: usize) -> bool {
+        self.ready.len() > most_ready || self.ready_len > Self::MOST_READY_LEN
+    }
+
+    fn has_ended(&self) -> bool {
+        self.end.is_some() || self.has_panicked
+    }
+}
+
+impl<E: Error + 'static> Ready<E> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Chunk(done) => done.bytes.capacity().saturating_add(done.out.capacity()),
+            Self::End(_) => 0,
+        }
+    }
+}
+
+fn start<T: Transform, W: Write + Send + 'static>(shared: &Arc<Shared<W, T::Error>>, mut transformer: T) {
+    let shared = Arc::clone(shared);
+    std::thread::spawn(move || {
+        let watched = Watched(&shared);
+        while let Some((number, chunk)) = shared.read() {
+            let ready = match chunk {
+                Err(error) => Ready::End(error),
+                Ok(chunk) => {
+                    let out = lock(&shared.writing).memory.pop().unwrap_or_default();
+                    Ready::Chunk(shared.work.transform(&mut transformer, chunk, out))
+                }
+            };
+            if !shared.hand_in(number, ready) {
+                break;
+            }
+        }
+        drop(watched);
+    });
+}
+
+/// Says so if the thread panics.
+struct Watched<'a, W, E: Error + 'static>(&'a Shared<W, E>);
+
+impl<W, E: Error + 'static> Drop for Watched<'_, W, E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            lock(&self.0.writing).has_panicked = true;
+            self.0.ended.notify_all();
+            self.0.room.notify_all();
+        }
+    }
+}
+
+/// A thread that panicked is found by who waits; nothing that it left behind is used.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
