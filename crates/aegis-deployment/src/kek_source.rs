@@ -54,6 +54,8 @@ pub enum Purpose {
     Retire,
     /// To make, read or restore a backup.
     Backup,
+    /// To open fields of events.
+    Decrypt,
 }
 
 impl Purpose {
@@ -66,6 +68,7 @@ impl Purpose {
             Self::Rotate => "rotate",
             Self::Retire => "retire",
             Self::Backup => "backup",
+            Self::Decrypt => "decrypt",
         }
     }
 }

@@ -13,33 +13,41 @@
 //! | `deks` | what is done to DEKs |
 //! | `backups` | the keyring in one encrypted file |
 //! | `doctor` | what is set, what would be taken, what is not in order |
+//! | `active_dek`, `opened_deks` | DEKs for a stream of events: the active one, followed; those to open with |
+//! | `event_files` | files of events, compressed or not |
 //! | `stream_usage` | what a stream of events still holds under each DEK |
 //!
 //! What never happens here: a KEK that is lost with the process gets DEKs; a change is made and not logged, unless that is
 //! said; a secret is printed, logged or put into an error.
 
+mod active_dek;
 mod backups;
 mod change_log;
 mod deks;
 mod deployment;
 mod doctor;
+mod event_files;
 mod init;
 mod kek_source;
 mod keks;
 mod lock;
+mod opened_deks;
 mod provision;
 mod state_dir;
 mod stream_usage;
 
+pub use active_dek::{FollowError, FollowedDek, LOOK_INTERVAL, MeteredEncryptor};
 pub use backups::{BackupCommandError, ReadBackup};
 pub use change_log::{ChangeLog, NoteError, RecoverError};
 pub use deks::{ChangeError, Destruction, MakeError};
 pub use deployment::{Deployment, KEYRING, KeyringError, KeyringPlace, SetupError};
 pub use doctor::{Check, Examination, Status, VariableReport};
+pub use event_files::{Compression, EventFiles, EventWriter};
 pub use init::{InitError, Initialised};
 pub use kek_source::{KekOrigin, ProviderError, Purpose, configured};
 pub use keks::{Exchange, KekError, KekOverview, Load, RotateKek, RotatedKek};
 pub use lock::{LOCK_WAIT, LockError, StateLock};
+pub use opened_deks::{FreshDecryptor, KEPT_FOR, OpenedDeks, OpeningError, missing_dek};
 pub use provision::{Place, ProvisionError, Provisioned, WrappingKey};
 pub use state_dir::{Presence, STATE_DIR, StateDir, StateDirError};
 pub use stream_usage::{MAX_LINE_LEN, MAX_VERSIONS, Occurrences, StreamUsage, StreamUsageError};

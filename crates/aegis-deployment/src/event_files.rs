@@ -1,0 +1,182 @@
+//! Files of events: read and written through gzip (RFC 1952) or Zstandard (RFC 8878) if their name says so.
+//!
+//! Members of gzip and frames of Zstandard may follow one another in a file; the events of all are read. Reading takes the
+//! same memory whatever the file says: a window of more than 8 MiB, which `zstd -19` does not have, is refused.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aegis_pii::stream::Inputs;
+use flate2::write::GzEncoder;
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// `.gz`
+    Gzip,
+    /// `.zst`
+    Zstandard,
+}
+
+/// The logarithm of the largest window that is read.
+const WINDOW_LOG_MAX: u32 = 23;
+/// What `zstd` calls -1: sealed events repeat themselves so much that more brings little.
+const ZSTD_LEVEL: i32 = 1;
+
+impl Compression {
+    /// What the name of a file says.
+    pub fn of(path: &Path) -> Self {
+        let extension = path.extension().unwrap_or_default();
+        if extension.eq_ignore_ascii_case("gz") {
+            Self::Gzip
+        } else if extension.eq_ignore_ascii_case("zst") {
+            Self::Zstandard
+        } else {
+            Self::None
+        }
+    }
+
+    /// What `reader` holds.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory to decompress it.
+    pub fn reader(self, reader: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::None => Box::new(reader),
+            Self::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
+            Self::Zstandard => {
+                let mut decoder = zstd::stream::read::Decoder::new(reader)?;
+                decoder.window_log_max(WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
+}
+
+/// A file of events that is written.
+pub enum EventWriter {
+    /// As it is.
+    Plain(File),
+    /// Through gzip.
+    Gzip(Box<GzEncoder<File>>),
+    /// Through Zstandard.
+    Zstandard(Box<zstd::stream::write::Encoder<'static, File>>),
+}
+
+impl EventWriter {
+    /// Writes to `file`.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory to compress it.
+    pub fn new(file: File, compression: Compression) -> io::Result<Self> {
+        Ok(match compression {
+            Compression::None => Self::Plain(file),
+            Compression::Gzip => Self::Gzip(Box::new(GzEncoder::new(file, flate2::Compression::fast()))),
+            Compression::Zstandard => {
+                let mut encoder = zstd::stream::write::Encoder::new(file, ZSTD_LEVEL)?;
+                encoder.include_checksum(true)?;
+                Self::Zstandard(Box::new(encoder))
+            }
+        })
+    }
+
+    /// Writes what is left, and gives the file back.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn finish(self) -> io::Result<File> {
+        match self {
+            Self::Plain(file) => Ok(file),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstandard(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Write for EventWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Zstandard(encoder) => encoder.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(file) => file.flush(),
+            Self::Gzip(encoder) => encoder.flush(),
+            Self::Zstandard(encoder) => encoder.flush(),
+        }
+    }
+}
+
+impl std::fmt::Debug for EventWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventWriter").finish_non_exhaustive()
+    }
+}
+
+/// Files of events to read, one after the other.
+pub struct EventFiles {
+    files: Vec<PathBuf>,
+    told: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl EventFiles {
+    /// These files, and `-` for standard input. `told` hears of bytes that were read, before decompression.
+    pub fn new(files: Vec<PathBuf>, told: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self { files, told: Arc::new(told) }
+    }
+
+    /// Bytes of all of them, if that is known: none is a pipe, and all are there.
+    pub fn total_len(files: &[PathBuf]) -> Option<u64> {
+        files.iter().try_fold(0_u64, |sum, file| {
+            let metadata = match is_stdin(file) {
+                true => stdin().and_then(|file| file.metadata()),
+                false => std::fs::metadata(file),
+            };
+            metadata.ok().filter(std::fs::Metadata::is_file).map(|found| sum.saturating_add(found.len()))
+        })
+    }
+
+    /// The files, each opened when it is its turn.
+    pub fn into_inputs(self) -> Inputs {
+        let Self { files, told } = self;
+        Box::new(files.into_iter().map(move |path| {
+            let file = if is_stdin(&path) { stdin()? } else { File::open(&path)? };
+            let telling = Told { file, told: Arc::clone(&told) };
+            Compression::of(&path).reader(telling)
+        }))
+    }
+}
+
+/// Standard input without a buffer: what has arrived is read at once, and in large pieces.
+fn stdin() -> io::Result<File> {
+    use std::os::fd::AsFd as _;
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+struct Told {
+    file: File,
+    told: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl Read for Told {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        (self.told)(read as u64);
+        Ok(read)
+    }
+}

@@ -1,0 +1,225 @@
+//! DEKs opened with the KEK, for a job that meets many versions.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aegis_crypto::{HybridPrivateKey, KeyId};
+use aegis_kek::{Kek, LoadError};
+use aegis_keyring::{DekVersion, KekRecord, KekState, Keyring, OpenDekError, Retired, StoreError};
+use aegis_pii::stream::{Counts, Transform};
+use aegis_pii::{
+    DecryptError, DecryptorOptions, DekName, DekUnavailable, FieldFault, OpeningDekSource, PiiDecryptor,
+};
+
+use crate::deployment::{Deployment, KeyringError};
+use crate::kek_source::{ProviderError, Purpose};
+
+/// How long a DEK that was opened, or refused, is taken to be still what it was. Then the keyring is asked again, so that
+/// a DEK that is retired or destroyed meanwhile is refused.
+pub const KEPT_FOR: Duration = Duration::from_secs(60);
+
+/// DEKs that are kept at once.
+const KEPT: usize = 64;
+
+/// Opens DEKs with one KEK, which was loaded once, and keeps those used last.
+#[derive(Debug)]
+pub struct OpenedDeks {
+    keyring: Keyring,
+    kek: Kek,
+    /// Opened although they are retired.
+    retired: BTreeSet<DekVersion>,
+    /// The last used at the end.
+    kept: Mutex<Vec<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: DekName,
+    since: Instant,
+    key: Result<Opened, (DekUnavailable, Arc<OpenDekError>)>,
+}
+
+struct Opened(Arc<HybridPrivateKey>);
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("key_id", &self.0.public_key().key_id()).finish_non_exhaustive()
+    }
+}
+
+impl Deployment {
+    /// Loads the KEK, and opens DEKs with it when they are met. Those in `retired` are opened although they are retired.
+    ///
+    /// # Errors
+    ///
+    /// [`OpeningError`]; before anybody is asked for a passphrase, if it can be told.
+    pub fn open_deks(
+        &self,
+        passphrase_file: Option<&Path>,
+        retired: BTreeSet<DekVersion>,
+    ) -> Result<OpenedDeks, OpeningError> {
+        let keyring = self.keyring().map_err(OpeningError::Keyring)?;
+        let provider = self.provider(passphrase_file).map_err(OpeningError::Provider)?;
+        let kek = provider.public_key().key_id();
+        let keks = keyring.store().keks().map_err(OpeningError::Store)?;
+        if !keks.iter().any(|known| known.key_id() == kek) {
+            let active = keks.iter().find(|known| known.state == KekState::Active).map(KekRecord::key_id);
+            return Err(OpeningError::UnknownKek { kek, active });
+        }
+        let kek = self.load(&*provider, Purpose::Decrypt).map_err(OpeningError::Load)?;
+        Ok(OpenedDeks { keyring, kek, retired, kept: Mutex::default() })
+    }
+}
+
+impl OpenedDeks {
+    /// Why a DEK was refused, if it was, and lately.
+    pub fn refusal(&self, name: &DekName) -> Option<Arc<OpenDekError>> {
+        let kept = lock(&self.kept);
+        let kept = kept.iter().find(|kept| kept.name == *name)?;
+        kept.key.as_ref().err().map(|(_, error)| Arc::clone(error))
+    }
+
+    /// A decryptor for one thread, which asks again after a while.
+    pub fn decryptor(self: &Arc<Self>, options: DecryptorOptions) -> FreshDecryptor {
+        let source: Arc<dyn OpeningDekSource> = Arc::clone(self) as _;
+        FreshDecryptor { decryptor: PiiDecryptor::new(source, options), since: Instant::now() }
+    }
+
+    fn open(&self, name: &DekName) -> Result<Arc<HybridPrivateKey>, (DekUnavailable, Arc<OpenDekError>)> {
+        let Ok(version) = name.as_str().parse::<DekVersion>() else {
+            // No keyring has such a version, though events may name it.
+            let unknown = OpenDekError::Store(StoreError::Conflict {
+                what: aegis_keyring::ConflictKind::UnknownVersion,
+            });
+            return Err((DekUnavailable::Unknown, Arc::new(unknown)));
+        };
+        let retired = if self.retired.contains(&version) { Retired::Allow } else { Retired::Refuse };
+        match self.keyring.open(version, &self.kek, retired) {
+            Ok(dek) => Ok(Arc::clone(dek.private_key())),
+            Err(error) => {
+                tracing::warn!(%error, "a DEK is not opened");
+                Err((unavailable(&error), Arc::new(error)))
+            }
+        }
+    }
+}
+
+impl OpeningDekSource for OpenedDeks {
+    fn private_key(&self, name: &DekName) -> Result<Arc<HybridPrivateKey>, DekUnavailable> {
+        // Held while it is opened: several threads meet a version at the same time.
+        let mut kept = lock(&self.kept);
+        kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
+        if let Some(at) = kept.iter().position(|kept| kept.name == *name) {
+            if let Some(used) = kept.get_mut(at..) {
+                used.rotate_left(1);
+            }
+            if let Some(Kept { key, .. }) = kept.last() {
+                return key.as_ref().map(|key| Arc::clone(&key.0)).map_err(|(why, _)| *why);
+            }
+        }
+        let opened = self.open(name);
+        let result = opened.as_ref().map(Arc::clone).map_err(|(why, _)| *why);
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push(Kept { name: name.clone(), since: Instant::now(), key: opened.map(Opened) });
+        if matches!(result, Err(DekUnavailable::Unreachable)) {
+            // It is named by this entry; but the next call asks again.
+            if let Some(last) = kept.last_mut() {
+                last.since = Instant::now().checked_sub(KEPT_FOR).unwrap_or(last.since);
+            }
+        }
+        result
+    }
+}
+
+fn unavailable(error: &OpenDekError) -> DekUnavailable {
+    match error {
+        OpenDekError::Unknown { .. } => DekUnavailable::Unknown,
+        OpenDekError::Retired { .. } | OpenDekError::Marked { .. } => DekUnavailable::Retired,
+        OpenDekError::Destroyed { .. } => DekUnavailable::Destroyed,
+        OpenDekError::KekRetired { .. } | OpenDekError::NotWrapped { .. } | OpenDekError::Unwrap { .. } => {
+            DekUnavailable::Denied
+        }
+        OpenDekError::Store(_) => DekUnavailable::Unreachable,
+    }
+}
+
+/// Opens events with [`OpenedDeks`].
+#[derive(Debug)]
+pub struct FreshDecryptor {
+    decryptor: PiiDecryptor,
+    since: Instant,
+}
+
+impl Transform for FreshDecryptor {
+    type Error = DecryptError;
+
+    fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, DecryptError> {
+        let now = Instant::now();
+        if now.duration_since(self.since) >= KEPT_FOR {
+            self.decryptor.forget();
+            self.since = now;
+        }
+        self.decryptor.transform(event, out)
+    }
+}
+
+/// The DEK that a refused event would have needed, if that was the reason.
+pub fn missing_dek(error: &DecryptError) -> Option<&DekName> {
+    match error {
+        DecryptError::Field { dek, fault: FieldFault::Dek(_), .. } => Some(dek),
+        DecryptError::Field { .. } | DecryptError::Event(_) | DecryptError::EventId(_) => None,
+    }
+}
+
+/// Why no DEK can be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpeningError {
+    /// There is no keyring.
+    #[error(transparent)]
+    Keyring(KeyringError),
+    /// There is no KEK.
+    #[error(transparent)]
+    Provider(ProviderError),
+    /// The keyring did not answer, or not as it should.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The KEK that is configured opens nothing of this keyring.
+    #[error("KEK {} is none of this keyring{}", kek.fingerprint(), under(active))]
+    UnknownKek {
+        /// The one that is configured.
+        kek: KeyId,
+        /// The active one.
+        active: Option<KeyId>,
+    },
+    /// It does not load.
+    #[error(transparent)]
+    Load(LoadError),
+}
+
+fn under(active: &Option<KeyId>) -> String {
+    active.as_ref().map(|kek| format!(", which is under KEK {}", kek.fingerprint())).unwrap_or_default()
+}
+
+impl OpeningError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Keyring(error) => error.help(),
+            Self::Provider(error) => error.help(),
+            Self::Store(error) => error.help(),
+            Self::UnknownKek { .. } => {
+                Some("configure the KEK of this keyring, or set AEGIS_KEYRING to another keyring".to_owned())
+            }
+            Self::Load(error) => error.help(),
+        }
+    }
+}
+
+/// Whoever panicked with the lock left a list of whole entries behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
