@@ -27,8 +27,10 @@ mod open;
 mod postgres;
 mod record;
 mod rotator;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod row;
 mod scope;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 mod store;
 mod store_error;
@@ -62,6 +64,7 @@ pub use rotator::{
     RotatorError, RotatorOutcome, RunningRotator,
 };
 pub use scope::{Scope, ScopeError};
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{DekQuery, Dumped, MAX_SEALED_LEN, Store};
 pub use store_error::{AddressFault, Answer, ConflictKind, Damage, StoreError};

@@ -1,10 +1,7 @@
 //! A store from its address.
 
-use std::path::Path;
-
 use aegis_kek::Variables;
 
-use crate::sqlite::SqliteStore;
 use crate::store::Store;
 use crate::store_error::{AddressFault, StoreError};
 
@@ -41,7 +38,17 @@ pub fn open_store_with(address: &str, variables: &Variables) -> Result<Box<dyn S
         Some(("sqlite", _)) => return Err(fault(AddressFault::NoFile)),
         _ => address,
     };
-    Ok(Box::new(SqliteStore::open(Path::new(path))?))
+    open_file(path)
+}
+
+#[cfg(feature = "sqlite")]
+fn open_file(path: &str) -> Result<Box<dyn Store>, StoreError> {
+    Ok(Box::new(crate::sqlite::SqliteStore::open(std::path::Path::new(path))?))
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn open_file(_path: &str) -> Result<Box<dyn Store>, StoreError> {
+    Err(fault(AddressFault::NotBuilt { store: "SQLite" }))
 }
 
 #[cfg(feature = "postgres")]
@@ -51,7 +58,7 @@ fn open_server(address: &str, variables: &Variables) -> Result<Box<dyn Store>, S
 
 #[cfg(not(feature = "postgres"))]
 fn open_server(_address: &str, _variables: &Variables) -> Result<Box<dyn Store>, StoreError> {
-    Err(fault(AddressFault::NotBuilt))
+    Err(fault(AddressFault::NotBuilt { store: "PostgreSQL" }))
 }
 
 fn fault(fault: AddressFault) -> StoreError {

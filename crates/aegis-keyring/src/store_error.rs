@@ -217,9 +217,12 @@ pub enum AddressFault {
     /// Another scheme than those that are known.
     #[error("its scheme is none of sqlite:, postgres:// and postgresql://")]
     Scheme,
-    /// The program was built without PostgreSQL.
-    #[error("this program was built without PostgreSQL")]
-    NotBuilt,
+    /// The program was built without that kind of store.
+    #[error("this program was built without {store}")]
+    NotBuilt {
+        /// Which.
+        store: &'static str,
+    },
     /// Not of the form `postgres://USER@HOST:PORT/DATABASE?PARAMETERS`.
     #[error("it is not of the form postgres://USER@HOST:PORT/DATABASE")]
     Malformed,
@@ -266,6 +269,9 @@ pub enum ConflictKind {
     /// There is no active KEK to rotate from.
     #[error("no KEK is active there")]
     NoActiveKek,
+    /// Another KEK is active than the caller thought.
+    #[error("another KEK has become active")]
+    ActiveKekChanged,
     /// The KEK is not the incoming one.
     #[error("that KEK is not being rotated to")]
     KekNotIncoming,
@@ -361,7 +367,8 @@ impl ConflictKind {
             Self::NotEmpty => Some("restore into a new store; this one is left as it is"),
             Self::NotDue => Some("`aegis dek show` says from when on it can be destroyed"),
             Self::UnknownVersion => Some("`aegis dek list` prints every version"),
-            Self::KekNotIncoming
+            Self::ActiveKekChanged
+            | Self::KekNotIncoming
             | Self::KekNotInGrace
             | Self::KekNotLive
             | Self::VersionTaken
@@ -382,12 +389,13 @@ impl AddressFault {
                 "write sqlite:PATH or postgres://USER@HOST:PORT/DATABASE; special characters of a password as %XX, or the \
                  password in PGPASSWORD or PGPASSFILE",
             ),
-            Self::NotBuilt => Some("use a build with the feature `postgres`, or a file"),
+            Self::NotBuilt { .. } => Some("name another kind of store, or use a build that has this one"),
             Self::Incomplete { .. } | Self::Parameter | Self::File { .. } | Self::Variable { .. } => None,
         }
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Answer {
     /// The most characters of a message that are kept.
     const MAX_CHARS: usize = 400;
