@@ -1,14 +1,18 @@
 //! Why a KEK rotation does not go on. Whatever the reason, every DEK opens as it did before.
 
-use std::fmt;
+use std::{fmt, io};
 
 use aegis_crypto::{KeyId, SealError};
 use jiff::Timestamp;
 
+use super::pipeline::NoThread;
 use crate::record::KekState;
 use crate::store_error::StoreError;
 use crate::version::DekVersion;
 use crate::wrapping::UnwrapError;
+
+/// What to do where there is no thread to be had.
+const NO_THREAD: &str = "allow this user more processes (`ulimit -u`), or run it when less goes on";
 
 /// DEKs that a KEK does not open. However many there are, a few are named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,6 +121,9 @@ pub enum KekRotationError {
     /// The caller broke it off.
     #[error("the rotation was stopped")]
     Stopped,
+    /// The system gave no thread to work on.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// This machine could not seal.
     #[error("cannot wrap a DEK under the new KEK")]
     Wrap(#[source] SealError),
@@ -126,6 +133,12 @@ pub enum KekRotationError {
     /// The store did not answer, or not as it should.
     #[error("cannot rotate the KEK")]
     Store(#[source] StoreError),
+}
+
+impl From<NoThread> for KekRotationError {
+    fn from(NoThread(source): NoThread) -> Self {
+        Self::Thread(source)
+    }
 }
 
 impl KekRotationError {
@@ -152,6 +165,7 @@ impl KekRotationError {
             Self::Abandoned { .. } | Self::NotSettling { .. } | Self::Stopped => {
                 "run it again: it goes on where it was".to_owned()
             }
+            Self::Thread(_) => NO_THREAD.to_owned(),
             Self::Wrap(error) => return error.help(),
             Self::Unwrap(error) => return error.help(),
             Self::Store(StoreError::NotVerified { .. }) => {
@@ -214,6 +228,9 @@ pub enum RetireKekError {
     /// The caller broke it off.
     #[error("the check of the DEKs was stopped")]
     Stopped,
+    /// The system gave no thread to work on.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
     /// This machine could not open.
     #[error("cannot unwrap a DEK")]
     Unwrap(#[source] UnwrapError),
@@ -224,6 +241,12 @@ pub enum RetireKekError {
 
 fn which_is(active: Option<KeyId>) -> String {
     active.map_or_else(String::new, |active| format!(", which is {}", active.fingerprint()))
+}
+
+impl From<NoThread> for RetireKekError {
+    fn from(NoThread(source): NoThread) -> Self {
+        Self::Thread(source)
+    }
 }
 
 impl RetireKekError {
@@ -247,6 +270,7 @@ impl RetireKekError {
                     .to_owned()
             }
             Self::Changed { .. } | Self::Stopped => "run it again".to_owned(),
+            Self::Thread(_) => NO_THREAD.to_owned(),
             Self::Unwrap(error) => return error.help(),
             Self::Store(error) => return error.help(),
         })

@@ -1,5 +1,6 @@
 //! Pages from the store, worked on by threads, back to the store in batches. Memory does not grow with the keyring.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,11 +17,16 @@ const BATCH: usize = 512;
 const CHUNK: usize = 32;
 /// Chunks that wait for each worker, and for the writer.
 const AHEAD: usize = 2;
+/// Most workers, however many are asked for: more would only take memory.
+const MAX_THREADS: usize = 256;
+
+/// The system gives this process no thread.
+pub(super) struct NoThread(pub(super) io::Error);
 
 /// Reads pages until one is empty, has workers make a result of each wrapping, and writes batches of results.
 ///
-/// Reading has a thread of its own; writing is done by the caller's. The first error of any ends it all; what was written
-/// stays.
+/// Reading has a thread of its own; writing is done by the caller's. Where the system does not give as many threads as are
+/// wanted, fewer do the work. The first error of any ends it all; what was written stays.
 pub(super) fn run<O, E, W>(
     threads: NonZeroUsize,
     read: impl FnMut(Option<DekVersion>) -> Result<Vec<StoredWrapping>, E> + Send,
@@ -29,21 +35,30 @@ pub(super) fn run<O, E, W>(
 ) -> Result<(), E>
 where
     O: Send,
-    E: Send,
+    E: Send + From<NoThread>,
     W: FnMut(StoredWrapping) -> Result<O, E>,
 {
-    let queue = threads.get().saturating_mul(AHEAD);
+    let threads = threads.get().min(MAX_THREADS);
+    let queue = threads.saturating_mul(AHEAD);
     let (to_workers, work) = sync_channel(queue);
     let (to_writer, results) = sync_channel(queue);
     // Only workers hold the receiver: when the last of them ends, the reader cannot be left waiting for one.
     let work = Arc::new(Mutex::new(work));
     thread::scope(|scope| {
-        for _ in 0..threads.get() {
+        let for_reader = to_writer.clone();
+        start(scope, move || read_pages(read, &to_workers, &for_reader)).map_err(NoThread)?;
+        for number in 0..threads {
             let (work, to_writer, worker) = (Arc::clone(&work), to_writer.clone(), &worker);
-            scope.spawn(move || work_on(&work, &to_writer, worker));
+            match start(scope, move || work_on(&work, &to_writer, worker)) {
+                Ok(()) => {}
+                Err(error) if number == 0 => return Err(NoThread(error).into()),
+                Err(error) => {
+                    tracing::warn!(%error, wanted = threads, workers = number, "fewer threads than were wanted");
+                    break;
+                }
+            }
         }
-        drop(work);
-        scope.spawn(move || read_pages(read, &to_workers, &to_writer));
+        drop((work, to_writer));
 
         let mut batch = Vec::with_capacity(BATCH);
         for result in results {
@@ -54,6 +69,14 @@ where
         }
         if batch.is_empty() { Ok(()) } else { write(batch) }
     })
+}
+
+/// As `Scope::spawn`, which panics where there is no thread to be had.
+fn start<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    work: impl FnOnce() + Send + 'scope,
+) -> io::Result<()> {
+    thread::Builder::new().spawn_scoped(scope, work).map(drop)
 }
 
 type Results<O, E> = SyncSender<Result<Vec<O>, E>>;

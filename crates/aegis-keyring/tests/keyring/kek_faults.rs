@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use aegis_kek::ProviderKind;
 use aegis_keyring::{
-    DekVersion, Grace, KekRotation, KekRotationError, KekState, RetireKekError, Store, StoreError,
+    DekVersion, Grace, KekRotation, KekRotationError, KekRotationOptions, KekState, RetireKekError, Store,
+    StoreError,
 };
 
 use crate::fixture::{Ring, assert_all_open, assert_whole, kek, open, options, rotate_kek, version};
@@ -268,4 +270,14 @@ fn a_dek_that_no_kek_opens_keeps_the_old_kek_active() {
     };
     assert_eq!((missing, deks), (1, 3));
     assert_eq!(ring.keyring.keks().unwrap()[0].record.state, KekState::Active);
+}
+
+#[test]
+fn more_threads_than_the_system_gives_are_no_reason_to_fail() {
+    let ring = Ring::with_deks(3);
+    let new = kek();
+    let options = KekRotationOptions { threads: 1_000_000.try_into().unwrap(), ..options() };
+    let rotation = KekRotation::new(&ring.keyring, &ring.kek, &new, ProviderKind::Environment, options);
+    assert_eq!(rotation.run(&mut |_| ControlFlow::Continue(())).unwrap().verified, 3);
+    assert_all_open(&ring.keyring, &new);
 }
