@@ -23,6 +23,9 @@ use crate::version::DekVersion;
 /// How long a DEK that is to be destroyed is refused before it may be erased.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How far behind the keyring the clock may be when a waiting time begins: clocks of machines differ a little.
+const MAX_CLOCK_BEHIND: Duration = Duration::from_secs(5 * 60);
+
 /// How often a change is tried while others change the same DEK.
 const MAX_TRIES: u32 = 16;
 
@@ -81,14 +84,18 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// A [`ChangeDekError`].
+    /// A [`ChangeDekError`]; of them [`ClockBehind`](ChangeDekError::ClockBehind) where the waiting time would be over as
+    /// soon as the clock is set right.
     pub fn mark_for_destruction(
         &self,
         version: DekVersion,
         wait: Duration,
     ) -> Result<DekRecord, ChangeDekError> {
         self.change(Change::DekMarked, version, |standing, now| match standing {
-            Standing::DecryptOnly | Standing::Retired => Ok((DekState::Retired, Some(later(now, wait)))),
+            Standing::DecryptOnly | Standing::Retired => {
+                let from = self.not_before(version, now)?;
+                Ok((DekState::Retired, Some(later(from, wait))))
+            }
             Standing::Active => Err(ChangeDekError::Active { version }),
             Standing::Marked(destroy_after) => Err(ChangeDekError::Marked { version, destroy_after }),
             Standing::Destroyed => Err(ChangeDekError::Destroyed { version }),
@@ -177,6 +184,18 @@ impl Keyring {
         Err(ChangeDekError::Contended { version, tries: MAX_TRIES })
     }
 
+    /// `now`, or the latest time that is known of this DEK and the active one of its scope, if that is a little later.
+    fn not_before(&self, version: DekVersion, now: Timestamp) -> Result<Timestamp, ChangeDekError> {
+        let record = self.record(version)?;
+        let active = self.store.active_dek(&record.scope).map_err(ChangeDekError::Store)?;
+        let active = active.map_or(record.created_at, |active| active.created_at);
+        let known = record.created_at.max(record.changed_at).max(active);
+        if later(now, MAX_CLOCK_BEHIND) < known {
+            return Err(ChangeDekError::ClockBehind { version, now, known });
+        }
+        Ok(now.max(known))
+    }
+
     fn record(&self, version: DekVersion) -> Result<DekRecord, ChangeDekError> {
         let found = self.store.dek(version).map_err(ChangeDekError::Store)?;
         found.ok_or(ChangeDekError::Unknown { version })
@@ -232,6 +251,16 @@ pub enum ChangeDekError {
         /// From when on it may be erased.
         destroy_after: Timestamp,
     },
+    /// The waiting time would begin in the past.
+    #[error("{version} was not marked: the clock says {now}, and the keyring was changed at {known}")]
+    ClockBehind {
+        /// The DEK.
+        version: DekVersion,
+        /// The time now.
+        now: Timestamp,
+        /// The latest time that is known.
+        known: Timestamp,
+    },
     /// That is final.
     #[error("{version} is destroyed")]
     Destroyed {
@@ -264,6 +293,7 @@ impl ChangeDekError {
                 "mark it first: `aegis dek destroy {version}`; then it is refused, and you see who needs it"
             )),
             Self::NotDue { .. } => Some("run it again then".to_owned()),
+            Self::ClockBehind { .. } => Some("set the clock of this machine, then run it again".to_owned()),
             Self::AlreadyRetired { .. } | Self::NotRetired { .. } | Self::Destroyed { .. } => None,
             Self::Contended { .. } => Some("look at it again, then decide anew".to_owned()),
             Self::Store(error) => error.help(),
