@@ -157,6 +157,10 @@ impl ChangeLog {
 
     /// Appends; what cannot be appended is remembered for whoever prints warnings.
     pub(crate) fn append(&self, event: &Event) {
+        // The log makes what is above it for anybody to read; here it is for its owner. If that fails, the log says why.
+        if let Some(state_dir) = self.pending_dir.parent() {
+            let _ = aegis_durable::make_dir(state_dir, 0o700);
+        }
         if let Err(error) = self.log.append(event) {
             tracing::error!(%error, action = %event.action, "not logged");
             self.lock().unlogged.push(error);
@@ -264,9 +268,12 @@ pub(crate) struct Made {
 
 impl Observer for ChangeLog {
     fn observe(&self, event: &KeyEvent<'_>) {
-        let KeyEvent { change, object, instead_of, outcome } = event;
+        let KeyEvent { change, object, instead_of, sha256, outcome } = event;
         let mut entry =
             event_of(*change, object, instead_of.as_ref(), Timestamp::now(), Actor::current(self.program));
+        if let Some(sha256) = sha256 {
+            entry = entry.detail("sha256", sha256.to_string());
+        }
         if let Err(error) = outcome {
             let ended = if is_failure(*error) { Outcome::Failed } else { Outcome::Refused };
             entry = entry.outcome(ended).reason(chain(*error));

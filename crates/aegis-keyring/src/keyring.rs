@@ -22,6 +22,7 @@ use aegis_crypto::KeyId;
 use aegis_kek::{Kek, ProviderKind};
 use jiff::Timestamp;
 
+use crate::backup::BackupSummary;
 use crate::clock::Clock;
 use crate::dek::ActiveDek;
 use crate::observer::{Change, KeyEvent, KeyObject, Observer, outcome};
@@ -157,9 +158,25 @@ impl Keyring {
         instead_of: Option<KeyObject>,
         outcome: Result<(), &(dyn Error + 'static)>,
     ) {
+        self.tell(&KeyEvent { change, object, instead_of, sha256: None, outcome });
+    }
+
+    /// Tells the observer how a backup ended, and of which file: nothing else says whether one was made here.
+    pub(crate) fn note_backup<E: Error + 'static>(&self, change: Change, ended: &Result<BackupSummary, E>) {
+        self.tell(&KeyEvent {
+            change,
+            object: KeyObject::Keyring,
+            instead_of: None,
+            sha256: ended.as_ref().ok().map(|summary| summary.sha256),
+            outcome: outcome(ended),
+        });
+    }
+
+    fn tell(&self, event: &KeyEvent<'_>) {
+        let KeyEvent { change, object, outcome, .. } = event;
         tracing::info!(?change, %object, refused = outcome.err().map(tracing::field::display), "keyring");
         if let Some(observer) = &self.observer {
-            observer.observe(&KeyEvent { change, object, instead_of, outcome });
+            observer.observe(event);
         }
     }
 }

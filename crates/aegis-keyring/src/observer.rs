@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
-use aegis_crypto::KeyId;
+use aegis_crypto::{Digest, KeyId};
 
 use crate::scope::Scope;
 use crate::version::DekVersion;
@@ -23,6 +23,8 @@ pub struct KeyEvent<'a> {
     pub object: KeyObject,
     /// Whose place it takes.
     pub instead_of: Option<KeyObject>,
+    /// SHA-256 of the file, if it is a backup that was made or restored.
+    pub sha256: Option<Digest>,
     /// Why it was not done, if it was not.
     pub outcome: Result<(), &'a (dyn Error + 'static)>,
 }

@@ -13,7 +13,7 @@ use super::hashing::Hashing;
 use super::records::{Line, MAX_KEKS};
 use super::{BackupRecipient, BackupSummary, Counts, age_box, kek_box};
 use crate::keyring::Keyring;
-use crate::observer::{Change, KeyObject, outcome};
+use crate::observer::Change;
 use crate::record::{KekRecord, KekState, NewWrapping};
 use crate::store::Dumped;
 use crate::store_error::StoreError;
@@ -30,7 +30,7 @@ impl Keyring {
         out: &mut dyn Write,
     ) -> Result<BackupSummary, BackupError> {
         let made = self.write_backup(recipient, out);
-        self.note(Change::BackupCreated, KeyObject::Keyring, None, outcome(&made));
+        self.note_backup(Change::BackupCreated, &made);
         made
     }
 
@@ -50,7 +50,7 @@ impl Keyring {
             out.flush().map_err(BackupError::Output)?;
             Ok(made)
         });
-        self.note(Change::BackupCreated, KeyObject::Keyring, None, outcome(&made));
+        self.note_backup(Change::BackupCreated, &made);
         made
     }
 

@@ -11,7 +11,7 @@ use super::kek_box::{self, HEADER_LEN};
 use super::records::{Entry, Pieces, RecordFault, Records};
 use super::{BackupKey, BackupSummary, Counts, age_box};
 use crate::keyring::Keyring;
-use crate::observer::{Change, KeyObject, outcome};
+use crate::observer::Change;
 use crate::record::StoredWrapping;
 use crate::store_error::StoreError;
 use crate::version::DekVersion;
@@ -49,7 +49,7 @@ impl Keyring {
         kek: Option<&Kek>,
     ) -> Result<BackupSummary, ReadBackupError> {
         let restored = self.restore_all(input, key, kek);
-        self.note(Change::BackupRestored, KeyObject::Keyring, None, outcome(&restored));
+        self.note_backup(Change::BackupRestored, &restored);
         restored
     }
 

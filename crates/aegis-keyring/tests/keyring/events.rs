@@ -14,10 +14,11 @@ struct Log(Mutex<Vec<String>>);
 
 impl Observer for Log {
     fn observe(&self, event: &KeyEvent<'_>) {
-        let KeyEvent { change, object, instead_of, outcome } = event;
+        let KeyEvent { change, object, instead_of, sha256, outcome } = event;
         let instead_of = instead_of.as_ref().map(|object| format!(" for {object}")).unwrap_or_default();
         let outcome = outcome.map_or_else(|error| format!(": {error}"), |()| String::new());
-        self.0.lock().unwrap().push(format!("{change:?} {object}{instead_of}{outcome}"));
+        let file = sha256.map(|sha256| format!(" in {sha256}")).unwrap_or_default();
+        self.0.lock().unwrap().push(format!("{change:?} {object}{instead_of}{file}{outcome}"));
     }
 }
 
@@ -88,6 +89,8 @@ fn every_change_and_every_refusal_is_told() {
 
     let mut backup = Vec::new();
     keyring.backup(&BackupRecipient::ActiveKek, &mut backup).unwrap();
+    // Anybody can make a backup for a public key: only the log says which file was made here.
+    let sha256 = aegis_crypto::sha256(&backup);
     let dir = test_services::scratch::dir();
     let empty =
         Keyring::new(open(dir.path()), TestClock::at("2026-01-16T00:00:00Z")).observed_by(log.clone());
@@ -96,9 +99,9 @@ fn every_change_and_every_refusal_is_told() {
     assert_eq!(
         log.take(),
         [
-            "BackupCreated keyring",
-            "BackupRestored keyring: the file is no keyring backup, nor an age file",
-            "BackupRestored keyring"
+            format!("BackupCreated keyring in {sha256}"),
+            "BackupRestored keyring: the file is no keyring backup, nor an age file".to_owned(),
+            format!("BackupRestored keyring in {sha256}"),
         ]
     );
 }
