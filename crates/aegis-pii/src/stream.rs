@@ -27,6 +27,9 @@ mod run;
 mod split;
 mod transform;
 
+#[cfg(test)]
+mod tests;
+
 pub use chunk::{EventError, EventPlace, OnRefusal, RefusedEvent, RefusedEvents};
 pub use run::{StreamEnd, StreamError, run};
 pub use split::{ArrayFault, Inputs};
@@ -53,7 +56,7 @@ pub struct StreamOptions {
     pub threads: NonZeroUsize,
     /// Bytes that are read at once, at most, while events are shorter than that.
     pub chunk_len: usize,
-    /// The most bytes of an event, with the white space around it.
+    /// The most bytes of an event, with the white space around it and the end of its line.
     pub max_event_len: usize,
 }
 

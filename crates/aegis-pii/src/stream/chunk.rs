@@ -43,7 +43,7 @@ pub struct RefusedEvent<'a, E: Error + 'static> {
     pub len: u64,
     /// The digest of those.
     pub sha256: Digest,
-    /// The bytes themselves: plaintext, as a rule. `None` if they were too many to be held.
+    /// The bytes themselves: plaintext, as a rule. `None` if they were over the limit.
     pub bytes: Option<&'a [u8]>,
     /// Why.
     pub error: &'a EventError<E>,
@@ -99,8 +99,10 @@ pub(super) struct Done<E: Error + 'static> {
 pub(super) struct Refused<E: Error + 'static> {
     /// Events before it in the chunk.
     pub(super) number: u64,
-    /// Where it was; `None` if it was not held.
+    /// Where it was; `None` if it is over the limit.
     pub(super) range: Option<Range<usize>>,
+    /// Bytes before it in the chunk.
+    pub(super) start: usize,
     pub(super) len: u64,
     pub(super) sha256: Option<Digest>,
     pub(super) error: EventError<E>,
@@ -139,7 +141,7 @@ pub(super) fn transform<T: Transform>(
         Content::TooLong { len, sha256 } => {
             done.events = 1;
             let error = EventError::TooLong { limit };
-            done.refused.push(Refused { number: 0, range: None, len, sha256: Some(sha256), error });
+            done.refused.push(Refused { number: 0, range: None, start: 0, len, sha256: Some(sha256), error });
         }
         Content::Lines { copied_from, start } => {
             done.out.extend_from_slice(done.bytes.get(copied_from..start).unwrap_or_default());
@@ -150,7 +152,7 @@ pub(super) fn transform<T: Transform>(
                     done.out.extend_from_slice(done.bytes.get(at..end).unwrap_or_default());
                     true
                 } else {
-                    one(transform, &mut done, at..end)
+                    one(transform, &mut done, at..end, limit)
                 };
                 done.events += 1;
                 if !go_on && refusals == Refusals::One {
@@ -164,7 +166,7 @@ pub(super) fn transform<T: Transform>(
             for element in cut.elements {
                 let comma = done.out.len();
                 done.out.push(b',');
-                let go_on = one(transform, &mut done, element);
+                let go_on = one(transform, &mut done, element, limit);
                 done.events += 1;
                 if go_on {
                     done.first_comma.get_or_insert(comma);
@@ -181,8 +183,26 @@ pub(super) fn transform<T: Transform>(
 }
 
 /// Transforms one event, or notes why not.
-fn one<T: Transform>(transform: &mut T, done: &mut Done<T::Error>, range: Range<usize>) -> bool {
+fn one<T: Transform>(
+    transform: &mut T,
+    done: &mut Done<T::Error>,
+    range: Range<usize>,
+    limit: usize,
+) -> bool {
     let event = done.bytes.get(range.clone()).unwrap_or_default();
+    let len = range.len() as u64;
+    if event.len() > limit {
+        let (error, sha256) = (EventError::TooLong { limit }, Some(sha256(event)));
+        done.refused.push(Refused {
+            number: done.events,
+            range: None,
+            start: range.start,
+            len,
+            sha256,
+            error,
+        });
+        return false;
+    }
     match transform.transform(event, &mut done.out) {
         Ok(counts) => {
             done.counts.add(&counts);
@@ -190,9 +210,15 @@ fn one<T: Transform>(transform: &mut T, done: &mut Done<T::Error>, range: Range<
             true
         }
         Err(error) => {
-            let len = range.len() as u64;
-            let error = EventError::Refused(error);
-            done.refused.push(Refused { number: done.events, range: Some(range), len, sha256: None, error });
+            let (error, start) = (EventError::Refused(error), range.start);
+            done.refused.push(Refused {
+                number: done.events,
+                range: Some(range),
+                start,
+                len,
+                sha256: None,
+                error,
+            });
             false
         }
     }

@@ -77,7 +77,7 @@ impl<W: Write, E: Error + 'static> Committer<W, E> {
         for refused in refused {
             let place = EventPlace {
                 number: self.place.number + refused.number,
-                offset: self.place.offset + refused.range.as_ref().map_or(0, |range| range.start as u64),
+                offset: self.place.offset + refused.start as u64,
                 ..self.place
             };
             self.refused += 1;

@@ -94,8 +94,7 @@ impl Splitter {
             seen: 0,
             array: (options.framing == Framing::Array).then(ArrayCutter::default),
             chunk_len: options.chunk_len.max(1),
-            // With the end of its line, which is no part of the event.
-            max_event_len: options.max_event_len.saturating_add(2),
+            max_event_len: options.max_event_len,
             too_long,
         }
     }
