@@ -1,7 +1,8 @@
 //! The keyring in one encrypted file, and back on an empty machine.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read, Seek as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_kek::{Kek, LoadError, ProviderKind};
@@ -9,6 +10,7 @@ use aegis_keyring::{
     AgeIdentities, AgeKeyError, AgeRecipient, BackupError, BackupKey, BackupLock, BackupRecipient,
     BackupSummary, KekState, Keyring, ReadBackupError, verify_backup,
 };
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::change_log::Intent;
@@ -159,7 +161,9 @@ impl Keys {
 /// Opens a backup, and looks at what it needs.
 fn open(path: &Path) -> Result<(BufReader<File>, BackupLock), BackupCommandError> {
     let failed = |source| BackupCommandError::Open { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(failed)?;
+    // Without waiting for somebody who writes to a FIFO.
+    let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY).bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(not_a_backup(path));
@@ -281,6 +285,21 @@ impl BackupCommandError {
             Self::Provider(source) => source.help(),
             Self::Load(source) => source.help(),
             Self::Read { source, .. } => source.help(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_no_backup_and_is_not_waited_for() {
+        let dir = test_services::scratch::dir();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        for path in [fifo.as_path(), dir.path(), Path::new("/dev/zero")] {
+            assert!(matches!(open(path), Err(BackupCommandError::NotABackup { .. })), "{}", path.display());
         }
     }
 }

@@ -61,13 +61,16 @@ impl Deployment {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::Variable`].
+    /// [`KeyringError::Variable`], [`KeyringError::Settings`].
     pub fn keyring_place(&self) -> Result<KeyringPlace, KeyringError> {
         let named = Variables::of_process().text(KEYRING).map_err(KeyringError::Variable)?;
         Ok(match named {
             None => KeyringPlace::File(self.state.keyring()),
             Some(named) => {
                 let address = named.expose();
+                if is_list_of_settings(address) {
+                    return Err(KeyringError::Settings);
+                }
                 let path = address.strip_prefix("sqlite:").unwrap_or(address);
                 // Whatever looks like an address of another kind is for the store to judge.
                 match !path.contains("://") && (!path.starts_with("//") || path.starts_with("///")) {
@@ -235,6 +238,15 @@ fn made_since(keyring: &Keyring, note: &Note) -> Result<Vec<Made>, StoreError> {
     })
 }
 
+/// Whether a text is what libpq calls a connection string, `host=… password=…`. Taken for the name of a file, it would be
+/// shown, and the password with it.
+fn is_list_of_settings(text: &str) -> bool {
+    let name = text.trim_start().split_once('=').map(|(name, _)| name.trim_end());
+    name.is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    })
+}
+
 /// Where a keyring is.
 pub enum KeyringPlace {
     /// A SQLite file.
@@ -267,6 +279,9 @@ pub enum KeyringError {
     /// [`KEYRING`] cannot be used.
     #[error(transparent)]
     Variable(aegis_kek::VariableError),
+    /// [`KEYRING`] is a list of settings.
+    #[error("{KEYRING} is a list of settings (NAME=…), neither a path nor an address")]
+    Settings,
     /// The store did not answer, or not as it should.
     #[error(transparent)]
     Store(StoreError),
@@ -281,6 +296,11 @@ impl KeyringError {
             )),
             Self::StateDir(source) => source.help(),
             Self::Variable(source) => source.help(),
+            Self::Settings => Some(
+                "write postgres://USER@HOST:PORT/DATABASE, with the password in PGPASSWORD or PGPASSFILE; a file of such a \
+                 name as ./NAME"
+                    .to_owned(),
+            ),
             Self::Store(source) => source.help(),
         }
     }
@@ -311,6 +331,30 @@ impl SetupError {
             Self::Lock(source) => source.help(),
             Self::Note(source) => source.help(),
             Self::Recover(source) => source.help(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_a_list_of_settings_from_a_path() {
+        for list in ["host=db password=s3cret", "password=s3cret", " host = db", "PASSWORD=x", "a_1=", "a=/b"]
+        {
+            assert!(is_list_of_settings(list), "{list}");
+        }
+        for other in [
+            "./a=b",
+            "/srv/a=b",
+            "sqlite:a=b",
+            "postgres://u@h/d?sslmode=disable",
+            "keyring.sqlite",
+            "=a",
+            "",
+        ] {
+            assert!(!is_list_of_settings(other), "{other}");
         }
     }
 }

@@ -456,7 +456,7 @@ impl KekError {
             Self::NoMatch { .. } | Self::NoneInGrace => {
                 Some("`aegis kek status` lists the KEKs of this keyring".to_owned())
             }
-            Self::Several { .. } => Some("give more of the id".to_owned()),
+            Self::Several { .. } => Some("name one of them, by as many digits as tell it from the others".to_owned()),
         }
     }
 }

@@ -43,14 +43,20 @@ impl StateDir {
     /// [`StateDirError`].
     pub fn named(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, StateDirError> {
         if let Some(path) = variable(STATE_DIR) {
-            return if path.is_empty() { Err(StateDirError::Empty) } else { Ok(Self(path.into())) };
+            return if path.is_empty() { Err(StateDirError::Empty) } else { Self(path.into()).as_text() };
         }
         // The specification of XDG says that a relative path there counts for nothing.
         let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         absolute("XDG_DATA_HOME")
             .or_else(|| Some(absolute("HOME")?.join(".local/share")))
             .map(|data| Self(data.join("aegis")))
-            .ok_or(StateDirError::NoHome)
+            .ok_or(StateDirError::NoHome)?
+            .as_text()
+    }
+
+    /// The same, if a setting can name the key file in it.
+    fn as_text(self) -> Result<Self, StateDirError> {
+        if self.0.to_str().is_some() { Ok(self) } else { Err(StateDirError::NotText { path: self.0 }) }
     }
 
     /// The directory.
@@ -163,6 +169,12 @@ pub enum StateDirError {
         "there is no place for the state directory: neither {STATE_DIR}, XDG_DATA_HOME nor HOME is an absolute path"
     )]
     NoHome,
+    /// Its path is no text, and variables hold text.
+    #[error("the path of the state directory, {}, is not valid UTF-8", path.display())]
+    NotText {
+        /// The path.
+        path: PathBuf,
+    },
     /// It cannot be made.
     #[error("cannot make the state directory")]
     Make(#[source] WriteError),
@@ -189,7 +201,7 @@ impl StateDirError {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::Empty => format!("unset {STATE_DIR}, or set it to a full path"),
-            Self::NoHome => format!("set {STATE_DIR} to a full path"),
+            Self::NoHome | Self::NotText { .. } => format!("set {STATE_DIR} to a full path in UTF-8"),
             Self::Make(source) => return source.help(),
             Self::Read { .. } => "run it as the owner of the state directory".to_owned(),
             Self::Insecure { path, .. } => format!(
@@ -223,6 +235,16 @@ mod tests {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
             });
             assert_eq!(found.ok().as_ref().map(StateDir::path), expected.map(Path::new), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_a_path_that_no_variable_could_hold() {
+        use std::os::unix::ffi::OsStringExt as _;
+        for name in [STATE_DIR, "XDG_DATA_HOME", "HOME"] {
+            let found =
+                StateDir::named(|asked| (asked == name).then(|| OsString::from_vec(b"/a\xff".to_vec())));
+            assert!(matches!(found, Err(StateDirError::NotText { .. })), "{name}: {found:?}");
         }
     }
 
