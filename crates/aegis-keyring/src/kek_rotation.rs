@@ -177,7 +177,7 @@ impl<'a> KekRotation<'a> {
                 standing @ (Standing::Prepared | Standing::Switched { .. }) => return Ok(standing),
             }
             let incoming = new_kek(self.new, self.provider, KekState::Incoming, self.keyring.now());
-            match self.keyring.store().enrol_incoming_kek(&incoming) {
+            match self.keyring.store().enrol_incoming_kek(&incoming, self.old.key_id()) {
                 Ok(()) => {
                     let new = KeyObject::Kek(self.new.key_id());
                     let old = KeyObject::Kek(self.old.key_id());

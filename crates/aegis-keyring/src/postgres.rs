@@ -292,8 +292,8 @@ impl Store for PostgresStore {
         self.write(|session| keks::enrol_first(session, kek))
     }
 
-    fn enrol_incoming_kek(&self, kek: &KekRecord) -> Result<(), StoreError> {
-        self.write(|session| keks::enrol_incoming(session, kek))
+    fn enrol_incoming_kek(&self, kek: &KekRecord, replaces: KeyId) -> Result<(), StoreError> {
+        self.write(|session| keks::enrol_incoming(session, kek, replaces))
     }
 
     fn switch_kek(&self, incoming: KeyId, now: Timestamp, grace_until: Timestamp) -> Result<(), StoreError> {

@@ -233,8 +233,8 @@ impl Store for SqliteStore {
         self.write(|connection| keks::enrol_first(connection, kek))
     }
 
-    fn enrol_incoming_kek(&self, kek: &KekRecord) -> Result<(), StoreError> {
-        self.write(|connection| keks::enrol_incoming(connection, kek))
+    fn enrol_incoming_kek(&self, kek: &KekRecord, replaces: KeyId) -> Result<(), StoreError> {
+        self.write(|connection| keks::enrol_incoming(connection, kek, replaces))
     }
 
     fn switch_kek(&self, incoming: KeyId, now: Timestamp, grace_until: Timestamp) -> Result<(), StoreError> {

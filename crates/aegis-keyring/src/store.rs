@@ -30,10 +30,11 @@ pub trait Store: Send + Sync {
     /// Stores the first KEK, as active whatever its record says. Conflict if there is any KEK already.
     fn enrol_first_kek(&self, kek: &KekRecord) -> Result<(), StoreError>;
 
-    /// Stores a KEK as incoming. One that is in grace comes back: it keeps its record, its `grace_until` and its wrappings,
-    /// none of which counts as verified from then on. Any other is stored as incoming whatever its record says. Conflict if
-    /// another one is incoming, this one is active or retired, or none is active.
-    fn enrol_incoming_kek(&self, kek: &KekRecord) -> Result<(), StoreError>;
+    /// Stores a KEK as incoming, to take the place of `replaces`. One that is in grace comes back: it keeps its record, its
+    /// `grace_until` and its wrappings, none of which counts as verified from then on. Any other is stored as incoming
+    /// whatever its record says. Conflict if another one is incoming, if this one is active or retired, if none is active
+    /// or another one than `replaces`: from then on, no third one can become active.
+    fn enrol_incoming_kek(&self, kek: &KekRecord, replaces: KeyId) -> Result<(), StoreError>;
 
     /// Makes the incoming KEK active, without `grace_until`, and the active one grace.
     ///

@@ -26,7 +26,11 @@ pub(super) fn enrol_first(session: &mut Session, kek: &KekRecord) -> Result<(), 
     insert(session, kek, KekState::Active)
 }
 
-pub(super) fn enrol_incoming(session: &mut Session, kek: &KekRecord) -> Result<(), Fault> {
+pub(super) fn enrol_incoming(
+    session: &mut Session,
+    kek: &KekRecord,
+    replaces: KeyId,
+) -> Result<(), Fault> {
     let keks = all(session)?;
     let has = |state| keks.iter().any(|(_, record)| record.state == state);
     if has(KekState::Incoming) {
@@ -35,10 +39,14 @@ pub(super) fn enrol_incoming(session: &mut Session, kek: &KekRecord) -> Result<(
     if !has(KekState::Active) {
         return Err(ConflictKind::NoActiveKek.into());
     }
+    let is_active =
+        |(_, record): &(i64, KekRecord)| record.state == KekState::Active && record.key_id() == replaces;
     match keks.iter().find(|(_, record)| record.key_id() == kek.key_id()) {
+        Some((_, record)) if record.state != KekState::Grace => Err(ConflictKind::KekEnrolled.into()),
+        _ if !keks.iter().any(is_active) => Err(ConflictKind::ActiveKekChanged.into()),
         // That it has no time of grace says that it did not come back from grace.
         None => insert(session, &KekRecord { grace_until: None, ..kek.clone() }, KekState::Incoming),
-        Some((id, record)) if record.state == KekState::Grace => {
+        Some((id, _)) => {
             session.execute("UPDATE aegis.wrappings SET verified_at = NULL WHERE kek = $1", &[id])?;
             session.execute(
                 "UPDATE aegis.keks SET state = 'incoming', changed_at = $1 WHERE id = $2",
@@ -46,7 +54,6 @@ pub(super) fn enrol_incoming(session: &mut Session, kek: &KekRecord) -> Result<(
             )?;
             Ok(())
         }
-        Some(_) => Err(ConflictKind::KekEnrolled.into()),
     }
 }
 

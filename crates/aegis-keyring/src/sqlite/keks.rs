@@ -41,7 +41,11 @@ pub(super) fn enrol_first(connection: &Connection, kek: &KekRecord) -> Result<()
     insert(connection, kek, KekState::Active)
 }
 
-pub(super) fn enrol_incoming(connection: &Connection, kek: &KekRecord) -> Result<(), Fault> {
+pub(super) fn enrol_incoming(
+    connection: &Connection,
+    kek: &KekRecord,
+    replaces: KeyId,
+) -> Result<(), Fault> {
     let keks = all(connection)?;
     let has = |state| keks.iter().any(|(_, record)| record.state == state);
     if has(KekState::Incoming) {
@@ -50,10 +54,14 @@ pub(super) fn enrol_incoming(connection: &Connection, kek: &KekRecord) -> Result
     if !has(KekState::Active) {
         return Err(ConflictKind::NoActiveKek.into());
     }
+    let is_active =
+        |(_, record): &(i64, KekRecord)| record.state == KekState::Active && record.key_id() == replaces;
     match keks.iter().find(|(_, record)| record.key_id() == kek.key_id()) {
+        Some((_, record)) if record.state != KekState::Grace => Err(ConflictKind::KekEnrolled.into()),
+        _ if !keks.iter().any(is_active) => Err(ConflictKind::ActiveKekChanged.into()),
         // That it has no time of grace says that it did not come back from grace.
         None => insert(connection, &KekRecord { grace_until: None, ..kek.clone() }, KekState::Incoming),
-        Some((id, record)) if record.state == KekState::Grace => {
+        Some((id, _)) => {
             connection.execute("UPDATE wrappings SET verified_at = NULL WHERE kek = ?1", [id])?;
             connection.execute(
                 "UPDATE keks SET state = 'incoming', changed_at = ?1 WHERE id = ?2",
@@ -61,7 +69,6 @@ pub(super) fn enrol_incoming(connection: &Connection, kek: &KekRecord) -> Result
             )?;
             Ok(())
         }
-        Some(_) => Err(ConflictKind::KekEnrolled.into()),
     }
 }
 

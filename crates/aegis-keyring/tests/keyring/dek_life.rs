@@ -127,7 +127,7 @@ fn makes_a_dek_though_others_are_faster() {
                 changed_at: ring.keyring.now(),
                 grace_until: None,
             };
-            ring.store().enrol_incoming_kek(&record).unwrap();
+            ring.store().enrol_incoming_kek(&record, ring.kek.key_id()).unwrap();
         },
     ];
     for (nth, interfere) in conflicts.into_iter().enumerate() {
@@ -325,6 +325,25 @@ fn a_wait_without_end_never_ends() {
     assert_eq!(record.destroy_after, Some(jiff::Timestamp::MAX));
     ring.clock.set("9000-01-01T00:00:00Z");
     assert!(matches!(ring.keyring.destroy(dek), Err(ChangeDekError::NotDue { .. })));
+}
+
+#[test]
+fn no_waiting_time_begins_in_the_past() {
+    let ring = Ring::with_deks(1);
+    let dek = version("dek-v1-20260115");
+    ring.clock.set("2026-03-01T00:00:00Z");
+    ring.make(1);
+    // The battery was empty: set right, the clock would be past the end of the wait.
+    for behind in ["1970-01-01T00:00:10Z", "2026-01-20T00:00:00Z", "2026-02-28T23:54:59Z"] {
+        ring.clock.set(behind);
+        let refused = ring.keyring.mark_for_destruction(dek, DEFAULT_WAIT).unwrap_err();
+        assert!(matches!(refused, ChangeDekError::ClockBehind { .. }), "{behind}: {refused:?}");
+        assert_eq!(ring.state(dek), DekState::DecryptOnly);
+    }
+    // Clocks of machines differ a little; the later one counts.
+    ring.clock.set("2026-02-28T23:59:00Z");
+    let record = ring.keyring.mark_for_destruction(dek, DEFAULT_WAIT).unwrap();
+    assert_eq!(record.destroy_after.unwrap().to_string(), "2026-03-08T00:00:00Z");
 }
 
 #[test]

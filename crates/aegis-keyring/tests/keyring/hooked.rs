@@ -110,8 +110,8 @@ impl Store for Hooked {
         self.around("enrol_first_kek", |store| store.enrol_first_kek(kek))
     }
 
-    fn enrol_incoming_kek(&self, kek: &KekRecord) -> Result<(), StoreError> {
-        self.around("enrol_incoming_kek", |store| store.enrol_incoming_kek(kek))
+    fn enrol_incoming_kek(&self, kek: &KekRecord, replaces: KeyId) -> Result<(), StoreError> {
+        self.around("enrol_incoming_kek", |store| store.enrol_incoming_kek(kek, replaces))
     }
 
     fn switch_kek(&self, incoming: KeyId, now: Timestamp, grace_until: Timestamp) -> Result<(), StoreError> {

@@ -400,3 +400,22 @@ fn retires_only_what_nothing_needs() {
     );
     assert_all_open(&ring.keyring, &two);
 }
+
+#[test]
+fn a_rotation_from_a_kek_that_was_replaced_just_before_is_refused() {
+    let ring = Arc::new(Ring::with_deks(3));
+    let winner = kek();
+    let (other, to, once) = (Arc::clone(&ring), winner.clone(), AtomicBool::new(true));
+    let keyring = ring.on(Arc::new(Hooked::new(ring.store()).on_call(move |name, when| {
+        if name == "enrol_incoming_kek" && when == When::Before && once.swap(false, Ordering::SeqCst) {
+            other.rotate_kek(&other.kek, &to).unwrap();
+        }
+        Ok(())
+    })));
+    let refused = rotate_kek(&keyring, &ring.kek, &kek()).unwrap_err();
+    assert!(
+        matches!(refused, KekRotationError::OldNotActive { active, .. } if active == winner.key_id()),
+        "{refused:?}"
+    );
+    assert_eq!(states(&ring.keyring), [KekState::Grace, KekState::Active]);
+}

@@ -141,7 +141,7 @@ pub(crate) fn rotate(store: &dyn Store) -> usize {
     };
     let old = store.keks().unwrap()[0].key_id();
     let mut keks = store.keks().unwrap();
-    conflict_or(store.enrol_incoming_kek(&sibling(&keks.remove(0))));
+    conflict_or(store.enrol_incoming_kek(&sibling(&keks.remove(0)), old));
     loop {
         let keks = store.keks().unwrap();
         if keks.iter().any(|kek| kek.grace_until.is_some()) {
@@ -176,7 +176,10 @@ pub(crate) const STEPS: &[Step] = &[
         store.add_usage(&[(nth_version(2), used), (nth_version(4), used)])
     }),
     ("destroy", |store| store.destroy_dek(nth_version(1), at(50))),
-    ("enrol", |store| store.enrol_incoming_kek(&sibling(&store.keks()?[0]))),
+    ("enrol", |store| {
+        let active = &store.keks()?[0];
+        store.enrol_incoming_kek(&sibling(active), active.key_id())
+    }),
     ("wrap", |store| {
         let new = store.keks()?[1].key_id();
         let made: Vec<_> = (2..=4).map(|nth| wrapping(nth_version(nth), new)).collect();

@@ -30,7 +30,7 @@ fn a_server_that_is_restarted_and_killed_loses_nothing_and_does_nothing_twice() 
     let place = Place::on_server(&server);
     let store = place.open();
     let old = filled(store.as_ref(), 40);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     let new = kek(1).key_id();
     let ended = AtomicBool::new(false);
     let counted = std::thread::scope(|scope| {
@@ -336,8 +336,8 @@ fn more_threads_than_connections_wait_for_each_other() {
 fn large_batches_go_in_whole_or_not_at_all() {
     let Some(place) = Place::postgres("large batches") else { return };
     let store = place.open();
-    filled(store.as_ref(), 2);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    let old = filled(store.as_ref(), 2);
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     let new = kek(1).key_id();
     // More than one statement takes, and the last one is refused.
     let mut many: Vec<NewWrapping> = (0..1100).map(|nth| wrapping(nth_version(nth % 2 + 1), new)).collect();

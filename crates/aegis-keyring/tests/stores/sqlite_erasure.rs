@@ -32,7 +32,7 @@ fn nothing_of_an_erased_box_is_left_in_any_file() {
     let store = SqliteStore::open(&dir.path().join("keyring.db")).unwrap();
     let old = filled(&store, 24);
     let new = kek(1).key_id();
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     wrap_all(&store, old, new);
     let sample = |kek: KeyId, nth| wrapping(nth_version(nth), kek).sealed[..64].to_owned();
     let left = |kek, nth| is_there(&files(dir.path()), &sample(kek, nth));
@@ -53,7 +53,7 @@ fn nothing_of_an_erased_box_is_left_in_any_file() {
     insert(&store, 25..=30, &[old, new]);
     store.abandon_incoming_kek(new).unwrap();
     assert!((1..=30).all(|nth| !left(new, nth)));
-    store.enrol_incoming_kek(&kek(2)).unwrap();
+    store.enrol_incoming_kek(&kek(2), old).unwrap();
     let third = kek(2).key_id();
     wrap_all(&store, old, third);
     store.switch_kek(third, at(9), at(10)).unwrap();

@@ -51,14 +51,18 @@ pub(crate) fn keeps_every_field_of_a_kek(store: &dyn Store) {
 }
 
 pub(crate) fn enrols_one_incoming_kek(store: &dyn Store) {
-    assert_eq!(conflict(store.enrol_incoming_kek(&kek(0))), ConflictKind::NoActiveKek);
+    assert_eq!(conflict(store.enrol_incoming_kek(&kek(0), kek(0).key_id())), ConflictKind::NoActiveKek);
     store.enrol_first_kek(&kek(0)).unwrap();
-    assert_eq!(conflict(store.enrol_incoming_kek(&kek(0))), ConflictKind::KekEnrolled);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    assert_eq!(conflict(store.enrol_incoming_kek(&kek(0), kek(0).key_id())), ConflictKind::KekEnrolled);
+    // Somebody else has switched since this one looked.
+    let changed = store.enrol_incoming_kek(&kek(1), kek(2).key_id());
+    assert_eq!(conflict(changed), ConflictKind::ActiveKekChanged);
+    assert_eq!(store.keks().unwrap(), [kek(0)]);
+    store.enrol_incoming_kek(&kek(1), kek(0).key_id()).unwrap();
     let incoming = KekRecord { state: KekState::Incoming, ..kek(1) };
     assert_eq!(store.keks().unwrap(), [kek(0), incoming.clone()]);
     for nth in 0..3 {
-        assert_eq!(conflict(store.enrol_incoming_kek(&kek(nth))), ConflictKind::RotationUnderWay);
+        assert_eq!(conflict(store.enrol_incoming_kek(&kek(nth), kek(0).key_id())), ConflictKind::RotationUnderWay);
     }
     assert_eq!(store.keks().unwrap(), [kek(0), incoming]);
 }
@@ -68,7 +72,7 @@ pub(crate) fn switches_only_to_a_kek_that_opens_everything(store: &dyn Store) {
     let new = kek(1).key_id();
     assert_eq!(conflict(store.switch_kek(new, at(9), at(99))), ConflictKind::KekNotIncoming);
     assert_eq!(conflict(store.switch_kek(old, at(9), at(99))), ConflictKind::KekNotIncoming);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     let before = store.keks().unwrap();
 
     let missing = |expected: u64| match store.switch_kek(new, at(9), at(99)) {
@@ -105,7 +109,7 @@ pub(crate) fn gives_an_incoming_kek_up(store: &dyn Store) {
     let new = kek(1).key_id();
     assert_eq!(conflict(store.abandon_incoming_kek(new)), ConflictKind::KekNotIncoming);
     assert_eq!(conflict(store.abandon_incoming_kek(old)), ConflictKind::KekNotIncoming);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     wrap_all(store, old, new);
     store.abandon_incoming_kek(new).unwrap();
     assert_eq!(store.keks().unwrap(), [kek(0)]);
@@ -113,19 +117,22 @@ pub(crate) fn gives_an_incoming_kek_up(store: &dyn Store) {
     assert_eq!(store.wrap_progress(new).unwrap().wrapped, 0);
     assert_eq!(store.wrap_progress(old).unwrap().verified, 2);
     // It was never enrolled, as far as the store knows, and can be once more.
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     assert_eq!(store.wrap_progress(new).unwrap().wrapped, 0);
 }
 
 pub(crate) fn a_kek_in_grace_comes_back_unverified(store: &dyn Store) {
     let old = filled(store, 2);
     let new = kek(1).key_id();
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     wrap_all(store, old, new);
     store.switch_kek(new, at(9), at(99)).unwrap();
 
+    let changed = store.enrol_incoming_kek(&kek(0), old);
+    assert_eq!(conflict(changed), ConflictKind::ActiveKekChanged);
+    assert_eq!(store.wrap_progress(old).unwrap().verified, 2);
     let back = KekRecord { changed_at: at(10), created_at: at(10), provider: ProviderKind::AwsKms, ..kek(0) };
-    store.enrol_incoming_kek(&back).unwrap();
+    store.enrol_incoming_kek(&back, new).unwrap();
     let found = &store.keks().unwrap()[0];
     assert_eq!((found.state, found.changed_at), (KekState::Incoming, at(10)));
     assert_eq!((found.created_at, found.provider), (kek(0).created_at, kek(0).provider));
@@ -137,7 +144,7 @@ pub(crate) fn a_kek_in_grace_comes_back_unverified(store: &dyn Store) {
     assert_eq!(store.keks().unwrap()[0].state, KekState::Grace);
     assert_eq!(store.wrap_progress(old).unwrap().wrapped, 2);
 
-    store.enrol_incoming_kek(&back).unwrap();
+    store.enrol_incoming_kek(&back, new).unwrap();
     assert!(matches!(
         store.switch_kek(old, at(11), at(111)),
         Err(StoreError::NotVerified { missing: 2, .. })
@@ -154,7 +161,7 @@ pub(crate) fn retires_only_what_nothing_needs(store: &dyn Store) {
     let new = kek(1).key_id();
     assert_eq!(conflict(store.retire_kek(old, at(9))), ConflictKind::KekNotInGrace);
     assert_eq!(conflict(store.retire_kek(new, at(9))), ConflictKind::KekNotInGrace);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     assert_eq!(conflict(store.retire_kek(new, at(9))), ConflictKind::KekNotInGrace);
     wrap_all(store, old, new);
     store.switch_kek(new, at(9), at(99)).unwrap();
@@ -166,17 +173,17 @@ pub(crate) fn retires_only_what_nothing_needs(store: &dyn Store) {
     assert!(store.wrapping(nth_version(1), new).unwrap().is_some());
     assert_eq!(conflict(store.retire_kek(old, at(13))), ConflictKind::KekNotInGrace);
     // It never comes back.
-    assert_eq!(conflict(store.enrol_incoming_kek(&kek(0))), ConflictKind::KekEnrolled);
+    assert_eq!(conflict(store.enrol_incoming_kek(&kek(0), kek(0).key_id())), ConflictKind::KekEnrolled);
     let dek = new_dek(nth_version(3), "default", &[new]);
     store.insert_active_dek(&dek, Some(nth_version(2))).unwrap();
     assert_eq!(store.dek(dek.version).unwrap(), Some(stored(&dek, DekState::Active)));
 
     // While one is needed: a wrapping of a restored keyring is not verified.
-    store.enrol_incoming_kek(&kek(2)).unwrap();
+    store.enrol_incoming_kek(&kek(2), new).unwrap();
     let third = kek(2).key_id();
     wrap_all(store, new, third);
     store.switch_kek(third, at(20), at(30)).unwrap();
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), third).unwrap();
     store.abandon_incoming_kek(new).unwrap();
     let dek = new_dek(nth_version(4), "default", &[new, third]);
     store.insert_active_dek(&dek, Some(nth_version(3))).unwrap();

@@ -12,7 +12,7 @@ use crate::fixture::{
 /// Enrols a second KEK, incoming, over so many DEKs.
 fn rotating(store: &dyn Store, deks: u32) -> (KeyId, KeyId) {
     let old = filled(store, deks);
-    store.enrol_incoming_kek(&kek(1)).unwrap();
+    store.enrol_incoming_kek(&kek(1), old).unwrap();
     (old, kek(1).key_id())
 }
 
