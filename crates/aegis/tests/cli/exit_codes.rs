@@ -242,3 +242,49 @@ fn completions_and_manual_pages_are_made_for_every_command() {
         );
     }
 }
+
+#[test]
+fn a_file_name_that_is_no_text_is_as_good_as_another() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = dir();
+    let dir = dir.path();
+    expect(dir, 0, &["init"]);
+    let name = |name: &[u8]| std::ffi::OsStr::from_bytes(name).to_owned();
+    let steps: &[(&[&str], _)] = &[
+        (&["backup", "create"], name(b"backup-\xff")),
+        (&["backup", "verify", "--json"], name(b"backup-\xff")),
+        (&["kek", "provision", "--provider", "environment", "--json", "--out"], name(b"kek-\xff.env")),
+        (&["kek", "rotate", "--json", "--to"], name(b"kek-\xff.env")),
+    ];
+    for (arguments, file) in steps {
+        let output = command(dir).args(*arguments).arg(file).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?} {output:?}");
+        assert!(dir.join(file).exists(), "{arguments:?}");
+    }
+    let state = command(dir).env("AEGIS_STATE_DIR", name(b"state-\xff")).arg("init").output().unwrap();
+    assert_eq!(state.status.code(), Some(1), "{state:?}");
+    assert!(!dir.join(name(b"state-\xff")).exists());
+}
+
+#[test]
+fn a_password_in_a_list_of_settings_is_not_shown() {
+    let dir = dir();
+    expect(dir.path(), 0, &["init"]);
+    for arguments in [["init", "--json"].as_slice(), &["doctor"], &["kek", "status"], &["dek", "list"]] {
+        let keyring = "host=127.0.0.1 port=1 user=u password=s3cret-s3cret";
+        let output = command(dir.path())
+            .args(arguments)
+            .env("AEGIS_KEYRING", keyring)
+            .env("AEGIS_LOG", "trace")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(!String::from_utf8_lossy(&said).contains("s3cret"), "{arguments:?}");
+    }
+    assert!(
+        std::fs::read_dir(dir.path())
+            .unwrap()
+            .all(|entry| { !entry.unwrap().file_name().to_string_lossy().contains("s3cret") })
+    );
+}

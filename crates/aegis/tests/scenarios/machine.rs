@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -69,7 +70,12 @@ impl Machine {
     pub(crate) fn take(&mut self, file: &str) {
         let text = fs::read_to_string(self.file(file)).unwrap();
         let variables = text.lines().filter_map(|line| line.split_once('='));
-        self.variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // As a shell takes them: the quotes are not part of the value.
+        let unquoted = |value: &str| match value.chars().next() {
+            Some(quote @ ('\'' | '"')) => value.trim_matches(quote).to_owned(),
+            _ => value.to_owned(),
+        };
+        self.variables = variables.map(|(name, value)| (name.to_owned(), unquoted(value))).collect();
     }
 
     /// The same files in another directory; in memory, where there is one: what is killed there needs no real disk.
@@ -172,11 +178,11 @@ impl Machine {
 impl Run {
     fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+        let mut stderr = String::from_utf8(output.stderr).unwrap();
+        if let Some(signal) = output.status.signal() {
+            stderr.push_str(&format!("\n(ended by signal {signal})"));
         }
+        Self { code: output.status.code(), stdout: String::from_utf8(output.stdout).unwrap(), stderr }
     }
 
     pub(crate) fn json(&self) -> Value {

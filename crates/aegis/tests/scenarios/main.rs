@@ -6,6 +6,7 @@
 //! | [`crash`] | killed, or refused by the disk, at every system call that writes: nothing is lost, and it is logged once |
 //! | [`concurrency`] | eight processes at once |
 //! | [`pairs`] | from every KEK provider to every other one, against real counterparts |
+//! | [`providers`] | from the environment to an HSM, to KMS, to a file and back, by the commands alone |
 //! | [`secrets`] | no secret in anything that can be read, at any time |
 //! | [`machine`] | what they share |
 
@@ -20,5 +21,6 @@ mod concurrency;
 mod crash;
 mod machine;
 mod pairs;
+mod providers;
 mod secrets;
 mod story;
