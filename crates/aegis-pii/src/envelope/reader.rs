@@ -302,8 +302,7 @@ impl EnvelopeReader {
         }
         let hash = stored_hash(hash)?;
         let start = self.bodies.len();
-        self.box_text.read(ciphertext, beginning, &mut self.bodies)?;
-        let body = start..self.bodies.len();
+        let body = self.box_text.read(ciphertext, beginning, &mut self.bodies)?;
         if body.len() < MIN_BODY_LEN {
             self.bodies.truncate(start);
             return None;

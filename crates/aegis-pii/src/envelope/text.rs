@@ -1,5 +1,6 @@
 //! The texts of envelopes, and base64 (RFC 4648 §4) with its long constant beginning.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use aegis_crypto::{ENCAPSULATION_LEN, Encapsulation};
@@ -82,14 +83,37 @@ impl BoxText {
         encode_base64(&self.tail, out);
     }
 
-    /// Reads a box: its body is appended to `bodies`, and [`encapsulation`](Self::encapsulation) is its own.
+    /// Reads a box: its body is put at the end of `bodies`, where it says, and [`encapsulation`](Self::encapsulation) is
+    /// its own.
     ///
     /// `None` if it is no base64 or has no body; `bodies` is as it was.
-    pub(crate) fn read(&mut self, text: &[u8], beginning: Beginning, bodies: &mut Vec<u8>) -> Option<()> {
-        self.tail.clear();
+    pub(crate) fn read(
+        &mut self,
+        text: &[u8],
+        beginning: Beginning,
+        bodies: &mut Vec<u8>,
+    ) -> Option<Range<usize>> {
+        let start = bodies.len();
+        let body = self.read_parts(text, beginning, bodies);
+        if body.is_none() {
+            bodies.truncate(start);
+        }
+        body
+    }
+
+    fn read_parts(
+        &mut self,
+        text: &[u8],
+        beginning: Beginning,
+        bodies: &mut Vec<u8>,
+    ) -> Option<Range<usize>> {
+        let start = bodies.len();
         let (prefix, tail) = text.split_at_checked(PREFIX_TEXT_LEN)?;
-        ENGINE.decode_vec(tail, &mut self.tail).ok()?;
-        let (rest, body) = self.tail.split_at_checked(ENCAPSULATION_LEN - PREFIX_LEN)?;
+        bodies.reserve(tail.len() / 4 * 3);
+        ENGINE.decode_vec(tail, bodies).ok()?;
+        // The end of the encapsulation stays before the body, rather than that a long body is moved.
+        let body = start + ENCAPSULATION_LEN - PREFIX_LEN..bodies.len();
+        let rest = bodies.get(start..body.start)?;
         if beginning == Beginning::Other {
             self.prefix.clear();
             self.encapsulation.clear();
@@ -101,8 +125,7 @@ impl BoxText {
             self.encapsulation.extend_from_slice(rest);
             self.age += 1;
         }
-        bodies.extend_from_slice(body);
-        Some(())
+        Some(body)
     }
 
     /// Another number for another encapsulation.
