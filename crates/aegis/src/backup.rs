@@ -95,7 +95,7 @@ fn create(arguments: CreateArguments, session: &Session) -> Result<ExitCode, Fai
         })?;
         let mut report = report(&made);
         if let Value::Object(members) = &mut report {
-            members.insert("path".to_owned(), json!(file));
+            members.insert("path".to_owned(), json!(file.display().to_string()));
         }
         session.output.report(&report, |out| {
             writeln!(out, "written: {}", Escaped(file.display()))?;

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &InitArguments, session: &Session) -> Result<ExitCo
             "security_level": done.provider.security_level().as_str(),
             "kek": done.kek,
             "configured_by": done.configured_by,
-            "kek_file": done.kek_file,
+            "kek_file": done.kek_file.as_ref().map(|file| file.display().to_string()),
             "keyring": done.keyring,
             "dek": done.dek.to_string(),
             "made": done.made,

@@ -54,7 +54,7 @@ pub(super) fn provision(arguments: &ProvisionArguments, session: &Session) -> Re
             "kek": made.kek,
             "variables": shown.iter().cloned().collect::<serde_json::Map<_, _>>(),
             "secret_variables": secret(&made),
-            "out": out,
+            "out": out.as_ref().map(|file| file.display().to_string()),
         });
         session.output.report(&report, |stdout| print(stdout, &made, *print_secret, out.as_deref()))?;
         Ok(ExitCode::SUCCESS)
