@@ -9,6 +9,7 @@ use crate::dek::DekCommand;
 use crate::doctor::DoctorArguments;
 use crate::init::InitArguments;
 use crate::kek::KekCommand;
+use crate::pii::PiiCommand;
 use crate::session::Aegis;
 
 /// Keep the keys that protect data: make, rotate, retire and destroy them, and lose nothing
@@ -64,6 +65,16 @@ Examples:
   aegis dek usage events.jsonl"
     )]
     Dek(DekCommand),
+    /// Seal the personal fields of events, and open them again
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis pii encrypt events.jsonl -o sealed.jsonl.zst
+  aegis pii decrypt sealed.jsonl.zst | jq .actor_id
+  aegis pii inspect sealed.jsonl.zst"
+    )]
+    Pii(PiiCommand),
     /// Save the keyring in one encrypted file, and bring it back
     #[command(
         subcommand,

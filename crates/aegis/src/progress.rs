@@ -20,6 +20,34 @@ impl Progress {
         Self(bar)
     }
 
+    /// A bar for a stream of `total` bytes, if that is known, with rate and remaining time.
+    pub(crate) fn of_stream(what: &'static str, total: Option<u64>) -> Self {
+        let progress = Self::new(what);
+        let template = match total {
+            Some(total) => {
+                progress.0.set_length(total);
+                "{prefix} [{wide_bar}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}"
+            }
+            None => "{prefix} {spinner} {bytes} {binary_bytes_per_sec} {elapsed}",
+        };
+        // As below.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            progress.0.set_style(style.progress_chars("=> "));
+        }
+        progress
+    }
+
+    /// What adds to the bytes that are done, for other threads.
+    pub(crate) fn counter(&self) -> impl Fn(u64) + Send + Sync + 'static {
+        let bar = self.0.clone();
+        move |bytes| bar.inc(bytes)
+    }
+
+    /// No bar.
+    pub(crate) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// Says how much is done of how much.
     pub(crate) fn at(&self, done: u64, total: u64) {
         if self.0.length() != Some(total) {
