@@ -25,6 +25,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "variables_file",
     "keyring_backup",
     "pii_event",
+    "bip322_signature",
 ];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.

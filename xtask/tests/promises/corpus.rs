@@ -8,6 +8,8 @@ use super::program;
 mod audit_log;
 #[path = "../../../fuzz/entry/backup.rs"]
 mod backup;
+#[path = "../../../fuzz/entry/bip322_signature.rs"]
+mod bip322_signature;
 #[path = "../../../fuzz/entry/bundle.rs"]
 mod bundle;
 #[path = "../../../fuzz/entry/counter.rs"]
@@ -94,6 +96,11 @@ fn the_corpus_of_keyring_backups_holds() {
 #[test]
 fn the_corpus_of_events_holds() {
     replay("pii_event", pii_event::run);
+}
+
+#[test]
+fn the_corpus_of_custodians_signatures_holds() {
+    replay("bip322_signature", bip322_signature::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {

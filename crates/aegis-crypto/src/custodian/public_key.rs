@@ -185,7 +185,8 @@ impl PrivateMaterial {
     ///
     /// Keys without a form, such as 32 bytes in hex, look like public ones: nobody can tell them apart.
     pub fn in_text(text: &str) -> Option<Self> {
-        let words = || text.split(|c: char| !c.is_ascii_alphanumeric());
+        // The whole of a public key in base64 is one word, so that no part of it is taken for something else.
+        let words = || text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '/'));
         if text.contains(PRIVATE_LABEL) {
             Some(Self::Custodian)
         } else if text.contains("PRIVATE KEY-----") {

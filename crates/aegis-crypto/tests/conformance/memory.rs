@@ -5,8 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use aegis_crypto::{
-    AssociatedData, Encapsulation, HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret,
-    decapsulate, encapsulate, open_under, seal, seal_under, unwrap_padded, wrap_padded,
+    AssociatedData, Bip322PrivateKey, Bip322Provider, CustodianAlgorithm, CustodianPrivateKey, Encapsulation,
+    HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret, Statement, WifNetwork, decapsulate,
+    encapsulate, open_under, seal, seal_under, unwrap_padded, wrap_padded,
 };
 
 /// Counts the places where the second half of the seed whose inverse is given stands in any memory that this
@@ -208,4 +209,46 @@ fn wrapping_keys_and_what_they_wrapped_are_nowhere() {
     };
     let [_, kek, key] = occurrences_of_each(&inverted);
     assert_eq!([kek, key], [0, 0]);
+}
+
+/// Keys of custodians pass through a C library by value, and through text.
+#[test]
+fn a_dropped_key_of_a_custodian_leaves_its_bytes_nowhere() {
+    let inverted = {
+        let key = Bip322PrivateKey::generate().unwrap();
+        let provider = Bip322Provider::new();
+        provider.sign_message("text", &key).unwrap();
+        provider.sign_bip340(b"bytes", &key).unwrap();
+        let wif = key.dangerous_to_wif(WifNetwork::Mainnet);
+        let (read, _) = Bip322PrivateKey::from_wif(&wif).unwrap();
+        let key = CustodianPrivateKey::from(key);
+        let text = key.dangerous_to_secret_text();
+        let again = CustodianPrivateKey::parse_secret_text(&text).unwrap();
+        assert_eq!(again.public_key().as_bytes(), read.public_key().as_bytes());
+        // As bytes, and as the library computes with them: little-endian.
+        let raw = key.dangerous_bytes();
+        let reversed = zeroize::Zeroizing::new(raw.iter().rev().copied().collect::<Vec<u8>>());
+        let ([bytes], [limbs, last]) = (inverted_at(raw, [16]), inverted_at(&reversed, [0, 16]));
+        let while_held = occurrences_of_each(&[bytes]);
+        assert!(while_held[0] >= 3, "the search finds what is held: {while_held:?}");
+        [bytes, limbs, last]
+    };
+    assert_eq!(occurrences_of_each(&inverted), [0; 3]);
+}
+
+#[test]
+fn a_dropped_hybrid_key_of_a_custodian_leaves_its_seeds_nowhere() {
+    let inverted = {
+        let key = CustodianPrivateKey::generate(CustodianAlgorithm::Ed25519MlDsa65).unwrap();
+        let statement = Statement::new(Statement::algorithm_line(key.algorithm())).unwrap();
+        key.sign(&statement).unwrap();
+        let text = key.dangerous_to_secret_text();
+        let again = CustodianPrivateKey::parse_secret_text(&text).unwrap();
+        again.sign(&statement).unwrap();
+        let inverted = inverted_at(key.dangerous_bytes(), [16, 48]);
+        let while_held = occurrences_of_each(&inverted);
+        assert!(while_held.iter().all(|&found| found >= 2), "the search finds what is held: {while_held:?}");
+        inverted
+    };
+    assert_eq!(occurrences_of_each(&inverted), [0; 2]);
 }
