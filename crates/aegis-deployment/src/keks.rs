@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aegis_audit::{Action, Outcome};
 use aegis_crypto::{KeyId, KeyIdPrefix};
+use aegis_kek::known_variables::{HSM_PIN, HSM_PIN_FD, HSM_PIN_FILE, HSM_SESSION_POOL_SIZE};
 use aegis_kek::{
     Health, KNOWN_VARIABLES, LoadError, ProviderKind, SelectError, Variables, VariablesFile,
     VariablesFileError, get_kek_provider,
@@ -153,7 +154,7 @@ impl Deployment {
         }
         let keyring = self.unlock_shared().map_err(KekError::Setup)?;
         let to_id = new.public_key().key_id();
-        let variables = Exchange::of(names, &Variables::of_process());
+        let variables = Exchange::of(names, new.kind(), &Variables::of_process());
         let keks = keyring.store().keks().map_err(store)?;
         if let Some(rotated) = done_already(&keks, to_id) {
             return Ok(RotatedKek { rotated, provider: new.kind(), variables });
@@ -267,18 +268,28 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    fn of(set: Vec<String>, process: &Variables) -> Self {
+    /// What a process has to do to come from its variables to those of the file, which holds no credentials.
+    fn of(set: Vec<String>, to: ProviderKind, process: &Variables) -> Self {
         let of_a_kek = |name: &str| {
             ["AEGIS_KMS_", "AEGIS_HSM_", "AEGIS_MASTER_KEK_"].iter().any(|prefix| name.starts_with(prefix))
                 || name == aegis_kek::known_variables::KEK_FILE
         };
-        let unset = KNOWN_VARIABLES
-            .iter()
-            .map(|known| known.name)
-            .filter(|name| of_a_kek(name) && process.is_set(name) && !set.iter().any(|new| new == name));
+        // Its own that the file does not repeat: the PIN, which the new KEK is loaded with, too, and how it is pooled.
+        let is_kept = |name: &str| {
+            to == ProviderKind::Hsm
+                && (name == HSM_SESSION_POOL_SIZE || is_pin(name) && !set.iter().any(|new| is_pin(new)))
+        };
+        let is_left =
+            |name: &&str| of_a_kek(name) && process.is_set(name) && !set.iter().any(|new| new == name);
+        let unset =
+            KNOWN_VARIABLES.iter().map(|known| known.name).filter(is_left).filter(|name| !is_kept(name));
         let unset = unset.map(str::to_owned).collect();
         Self { set, unset }
     }
+}
+
+fn is_pin(name: &str) -> bool {
+    [HSM_PIN, HSM_PIN_FILE, HSM_PIN_FD].contains(&name)
 }
 
 fn options(threads: Option<NonZeroUsize>, grace: Option<Duration>) -> KekRotationOptions {
@@ -458,5 +469,31 @@ impl KekError {
             }
             Self::Several { .. } => Some("name one of them, by as many digits as tell it from the others".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_new_kek_is_loaded_with_is_not_to_be_unset() {
+        let hsm = [
+            ("AEGIS_HSM_PIN_FILE", "pin"),
+            ("AEGIS_HSM_MECHANISM", "cloudhsm-kwp"),
+            ("AEGIS_HSM_SESSION_POOL_SIZE", "2"),
+        ];
+        let unset = |set: &[&str], to, process: &[(&'static str, &'static str)]| {
+            let set = set.iter().map(|name| (*name).to_owned()).collect();
+            Exchange::of(set, to, &Variables::of_pairs(process.iter().copied())).unset
+        };
+        let token = ["AEGIS_HSM_TOKEN_LABEL"];
+        assert_eq!(unset(&token, ProviderKind::Hsm, &hsm), ["AEGIS_HSM_MECHANISM"]);
+        // A file that says itself where the PIN is.
+        let with_pin = ["AEGIS_HSM_TOKEN_LABEL", "AEGIS_HSM_PIN_FD"];
+        assert_eq!(unset(&with_pin, ProviderKind::Hsm, &hsm), ["AEGIS_HSM_PIN_FILE", "AEGIS_HSM_MECHANISM"]);
+        // Any of them left would have the HSM taken.
+        let all = unset(&["AEGIS_KMS_KEY_ID"], ProviderKind::AwsKms, &hsm);
+        assert_eq!(all, ["AEGIS_HSM_PIN_FILE", "AEGIS_HSM_SESSION_POOL_SIZE", "AEGIS_HSM_MECHANISM"]);
     }
 }
