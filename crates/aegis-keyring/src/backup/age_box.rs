@@ -146,7 +146,10 @@ impl<R: Read> Reader<R> {
     ) -> Result<Self, ReadBackupError> {
         let more = read_up_to(&mut input, MAX_HEADER_LEN.saturating_sub(first.len()))?;
         first.extend_from_slice(&more);
-        if !first.windows(5).any(|window| window == b"\n--- ") {
+        // The last line of the header, whole: its parser reads each line to its end, however far that is.
+        let last_line = first.windows(5).position(|window| window == b"\n--- ");
+        let last_line = last_line.and_then(|start| first.get(start.saturating_add(1)..)).unwrap_or_default();
+        if !last_line.contains(&b'\n') {
             return Err(ReadBackupError::Header);
         }
         let source = BufReader::new(Cursor::new(first).chain(input));

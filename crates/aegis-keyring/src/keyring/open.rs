@@ -161,9 +161,9 @@ impl OpenDekError {
             Self::Unknown { .. } => Some(
                 "check which keyring the data belongs to; `aegis dek list` prints its versions".to_owned(),
             ),
-            Self::Retired { version } => {
-                Some(format!("allow retired DEKs by name, or bring it back: `aegis dek unretire {version}`"))
-            }
+            Self::Retired { version } => Some(format!(
+                "allow retired DEKs by name, or bring it back: `aegis dek retire {version} --undo`"
+            )),
             Self::Marked { version, .. } => {
                 Some(format!("if it is still needed: `aegis dek destroy {version} --cancel`"))
             }

@@ -163,6 +163,11 @@ fn refuses_an_age_file_that_was_changed() {
         endless.extend_from_slice(b"-> X25519 TEiF0ypqr+bpvcqXNyCVJpL7OuwPdVwPL7KQEbFDOCc\nEmECAEcKN+n/Vs9SbWiV+Hu0r+E8R77DdWYyd83nw7U\n");
     }
     assert!(matches!(refused(&endless, key), ReadBackupError::Header));
+    // Nor is its last line, if it has no end.
+    let mut endless = bytes[..payload - 60].to_vec();
+    assert!(endless.ends_with(b"\n--- "), "{:?}", String::from_utf8_lossy(&endless));
+    endless.resize(8 << 20, b'A');
+    assert!(matches!(refused(&endless, key), ReadBackupError::Header));
 }
 
 /// A plaintext of a small keyring, which each case changes in one place.
