@@ -49,7 +49,7 @@ impl Bip322PrivateKey {
             }
             found => return Err(WifError::Length { found }),
         };
-        let [version, key @ .., mark, _, _, _, _]: &[u8; COMPRESSED_LEN] = &bytes;
+        let [version, key @ .., mark, _, _, _, _]: &[u8; COMPRESSED_LEN] = bytes.expose();
         let network = [WifNetwork::Mainnet, WifNetwork::Test]
             .into_iter()
             .find(|network| network.version() == *version)
@@ -63,14 +63,15 @@ impl Bip322PrivateKey {
 
     /// Writes the key as wallets import it. Erased on drop.
     pub fn dangerous_to_wif(&self, network: WifNetwork) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new([0; COMPRESSED_LEN]);
-        let (body, checksum) = bytes.split_at_mut(COMPRESSED_LEN - CHECKSUM_LEN);
-        body.copy_from_slice(
-            Zeroizing::new([[network.version()].as_slice(), self.expose(), &[COMPRESSED]].concat())
-                .as_slice(),
-        );
-        checksum.copy_from_slice(&checksum_of(body));
-        encode(&bytes)
+        encode(&Secret::fill(|bytes| {
+            let (body, checksum) = bytes.split_at_mut(COMPRESSED_LEN - CHECKSUM_LEN);
+            if let [version, key @ .., mark] = body {
+                *version = network.version();
+                key.copy_from_slice(self.expose());
+                *mark = COMPRESSED;
+            }
+            checksum.copy_from_slice(&checksum_of(body));
+        }))
     }
 }
 
@@ -84,47 +85,50 @@ const COMPRESSED: u8 = 1;
 const DIGITS: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 
 /// The `N` bytes of a text, whose last four are the checksum of the others.
-fn decode<const N: usize>(text: &str) -> Result<Zeroizing<[u8; N]>, WifError> {
-    let mut bytes = Zeroizing::new([0_u8; N]);
-    let mut overflow = 0;
-    for (index, character) in text.bytes().enumerate() {
-        let digit = DIGITS
-            .iter()
-            .zip(0_u32..)
-            .find_map(|(&digit, value)| (digit == character).then_some(value))
-            .ok_or(WifError::NotBase58 { position: index + 1 })?;
-        let mut carry = digit;
-        for byte in bytes.iter_mut().rev() {
-            carry += u32::from(*byte) * 58;
-            let [.., low] = carry.to_be_bytes();
-            *byte = low;
-            carry >>= 8;
+fn decode<const N: usize>(text: &str) -> Result<Secret<N>, WifError> {
+    Secret::try_fill(|bytes| {
+        let mut overflow = 0;
+        for (index, character) in text.bytes().enumerate() {
+            let mut carry = DIGITS
+                .iter()
+                .zip(0_u32..)
+                .find_map(|(&digit, value)| (digit == character).then_some(value))
+                .ok_or(WifError::NotBase58 { position: index + 1 })?;
+            for byte in bytes.iter_mut().rev() {
+                carry += u32::from(*byte) * 58;
+                let [.., low] = carry.to_be_bytes();
+                *byte = low;
+                carry >>= 8;
+            }
+            overflow |= carry;
         }
-        overflow |= carry;
-    }
-    let (body, checksum) = bytes.split_at(N - CHECKSUM_LEN);
-    if overflow != 0 || checksum != checksum_of(body) {
-        return Err(WifError::Checksum);
-    }
-    Ok(bytes)
+        let (body, checksum) = bytes.split_at(N - CHECKSUM_LEN);
+        if overflow != 0 || checksum != checksum_of(body) {
+            return Err(WifError::Checksum);
+        }
+        Ok(())
+    })
 }
 
 /// The text of 38 bytes. Those that begin with one of our versions have 52 digits.
-fn encode(bytes: &[u8; COMPRESSED_LEN]) -> Zeroizing<String> {
-    let mut digits = Zeroizing::new([0_u8; COMPRESSED_CHARS]);
-    for byte in bytes {
-        let mut carry = u32::from(*byte);
-        for digit in digits.iter_mut().rev() {
-            carry += u32::from(*digit) << 8;
-            // Less than 58.
-            let [.., low] = (carry % 58).to_be_bytes();
-            *digit = low;
-            carry /= 58;
+fn encode(bytes: &Secret<COMPRESSED_LEN>) -> Zeroizing<String> {
+    let digits = Secret::<COMPRESSED_CHARS>::fill(|digits| {
+        for byte in bytes.expose() {
+            let mut carry = u32::from(*byte);
+            for digit in digits.iter_mut().rev() {
+                carry += u32::from(*digit) << 8;
+                // Less than 58.
+                let [.., low] = (carry % 58).to_be_bytes();
+                *digit = low;
+                carry /= 58;
+            }
         }
-    }
+    });
     // Made at its full length, so that it does not grow and leave a copy behind.
     let mut text = Zeroizing::new(String::with_capacity(COMPRESSED_CHARS));
-    text.extend(digits.iter().filter_map(|&digit| DIGITS.get(usize::from(digit)).copied().map(char::from)));
+    text.extend(
+        digits.expose().iter().filter_map(|&digit| DIGITS.get(usize::from(digit)).copied().map(char::from)),
+    );
     text
 }
 

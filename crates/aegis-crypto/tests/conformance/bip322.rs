@@ -293,6 +293,32 @@ fn a_raw_signature_has_a_form_of_its_own() {
     assert!(Bip322Signature::parse(&signature.to_string()).is_err());
 }
 
+/// By npm's bip322-js 3.0.0 over `Hello World`, with the keys of `docs/vectors/custodian-v1.json`. It signs with
+/// `SIGHASH_ALL`, and without the prefix; it verifies all signatures of that file.
+const BIP322_JS: [&str; 5] = [
+    "AUFebr+88GD73rPpEWs7hoJ1uKmaoCBbDL7PaF19Uh93CfmkLhfZL0S+z5VLoZT+PC02YhDV2Ch0qYj/h5hctdvEAQ==",
+    "AUGq6dXKQcf2+SWZtpkpyhtOe3jQZFSrcr5NgXueSYTYjOlu4otlLctSme3BcP1xBm4A2xZWFnp4kP8ycTHf0yMdAQ==",
+    "AUG5weBkEW+G6NDNVPnv2LWgv5Y6u/Oqyus7WhioJyyLpYZ7jrz4p+V3DbS+3znnOFfI/YhdUpU6LX5iGs+VUr42AQ==",
+    "AUGbxNo11QgMVLBry3sIgJ19ntAdxmGquXaa/bpMjErF0UXlBNGbXV934K8E9c8/v0u4GtJiHIngGxGh2ObxoSROAQ==",
+    "AUFfRrm/15zx+Zt+yc4mQH1FZkQNuRfvGKJlx+sKs1SoldWeKO//s4BDWQ+847WakiIZuPALytrNZAWr562eJLt7AQ==",
+];
+
+#[test]
+fn verifies_what_bip322_js_has_signed() {
+    let vectors = include_str!("../../../../docs/vectors/custodian-v1.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+    let keys = vectors["bip322_keys"].as_array().unwrap();
+    assert_eq!(keys.len(), BIP322_JS.len());
+    for (key, text) in keys.iter().zip(BIP322_JS) {
+        let raw = hex::decode(key["public_key"].as_str().unwrap()).unwrap().try_into().unwrap();
+        let public = Bip322PublicKey::from_bytes(&raw).unwrap();
+        let signature = Bip322Signature::parse(text).unwrap();
+        assert_eq!(PROVIDER.verify_message(&signature, "Hello World", &public), Ok(()));
+        assert!(PROVIDER.verify_message(&signature, "Hello world", &public).is_err());
+        assert_eq!(signature.to_string(), format!("smp{text}"));
+    }
+}
+
 /// Reads lines `WIF ADDRESS MESSAGE_HEX SIGNATURE`; checks each signature, and prints one of its own.
 const BTCLIB: &str = r"
 import sys
