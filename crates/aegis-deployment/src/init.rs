@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | 1 | the state directory, 0700 | others can change it |
 //! | 2 | the KEK: the one that is configured; or the key file, under a passphrase | what is configured cannot be used |
-//! | 3 | the keyring, under that KEK | it is under another one |
+//! | 3 | the keyring, under that KEK | it is under another one; there was one, and it is gone |
 //! | 4 | the first DEK of the scope `default` | |
 
 use std::path::Path;
@@ -56,7 +56,10 @@ impl Deployment {
         let held = self.begin(Intent::Init).map_err(InitError::Setup)?;
         let done = self.init_locked(passphrase_file);
         if let Err(
-            error @ (InitError::OtherKek { .. } | InitError::KekMissing { .. } | InitError::Provider(_)),
+            error @ (InitError::OtherKek { .. }
+            | InitError::KekMissing { .. }
+            | InitError::Lost { .. }
+            | InitError::Provider(_)),
         ) = &done
         {
             let object = self.state_dir().path().display().to_string();
@@ -115,6 +118,7 @@ impl Deployment {
             Some(active) if active == key_id => {}
             Some(active) => return Err(InitError::OtherKek { active, configured: key_id, kind }),
             None => {
+                self.refuse_lost_keyring(&ring)?;
                 let kek = match kek {
                     Some(kek) => kek,
                     None => self.load(&*provider, Purpose::Init).map_err(InitError::Load)?,
@@ -171,18 +175,31 @@ impl Deployment {
         object: &str,
         detail: impl FnOnce(aegis_audit::Event) -> aegis_audit::Event,
     ) -> Result<(), InitError> {
-        let log = self.change_log().log();
+        if !self.has_logged(action, Some(object))? {
+            self.change_log().append(&detail(self.change_log().event(action, object)));
+        }
+        Ok(())
+    }
+
+    /// Whether the log says that something was done.
+    fn has_logged(&self, action: Action, object: Option<&str>) -> Result<bool, InitError> {
         let query = Query {
             action: Some(action),
             outcome: Some(Outcome::Accepted),
-            object: Some(object.to_owned()),
+            object: object.map(str::to_owned),
             limit: Some(1),
             ..Query::default()
         };
-        let found =
-            log.query(&query).map_err(InitError::ReadLog)?.next().transpose().map_err(InitError::ReadLog)?;
-        if found.is_none() {
-            self.change_log().append(&detail(self.change_log().event(action, object)));
+        let found = self.change_log().log().query(&query).map_err(InitError::ReadLog)?.next();
+        Ok(found.transpose().map_err(InitError::ReadLog)?.is_some())
+    }
+
+    /// A keyring that this machine had is not replaced by an empty one: its DEKs would have versions that data was sealed
+    /// under already, and a backup would no longer find the keyring empty.
+    fn refuse_lost_keyring(&self, ring: &Keyring) -> Result<(), InitError> {
+        // A keyring is changed first, and logged then: what is in the log was in a keyring.
+        if self.has_logged(Action::KekEnrol, None)? || self.has_logged(Action::KeyringRestore, None)? {
+            return Err(InitError::Lost { location: ring.store().location().to_owned() });
         }
         Ok(())
     }
@@ -251,6 +268,12 @@ pub enum InitError {
         /// Where it rests.
         kind: ProviderKind,
     },
+    /// There was a keyring, and it is not here any more.
+    #[error("by the log this machine has a keyring already, and {location} is empty")]
+    Lost {
+        /// Where it is looked for.
+        location: String,
+    },
     /// The KEK was not enrolled.
     #[error(transparent)]
     Enrol(EnrolKekError),
@@ -280,6 +303,11 @@ impl InitError {
             Self::KekMissing { kind, .. } => {
                 Some(format!("set the variables of the {kind} provider for that KEK; `aegis doctor` names them"))
             }
+            Self::Lost { .. } => Some(
+                "if AEGIS_KEYRING named it, set that again; if it is lost, `aegis backup restore`; to begin anew, take another \
+                 AEGIS_STATE_DIR"
+                    .to_owned(),
+            ),
             Self::Enrol(source) => source.help(),
             Self::Dek(source) => source.help(),
             Self::ReadLog(source) => source.help(),

@@ -444,6 +444,12 @@ impl KekError {
         match self {
             Self::Provider(source) => source.help(),
             Self::Setup(source) => source.help(),
+            // Two key files seldom have one passphrase.
+            Self::LoadNew(LoadError::Denied { kind: ProviderKind::File, .. }) => Some(
+                "the passphrase of the new key file is that of AEGIS_PASSPHRASE_FILE in FILE, or else of this process; \
+                 --passphrase-file is for the old one"
+                    .to_owned(),
+            ),
             Self::Load(source) | Self::LoadNew(source) => source.help(),
             Self::Unknown { .. } => Some(
                 "set the variables of the keyring's KEK; `aegis kek status --offline` lists the KEKs of this keyring"

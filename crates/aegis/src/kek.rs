@@ -54,6 +54,8 @@ Examples:
 FILE is what `aegis kek provision --out` wrote. The old KEK has to be configured still. Both open every DEK until the
 old one is retired, so the variables of each program can be exchanged one after the other.
 
+From one key file to another: --passphrase-file is for the old one, AEGIS_PASSPHRASE_FILE in FILE for the new one.
+
 Examples:
   aegis kek rotate --to new-kek.env
   aegis kek rotate --to new-kek.env --grace 90d --threads 2

@@ -288,3 +288,21 @@ fn a_password_in_a_list_of_settings_is_not_shown() {
             .all(|entry| { !entry.unwrap().file_name().to_string_lossy().contains("s3cret") })
     );
 }
+
+#[test]
+fn a_keyring_that_was_lost_is_not_replaced_by_an_empty_one() {
+    let dir = dir();
+    let dir = dir.path();
+    expect(dir, 0, &["init"]);
+    expect(dir, 0, &["backup", "create", "keyring.backup"]);
+    let before = expect(dir, 0, &["dek", "list"]);
+    // The variable that names it was forgotten; or the file is gone.
+    let elsewhere = command(dir).env("AEGIS_KEYRING", "elsewhere.sqlite").arg("init").output().unwrap();
+    assert_eq!(elsewhere.status.code(), Some(1), "{elsewhere:?}");
+    std::fs::remove_file(dir.join("state/keyring.sqlite")).unwrap();
+    expect(dir, 1, &["init"]);
+    expect(dir, 1, &["dek", "list"]);
+    expect(dir, 0, &["backup", "restore", "keyring.backup"]);
+    expect(dir, 0, &["init"]);
+    assert_eq!(expect(dir, 0, &["dek", "list"]), before);
+}
