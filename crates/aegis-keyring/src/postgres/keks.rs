@@ -26,11 +26,7 @@ pub(super) fn enrol_first(session: &mut Session, kek: &KekRecord) -> Result<(), 
     insert(session, kek, KekState::Active)
 }
 
-pub(super) fn enrol_incoming(
-    session: &mut Session,
-    kek: &KekRecord,
-    replaces: KeyId,
-) -> Result<(), Fault> {
+pub(super) fn enrol_incoming(session: &mut Session, kek: &KekRecord, replaces: KeyId) -> Result<(), Fault> {
     let keks = all(session)?;
     let has = |state| keks.iter().any(|(_, record)| record.state == state);
     if has(KekState::Incoming) {

@@ -41,11 +41,7 @@ pub(super) fn enrol_first(connection: &Connection, kek: &KekRecord) -> Result<()
     insert(connection, kek, KekState::Active)
 }
 
-pub(super) fn enrol_incoming(
-    connection: &Connection,
-    kek: &KekRecord,
-    replaces: KeyId,
-) -> Result<(), Fault> {
+pub(super) fn enrol_incoming(connection: &Connection, kek: &KekRecord, replaces: KeyId) -> Result<(), Fault> {
     let keks = all(connection)?;
     let has = |state| keks.iter().any(|(_, record)| record.state == state);
     if has(KekState::Incoming) {
