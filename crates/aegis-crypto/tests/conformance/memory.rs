@@ -225,8 +225,9 @@ fn far_down<T>(work: impl FnOnce() -> T) -> T {
 /// the next would overwrite what it left.
 #[test]
 fn no_step_with_the_key_of_a_custodian_leaves_its_bytes() {
+    type Step = fn(&Bip322Provider, Bip322PrivateKey);
     let provider = Bip322Provider::new();
-    let steps: [(&str, fn(&Bip322Provider, Bip322PrivateKey)); 6] = [
+    let steps: [(&str, Step); 6] = [
         ("dropping", |_, key| drop(key)),
         ("making", |_, key| {
             drop(Bip322PrivateKey::from_secret(Secret::copy_of(key.dangerous_secret().expose())));
@@ -255,8 +256,9 @@ fn no_step_with_the_key_of_a_custodian_leaves_its_bytes() {
 
 #[test]
 fn no_step_with_the_hybrid_key_of_a_custodian_leaves_its_seeds() {
+    type Step = fn(CustodianPrivateKey);
     let algorithm = CustodianAlgorithm::Ed25519MlDsa65;
-    let steps: [(&str, fn(CustodianPrivateKey)); 4] = [
+    let steps: [(&str, Step); 4] = [
         ("dropping", drop),
         ("making", |key| drop(CustodianPrivateKey::from_bytes(key.algorithm(), key.dangerous_bytes()))),
         ("signing", |key| {
