@@ -43,7 +43,7 @@ impl StateDir {
     /// [`StateDirError`].
     pub fn named(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, StateDirError> {
         if let Some(path) = variable(STATE_DIR) {
-            return if path.is_empty() { Err(StateDirError::Empty) } else { Self(path.into()).as_text() };
+            return if path.is_empty() { Err(StateDirError::Empty) } else { Self(path.into()).if_text() };
         }
         // The specification of XDG says that a relative path there counts for nothing.
         let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
@@ -51,11 +51,11 @@ impl StateDir {
             .or_else(|| Some(absolute("HOME")?.join(".local/share")))
             .map(|data| Self(data.join("aegis")))
             .ok_or(StateDirError::NoHome)?
-            .as_text()
+            .if_text()
     }
 
     /// The same, if a setting can name the key file in it.
-    fn as_text(self) -> Result<Self, StateDirError> {
+    fn if_text(self) -> Result<Self, StateDirError> {
         if self.0.to_str().is_some() { Ok(self) } else { Err(StateDirError::NotText { path: self.0 }) }
     }
 

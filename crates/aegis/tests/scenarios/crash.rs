@@ -1,6 +1,8 @@
 //! Killed, or refused by the disk, at every system call that writes, syncs, renames, links or removes: what is left is
 //! old or new, every DEK opens, the same command finishes it, and the log has it once.
 
+#![allow(clippy::print_stderr, reason = "how many points were tried is said")]
+
 use std::fs;
 
 use serde_json::Value;

@@ -71,12 +71,12 @@ fn through_a_token(token: &Token) {
 
 #[test]
 fn to_softhsm_and_back() {
-    tokens::on(Maker::SoftHsm2, |token| through_a_token(token));
+    tokens::on(Maker::SoftHsm2, through_a_token);
 }
 
 #[test]
 fn to_nss_and_back() {
-    tokens::on(Maker::Nss, |token| through_a_token(token));
+    tokens::on(Maker::Nss, through_a_token);
 }
 
 #[test]
