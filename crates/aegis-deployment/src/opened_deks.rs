@@ -1,6 +1,6 @@
 //! DEKs opened with the KEK, for a job that meets many versions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ pub const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// DEKs that are kept at once.
 const KEPT: usize = 64;
+/// DEKs of which it is remembered why they were refused. A stream can name as many as it likes.
+const MAX_REFUSED: usize = 100;
 
 /// Opens DEKs with one KEK, which was loaded once, and keeps those used last.
 #[derive(Debug)]
@@ -32,13 +34,15 @@ pub struct OpenedDeks {
     retired: BTreeSet<DekVersion>,
     /// The last used at the end.
     kept: Mutex<Vec<Kept>>,
+    /// Why DEKs were refused, the last time.
+    refused: Mutex<BTreeMap<DekName, Arc<OpenDekError>>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     name: DekName,
     since: Instant,
-    key: Result<Opened, (DekUnavailable, Arc<OpenDekError>)>,
+    key: Result<Opened, DekUnavailable>,
 }
 
 struct Opened(Arc<HybridPrivateKey>);
@@ -69,16 +73,19 @@ impl Deployment {
             return Err(OpeningError::UnknownKek { kek, active });
         }
         let kek = self.load(&*provider, Purpose::Decrypt).map_err(OpeningError::Load)?;
-        Ok(OpenedDeks { keyring, kek, retired, kept: Mutex::default() })
+        Ok(OpenedDeks { keyring, kek, retired, kept: Mutex::default(), refused: Mutex::default() })
     }
 }
 
 impl OpenedDeks {
-    /// Why a DEK was refused, if it was, and lately.
+    /// Why a DEK was refused, if it was.
     pub fn refusal(&self, name: &DekName) -> Option<Arc<OpenDekError>> {
-        let kept = lock(&self.kept);
-        let kept = kept.iter().find(|kept| kept.name == *name)?;
-        kept.key.as_ref().err().map(|(_, error)| Arc::clone(error))
+        lock(&self.refused).get(name).map(Arc::clone)
+    }
+
+    /// Why DEKs were refused, at most 100 of them.
+    pub fn refusals(&self) -> Vec<Arc<OpenDekError>> {
+        lock(&self.refused).values().map(Arc::clone).collect()
     }
 
     /// A decryptor for one thread, which asks again after a while.
@@ -87,22 +94,22 @@ impl OpenedDeks {
         FreshDecryptor { decryptor: PiiDecryptor::new(source, options), since: Instant::now() }
     }
 
-    fn open(&self, name: &DekName) -> Result<Arc<HybridPrivateKey>, (DekUnavailable, Arc<OpenDekError>)> {
-        let Ok(version) = name.as_str().parse::<DekVersion>() else {
-            // No keyring has such a version, though events may name it.
-            let unknown = OpenDekError::Store(StoreError::Conflict {
-                what: aegis_keyring::ConflictKind::UnknownVersion,
-            });
-            return Err((DekUnavailable::Unknown, Arc::new(unknown)));
-        };
+    fn open(&self, name: &DekName) -> Result<Opened, DekUnavailable> {
+        // Events may name versions that no keyring has.
+        let version: DekVersion = name.as_str().parse().map_err(|_| DekUnavailable::Unknown)?;
         let retired = if self.retired.contains(&version) { Retired::Allow } else { Retired::Refuse };
-        match self.keyring.open(version, &self.kek, retired) {
-            Ok(dek) => Ok(Arc::clone(dek.private_key())),
-            Err(error) => {
-                tracing::warn!(%error, "a DEK is not opened");
-                Err((unavailable(&error), Arc::new(error)))
-            }
-        }
+        self.keyring
+            .open(version, &self.kek, retired)
+            .map(|dek| Opened(Arc::clone(dek.private_key())))
+            .map_err(|error| {
+                tracing::info!(%error, "a DEK is not opened");
+                let why = unavailable(&error);
+                let mut refused = lock(&self.refused);
+                if refused.len() < MAX_REFUSED || refused.contains_key(name) {
+                    refused.insert(name.clone(), Arc::new(error));
+                }
+                why
+            })
     }
 }
 
@@ -116,20 +123,17 @@ impl OpeningDekSource for OpenedDeks {
                 used.rotate_left(1);
             }
             if let Some(Kept { key, .. }) = kept.last() {
-                return key.as_ref().map(|key| Arc::clone(&key.0)).map_err(|(why, _)| *why);
+                return key.as_ref().map(|key| Arc::clone(&key.0)).map_err(|why| *why);
             }
         }
         let opened = self.open(name);
-        let result = opened.as_ref().map(Arc::clone).map_err(|(why, _)| *why);
-        if kept.len() >= KEPT {
-            kept.remove(0);
-        }
-        kept.push(Kept { name: name.clone(), since: Instant::now(), key: opened.map(Opened) });
-        if matches!(result, Err(DekUnavailable::Unreachable)) {
-            // It is named by this entry; but the next call asks again.
-            if let Some(last) = kept.last_mut() {
-                last.since = Instant::now().checked_sub(KEPT_FOR).unwrap_or(last.since);
+        let result = opened.as_ref().map(|key| Arc::clone(&key.0)).map_err(|why| *why);
+        // What may answer the next time is asked the next time.
+        if !matches!(result, Err(DekUnavailable::Unreachable)) {
+            if kept.len() >= KEPT {
+                kept.remove(0);
             }
+            kept.push(Kept { name: name.clone(), since: Instant::now(), key: opened });
         }
         result
     }

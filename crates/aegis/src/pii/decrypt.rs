@@ -66,15 +66,21 @@ pub(super) fn run(arguments: DecryptArguments, session: &Session) -> Result<Exit
         };
         let mut line = format!("opened {} of {}", fields(counts.opened), events(counts.events));
         if counts.not_permitted > 0 {
-            line.push_str(&format!("; {} were not asked for, and stay sealed", fields(counts.not_permitted)));
+            line.push_str(&format!("; {} left sealed, not asked for", fields(counts.not_permitted)));
         }
         job.report(&report, &line)?;
         if counts.unopenable > 0 {
-            session.output.warn(&format!("{} did not open, and stay sealed", fields(counts.unopenable)));
+            session.output.warn(&format!(
+                "{} left sealed, for want of a key, or because it was changed",
+                fields(counts.unopenable)
+            ));
+        }
+        for refusal in opened.refusals() {
+            session.output.warn(&refusal.to_string());
         }
         if counts.malformed > 0 {
             session.output.warn(&format!(
-                "{} say that they are encrypted, and are no envelope; they were copied",
+                "{} with a claim to be encrypted that is no envelope, copied as it stands",
                 fields(counts.malformed)
             ));
         }

@@ -7,6 +7,7 @@
 //! | [`concurrency`] | eight processes at once |
 //! | [`pairs`] | from every KEK provider to every other one, against real counterparts |
 //! | [`providers`] | from the environment to an HSM, to KMS, to a file and back, by the commands alone |
+//! | [`pii`] | personal fields of streams of events, there and back |
 //! | [`secrets`] | no secret in anything that can be read, at any time |
 //! | [`machine`] | what they share |
 
@@ -21,6 +22,7 @@ mod concurrency;
 mod crash;
 mod machine;
 mod pairs;
+mod pii;
 mod providers;
 mod secrets;
 mod story;
