@@ -9,7 +9,8 @@
 //! | `sink` | [`Sink`]: standard output, files, callbacks, HTTP, OTLP logs, NATS JetStream |
 //! | `spool` | [`Spool`]: sealed batches on the disk |
 //! | `dead_letter` | [`DeadLetters`]: what was refused, sealed whole |
-//! | `metrics` | [`Metrics`]: counters, and their Prometheus text |
+//! | `source` | [`Source`]: standard input, files that are followed, NATS JetStream |
+//! | `metrics`, `metrics_server` | [`Metrics`]: counters, and their Prometheus text; [`MetricsServer`] for who asks |
 //!
 //! What never happens: an event reaches a sink, a spool or a dead letter that the last enricher did not seal; a personal
 //! value is in a log line, a label or an error; an event that was acknowledged is lost to a kill of the process, or to a
@@ -19,10 +20,12 @@ mod backoff;
 mod dead_letter;
 mod enricher;
 mod event;
+mod line_file;
 mod metrics;
+mod metrics_server;
 mod pipeline;
 mod sink;
-mod sink_lines;
+mod source;
 mod spool;
 
 pub use backoff::Backoff;
@@ -33,6 +36,7 @@ pub use dead_letter::{
 pub use enricher::{Effect, Enriched, Enricher, Reason, Refusal};
 pub use event::{Batch, EventId, NoRandomness, RunId, SealedEvent};
 pub use metrics::{Counter, Gauge, Histogram, Metrics, SinkMetrics};
+pub use metrics_server::{MetricsServer, MetricsServerError};
 pub use pipeline::{
     EmitError, Failure, FlushError, PipelineBuilder, PipelineSettings, Position, Settled, SinkSettings,
     StartError, TelemetryPipeline, WhenQueueFull,
@@ -41,5 +45,9 @@ pub use sink::{
     Authorization, BodyForm, CallbackSink, Delivered, FileSettings, FileSink, FileSinkError, HttpSink,
     NatsLogin, NatsServer, NatsSettings, NatsSink, OtlpSettings, OtlpSink, Rotation, Sink, SinkError,
     SinkFault, StdoutError, SyncPolicy, WebSettings, WebSettingsError, WriterSink,
+};
+pub use source::{
+    Ended, FileTail, FileTailError, Intake, NatsSource, NatsSourceError, NatsSourceSettings, Offered,
+    ReaderSource, Source, SourceError, StartAt, StdinError, Stop, TailSettings,
 };
 pub use spool::{Spool, SpoolError, SpoolSettings, WhenFull};

@@ -425,9 +425,10 @@ impl TelemetryPipeline {
     fn stop(&mut self) {
         self.shared.set_phase(Phase::Aborted);
         // Those that sleep wake up at once.
-        let _ = self.shared.wait_for_threads(Instant::now() + Duration::from_millis(500));
+        let all_ended = self.shared.all_ended(Instant::now() + Duration::from_millis(500));
         for thread in self.threads.drain(..) {
-            if thread.is_finished() {
+            // Those that have ended are joined, so that what they held, files and locks, is free on return.
+            if all_ended || thread.is_finished() {
                 let _ = thread.join();
             }
         }

@@ -23,9 +23,10 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::OFlags;
 
 use crate::event::Batch;
+use crate::line_file::Locked;
 use cursor::{Cursor, CursorFile};
 use segment::{Segment, Tail};
 
@@ -63,7 +64,7 @@ impl SpoolSettings {
 #[derive(Debug)]
 pub struct Spool {
     settings: SpoolSettings,
-    _lock: File,
+    _lock: Locked,
     /// In order. The last one is added to while `tail` is there.
     segments: VecDeque<Segment>,
     tail: Option<Tail>,
@@ -250,7 +251,7 @@ impl Spool {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, SpoolError> {
+fn lock(dir: &Path) -> Result<Locked, SpoolError> {
     let path = dir.join("lock");
     let failed = |step, source| SpoolError::Io { step, path: path.clone(), source };
     let file = OpenOptions::new()
@@ -262,11 +263,8 @@ fn lock(dir: &Path) -> Result<File, SpoolError> {
         .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(&path)
         .map_err(|source| failed("open", source))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(SpoolError::InUse { dir: dir.to_owned() }),
-        Err(error) => Err(failed("lock", error.into())),
-    }
+    let locked = Locked::try_lock(file).map_err(|source| failed("lock", source))?;
+    locked.ok_or_else(|| SpoolError::InUse { dir: dir.to_owned() })
 }
 
 /// A file of the spool: no link is followed, and nothing but a regular file is taken.

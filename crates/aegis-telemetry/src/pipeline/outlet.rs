@@ -281,7 +281,7 @@ impl Outlet {
 
     /// Gives up an event that is sealed.
     pub(super) fn give_up(&self, shared: &Shared, event: &SealedEvent, reason: Reason) {
-        shared.refuse(DeadLetter {
+        shared.refuse(&DeadLetter {
             id: event.id(),
             at: Timestamp::now(),
             reason,

@@ -232,7 +232,7 @@ impl Shared {
             state.waiting.push_back(Waiting { number, event: None, emitted_at: Instant::now() });
             number
         };
-        self.refuse(DeadLetter {
+        self.refuse(&DeadLetter {
             id: EventId::new(self.run, number),
             at: Timestamp::now(),
             reason: Reason::OverLimit,
@@ -245,12 +245,12 @@ impl Shared {
     }
 
     /// Counts, logs and keeps an event that was given up.
-    pub(super) fn refuse(&self, letter: DeadLetter) {
-        let DeadLetter { id, reason, ref sink, offset, len, .. } = letter;
-        self.count_refusal(reason);
+    pub(super) fn refuse(&self, letter: &DeadLetter) {
+        let DeadLetter { id, reason, sink, offset, len, at: _, content: _ } = letter;
+        self.count_refusal(*reason);
         tracing::warn!(%id, reason = reason.name(), ?sink, ?offset, len, "an event is refused");
         if let Some(letters) = &self.letters {
-            letters.keep(&letter, &self.metrics);
+            letters.keep(letter, &self.metrics);
         }
     }
 
@@ -426,6 +426,17 @@ impl Shared {
             Some(failure) => Err(FlushError::Failed { unsettled, failure: failure.clone() }),
             None => Err(self.timed_out(&state, state.emitted)),
         }
+    }
+
+    /// Waits until all threads have ended; whether they have.
+    pub(super) fn all_ended(&self, deadline: Instant) -> bool {
+        let mut state = self.state();
+        while state.threads > 0 {
+            let Some(left) = time_until(deadline) else { return false };
+            let waited = self.progress.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        true
     }
 
     pub(super) fn phase(&self) -> Phase {

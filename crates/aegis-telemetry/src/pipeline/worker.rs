@@ -136,7 +136,7 @@ impl Worker<'_> {
             stalls += 1;
             self.stall(Reason::NoDek, stalls)?;
         };
-        self.shared.refuse(DeadLetter { id, at, reason, sink: None, offset, len: event.len(), content });
+        self.shared.refuse(&DeadLetter { id, at, reason, sink: None, offset, len: event.len(), content });
         Some(())
     }
 }

@@ -1,20 +1,18 @@
 //! JSON lines into a file.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, OFlags};
 
 use super::rotation::{Rotation, put_aside, remove_old};
 use super::{Delivered, Sink, SinkError, SinkFault};
 use crate::event::Batch;
-use crate::sink_lines::{cut_half_a_line, cut_to, make_private};
+use crate::line_file::{LineFile, OpenFault};
 
 /// Where lines go, and how safely.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +78,7 @@ pub struct FileSink {
 
 #[derive(Debug)]
 struct Open {
-    file: File,
-    len: u64,
+    file: LineFile,
     begun_at: SystemTime,
 }
 
@@ -97,7 +94,7 @@ impl FileSink {
             SyncPolicy::Interval(interval) => {
                 let failed =
                     |source| FileSinkError::Io { step: "begin to sync", path: settings.path.clone(), source };
-                Some(Syncer::start(open.file.try_clone().map_err(failed)?, interval).map_err(failed)?)
+                Some(Syncer::start(open.file.file().try_clone().map_err(failed)?, interval).map_err(failed)?)
             }
             SyncPolicy::EachBatch | SyncPolicy::Never => None,
         };
@@ -112,17 +109,21 @@ impl FileSink {
     fn rotate(&mut self, more: u64) -> Result<(), SinkError> {
         let Rotation { max_bytes, max_age, keep } = self.settings.rotation;
         if let Some(open) = &self.open {
-            let is_long = max_bytes.is_some_and(|max| open.len > 0 && open.len + more > max);
-            let is_old =
-                max_age.is_some_and(|max| open.len > 0 && open.begun_at.elapsed().unwrap_or_default() >= max);
+            let is_long = max_bytes.is_some_and(|max| open.file.len() > 0 && open.file.len() + more > max);
+            let is_old = max_age
+                .is_some_and(|max| open.file.len() > 0 && open.begun_at.elapsed().unwrap_or_default() >= max);
             if !is_long && !is_old {
                 return Ok(());
             }
             if self.settings.sync != SyncPolicy::Never {
-                open.file.sync_all().map_err(|source| self.fault("sync", source))?;
+                open.file.file().sync_all().map_err(|source| self.fault("sync", source))?;
             }
-            put_aside(&self.settings.path, Timestamp::now())
-                .map_err(|source| self.fault("put aside", source))?;
+            match put_aside(&self.settings.path, Timestamp::now()) {
+                Ok(()) => {}
+                // Somebody else has put it aside.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.fault("put aside", error)),
+            }
             self.open = None;
         }
         if let Some(keep) = keep
@@ -141,7 +142,7 @@ impl FileSink {
                 FileSinkError::Io { step, source, .. } => self.fault(step, source),
             })?;
             if let Some(syncer) = &self.syncer {
-                let file = opened.file.try_clone().map_err(|source| self.fault("open", source))?;
+                let file = opened.file.file().try_clone().map_err(|source| self.fault("open", source))?;
                 syncer.follow(file);
             }
             self.open = Some(opened);
@@ -163,72 +164,30 @@ impl Sink for FileSink {
         self.rotate(lines.len() as u64)?;
         let sync = self.settings.sync;
         let open = self.opened()?;
-        let written = cut_to(&open.file, open.len)
-            .map_err(|error| ("cut", error))
-            .and_then(|()| (&open.file).write_all(&lines).map_err(|error| ("write", error)))
-            .and_then(|()| match sync {
-                SyncPolicy::EachBatch => open.file.sync_data().map_err(|error| ("sync", error)),
-                SyncPolicy::Interval(_) | SyncPolicy::Never => Ok(()),
-            });
-        match written {
-            Ok(()) => {
-                open.len += lines.len() as u64;
-                if let Some(syncer) = &self.syncer {
-                    syncer.mark();
-                }
-                Ok(Delivered::All)
-            }
-            Err((step, source)) => {
-                // Nobody is to read half a batch as if it were all; if it cannot be cut now, it is before the next one.
-                let _ = cut_to(&open.file, open.len);
-                Err(self.fault(step, source))
-            }
+        let written = open.file.append(&lines, |file| match sync {
+            SyncPolicy::EachBatch => file.sync_data(),
+            SyncPolicy::Interval(_) | SyncPolicy::Never => Ok(()),
+        });
+        written.map_err(|(step, source)| self.fault(step, source))?;
+        if let Some(syncer) = &self.syncer {
+            syncer.mark();
         }
-    }
-}
-
-impl Drop for FileSink {
-    fn drop(&mut self) {
-        drop(self.syncer.take());
+        Ok(Delivered::All)
     }
 }
 
 fn open(path: &Path) -> Result<Open, FileSinkError> {
-    let failed = |step, source| FileSinkError::Io { step, path: path.to_owned(), source };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-        .open(path)
-        .map_err(|source| failed("open", source))?;
-    let metadata = file.metadata().map_err(|source| failed("open", source))?;
-    aegis_durable::check_regular(&metadata, path).map_err(|error| failed("open", io::Error::other(error)))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(FileSinkError::InUse { path: path.to_owned() }),
-        Err(error) => return Err(failed("lock", error.into())),
-    }
-    // Another process may have put it aside between open and lock.
-    let is_same = std::fs::symlink_metadata(path)
-        .is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()));
-    if !is_same {
-        return Err(FileSinkError::InUse { path: path.to_owned() });
-    }
-    make_private(&file).map_err(|source| failed("set the mode of", source))?;
-    let len = cut_half_a_line(&file).map_err(|source| failed("mend", source))?;
-    if len < metadata.len() {
-        tracing::info!(path = %path.display(), bytes = metadata.len() - len, "half a line was left, and is cut off");
-    }
-    aegis_durable::sync_parent(path).map_err(|error| failed("open", error.source))?;
-    let begun_at = if len == 0 {
-        SystemTime::now()
-    } else {
-        metadata.created().or_else(|_| metadata.modified()).unwrap_or_else(|_| SystemTime::now())
+    let file = LineFile::open(path).map_err(|fault| match fault {
+        OpenFault::InUse => FileSinkError::InUse { path: path.to_owned() },
+        OpenFault::Io(step, source) => FileSinkError::Io { step, path: path.to_owned(), source },
+    })?;
+    let now = SystemTime::now();
+    let begun_at = match file.file().metadata() {
+        // Not every file system knows; then it is as old as this run.
+        Ok(metadata) if file.len() > 0 => metadata.created().unwrap_or(now),
+        _ => now,
     };
-    Ok(Open { file, len, begun_at })
+    Ok(Open { file, begun_at })
 }
 
 /// Syncs a file at each interval, if anything was written.

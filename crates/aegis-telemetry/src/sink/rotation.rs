@@ -27,7 +27,12 @@ pub(super) fn put_aside(path: &Path, now: Timestamp) -> io::Result<()> {
         if fs::symlink_metadata(&aside).is_ok() {
             continue;
         }
-        return aegis_durable::rename_synced(path, &aside).map_err(|error| error.source);
+        return match aegis_durable::rename_synced(path, &aside) {
+            Ok(()) => Ok(()),
+            // It has its new name; the directory is synced again when the next file is made in it.
+            Err(error) if error.is_in_place() => Ok(()),
+            Err(error) => Err(error.source),
+        };
     }
     Err(io::ErrorKind::AlreadyExists.into())
 }

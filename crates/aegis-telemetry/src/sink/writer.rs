@@ -98,7 +98,7 @@ mod tests {
     impl Write for Stubborn {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.turn += 1;
-            if self.turn % 3 == 0 {
+            if self.turn.is_multiple_of(3) {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             let len = bytes.len().min(17);

@@ -59,7 +59,7 @@ pub(super) fn encode(batch: &Batch, segment: u64, offset: u64) -> Result<Vec<u8>
 pub(super) fn payload_len(header: &[u8; 12]) -> Option<u64> {
     let (len, _) = header.split_first_chunk::<4>()?;
     let len = u64::from(u32::from_be_bytes(*len));
-    (len >= FIXED_LEN && len <= MAX_LEN).then_some(len)
+    (FIXED_LEN..=MAX_LEN).contains(&len).then_some(len)
 }
 
 /// The batch in a frame, if every bit is as it was written there.

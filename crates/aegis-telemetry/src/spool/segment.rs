@@ -1,7 +1,8 @@
 //! Files of frames.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{SpoolError, frame, open_own};
@@ -137,10 +138,10 @@ impl Tail {
     pub(super) fn create(dir: &Path, number: u64) -> Result<(Self, Segment), SpoolError> {
         let path = path(dir, number);
         let failed = |step, source| SpoolError::Io { step, path: path.clone(), source };
-        let mut file = open_own(&path, OpenOptions::new().write(true).create_new(true))
+        let file = open_own(&path, OpenOptions::new().write(true).create_new(true))
             .map_err(|error| failed("create", error))?;
         let written = file
-            .write_all(&MAGIC)
+            .write_all_at(&MAGIC, 0)
             .and_then(|()| file.sync_all())
             .map_err(|error| failed("write", error))
             .and_then(|()| aegis_durable::sync_parent(&path).map_err(SpoolError::Prepare));
@@ -159,8 +160,7 @@ impl Tail {
             path: path.clone(),
             source,
         })?;
-        // To be cut before it is added to, and to be written from there.
-        Ok(Self { file, path, is_dirty: true })
+        Ok(Self { file, path, is_dirty: false })
     }
 
     /// Adds a frame, and returns when it is on the disk.
@@ -170,7 +170,7 @@ impl Tail {
         let failed = |step, source| SpoolError::Io { step, path: self.path.clone(), source };
         let written = self
             .file
-            .write_all(frame)
+            .write_all_at(frame, segment.len)
             .map_err(|error| failed("write", error))
             .and_then(|()| self.file.sync_data().map_err(|error| failed("sync", error)));
         match written {
@@ -190,9 +190,11 @@ impl Tail {
     /// Cuts off what an append left that failed.
     pub(super) fn mend(&mut self, segment: &Segment) -> Result<(), SpoolError> {
         if self.is_dirty {
-            let cut =
-                self.file.set_len(segment.len).and_then(|()| self.file.seek(SeekFrom::Start(segment.len)));
-            cut.map_err(|source| SpoolError::Io { step: "cut", path: self.path.clone(), source })?;
+            self.file.set_len(segment.len).map_err(|source| SpoolError::Io {
+                step: "cut",
+                path: self.path.clone(),
+                source,
+            })?;
             self.is_dirty = false;
         }
         Ok(())

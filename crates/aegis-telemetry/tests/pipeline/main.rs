@@ -9,5 +9,16 @@
     reason = "the lint table allows these in test functions; here every function serves one"
 )]
 
+mod child;
+mod dead_letters;
 mod emit;
+mod files;
 mod fixture;
+mod http;
+mod kills;
+mod nats;
+mod otlp;
+mod outage;
+mod plaintext;
+mod receiver;
+mod spool;

@@ -1,0 +1,255 @@
+//! Events over HTTP: what is sent, what is sent again, and what an answer means.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aegis_kek::SecretText;
+use aegis_telemetry::{
+    Authorization, BodyForm, FlushError, HttpSink, Reason, SinkSettings, WebSettings, WebSettingsError,
+};
+use tempfile::TempDir;
+use test_services::http::Message;
+use test_services::proxy::Proxy;
+use test_services::{scratch, tools};
+
+use crate::fixture::{LONG, Reader, Ring, builder, event, logs, quick, wait_until, workers};
+use crate::receiver::{Answer, Receiver, key_of, status};
+
+fn sink(url: impl Into<String>) -> HttpSink {
+    HttpSink::new(&WebSettings::of_url(url), BodyForm::Lines).unwrap()
+}
+
+fn batches_of(events: usize) -> SinkSettings {
+    SinkSettings { batch_events: events, linger: LONG, ..quick() }
+}
+
+#[test]
+fn posts_batches_as_lines_or_as_an_array() {
+    let ring = Ring::new();
+    let receiver = Receiver::start(|_, _| Answer::Take);
+    let mut settings = WebSettings::of_url(format!("{}/lines?a=b", receiver.url()));
+    settings.headers = vec![("X-Source".to_owned(), "gate".to_owned())];
+    let lines = HttpSink::new(&settings, BodyForm::Lines).unwrap();
+    let array =
+        HttpSink::new(&WebSettings::of_url(format!("{}/array", receiver.url())), BodyForm::Array).unwrap();
+    let pipeline = builder(&ring, workers(2))
+        .add_sink("lines", lines, batches_of(4))
+        .add_sink("array", array, batches_of(4))
+        .start()
+        .unwrap();
+    for number in 1..=10 {
+        pipeline.emit(event(number).0).unwrap();
+    }
+    pipeline.close(LONG).unwrap();
+    let (lines, array): (Vec<_>, Vec<_>) =
+        receiver.taken().into_iter().partition(|request| request.target().1 == "/lines?a=b");
+    assert_eq!((lines.len(), array.len()), (3, 3));
+    let mut reader = Reader::new(&ring);
+    let mut numbers = Vec::new();
+    for request in &lines {
+        assert_eq!(request.target().0, "POST");
+        assert_eq!(request.header("Content-Type"), Some("application/x-ndjson"));
+        assert_eq!(request.header("X-Source"), Some("gate"));
+        numbers.extend(reader.numbers(&request.body));
+    }
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+    let mut numbers = Vec::new();
+    for request in &array {
+        assert_eq!(request.header("Content-Type"), Some("application/json"));
+        let events: Vec<&serde_json::value::RawValue> = serde_json::from_slice(&request.body).unwrap();
+        numbers.extend(events.iter().map(|event| reader.number(event.get().as_bytes())));
+    }
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_request_that_failed_is_sent_again_as_it_was_under_its_key() {
+    let ring = Ring::new();
+    let receiver = Receiver::start(|number, _| match number {
+        0 | 4 => status(503),
+        1 => Answer::Reset,
+        2 => status(500),
+        3 | 6 => Answer::TakeAndReset,
+        7 => status(429),
+        _ => Answer::Take,
+    });
+    let pipeline =
+        builder(&ring, workers(2)).add_sink("http", sink(receiver.url()), batches_of(3)).start().unwrap();
+    for number in 1..=9 {
+        pipeline.emit(event(number).0).unwrap();
+    }
+    pipeline.close(LONG).unwrap();
+    let mut by_key: Vec<(String, Vec<u8>)> = Vec::new();
+    for request in receiver.seen() {
+        let (key, body) = (key_of(&request), request.body);
+        assert!(key.starts_with('"') && key.ends_with('"'), "{key}");
+        match by_key.last() {
+            Some((last, before)) if *last == key => assert_eq!(*before, body, "{key}"),
+            _ => {
+                assert!(by_key.iter().all(|(other, _)| *other != key), "{key} came back later");
+                by_key.push((key, body));
+            }
+        }
+    }
+    // A receiver that heeds the keys has every event once.
+    let bodies: Vec<u8> = by_key.into_iter().flat_map(|(_, body)| body).collect();
+    assert_eq!(Reader::new(&ring).numbers(&bodies), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn waits_as_long_as_the_receiver_asks() {
+    let ring = Ring::new();
+    let receiver = Receiver::start(|number, _| {
+        if number > 0 {
+            return Answer::Take;
+        }
+        let mut answer = Message::answer(503, "text/plain", b"");
+        answer.set("Retry-After", "1");
+        Answer::Say(answer)
+    });
+    let pipeline =
+        builder(&ring, workers(1)).add_sink("http", sink(receiver.url()), quick()).start().unwrap();
+    let began = Instant::now();
+    pipeline.emit(event(1).0).unwrap();
+    pipeline.close(LONG).unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(receiver.seen().len(), 2);
+}
+
+#[test]
+fn what_is_refused_for_good_is_found_and_all_else_arrives() {
+    for refusal in [400, 413, 415, 422] {
+        let ring = Ring::new();
+        let receiver = Receiver::start(move |_, request| {
+            // Of all events, one has this member.
+            let is_bad = String::from_utf8_lossy(&request.body).contains("\"n\":5,");
+            if is_bad { status(refusal) } else { Answer::Take }
+        });
+        let pipeline =
+            builder(&ring, workers(1)).add_sink("http", sink(receiver.url()), batches_of(8)).start().unwrap();
+        for number in 1..=8 {
+            pipeline.emit(event(number).0).unwrap();
+        }
+        let metrics = Arc::clone(pipeline.metrics());
+        assert_eq!(pipeline.close(LONG).unwrap().refused, 1, "{refusal}");
+        assert_eq!(metrics.refused(Reason::SinkRefused), 1);
+        let numbers = Reader::new(&ring).numbers(&receiver.lines());
+        assert_eq!(numbers, [1, 2, 3, 4, 6, 7, 8], "{refusal}");
+        let mut keys: Vec<_> = receiver.seen().iter().map(key_of).collect();
+        let requests = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), requests, "halves have keys of their own");
+    }
+}
+
+#[test]
+fn a_receiver_that_is_not_set_up_right_costs_no_event() {
+    for answer in [301, 302, 307, 401, 403, 404, 405, 408, 501, 502, 504] {
+        let ring = Ring::new();
+        let elsewhere = Receiver::start(|_, _| Answer::Take);
+        let (is_right, url) = (Arc::new(AtomicBool::new(false)), elsewhere.url());
+        let looks = Arc::clone(&is_right);
+        let receiver = Receiver::start(move |_, _| {
+            if looks.load(Ordering::SeqCst) {
+                return Answer::Take;
+            }
+            let mut said = Message::answer(answer, "text/plain", b"");
+            said.set("Location", &url);
+            Answer::Say(said)
+        });
+        let pipeline =
+            builder(&ring, workers(1)).add_sink("http", sink(receiver.url()), quick()).start().unwrap();
+        pipeline.emit(event(1).0).unwrap();
+        wait_until("it was tried twice", || receiver.seen().len() >= 2);
+        assert_eq!(pipeline.metrics().all_refused(), 0, "{answer}");
+        is_right.store(true, Ordering::SeqCst);
+        pipeline.close(LONG).unwrap();
+        assert_eq!(Reader::new(&ring).numbers(&receiver.lines()), [1], "{answer}");
+        assert!(elsewhere.seen().is_empty(), "{answer}: it went where it was sent");
+    }
+}
+
+#[test]
+fn an_answer_that_is_too_long_is_no_success() {
+    let ring = Ring::new();
+    let receiver = Receiver::start(|number, _| if number == 0 { Answer::Endless } else { Answer::Take });
+    let pipeline =
+        builder(&ring, workers(1)).add_sink("http", sink(receiver.url()), quick()).start().unwrap();
+    pipeline.emit(event(1).0).unwrap();
+    pipeline.close(LONG).unwrap();
+    assert_eq!(receiver.seen().len(), 2);
+}
+
+/// A CA, and a certificate by it for one host.
+struct Certificates(TempDir);
+
+impl Certificates {
+    fn for_host(name: &str) -> Self {
+        let this = Self(scratch::dir());
+        let text = format!(
+            "basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName={name}\n"
+        );
+        fs::write(this.path("leaf.ext"), text).unwrap();
+        for line in [
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt",
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=leaf -keyout leaf.key -out leaf.csr",
+            "x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile leaf.ext -out leaf.crt",
+        ] {
+            let mut openssl = Command::new("openssl");
+            openssl.args(line.split(' ')).current_dir(this.0.path()).stdin(Stdio::null());
+            let output = openssl.output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        this
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[test]
+fn speaks_tls_with_whom_it_trusts_and_shows_its_credentials_to_nobody_else() {
+    if !tools::need("http over TLS", &["openssl"]) {
+        return;
+    }
+    let ring = Ring::new();
+    let secret = "t0p-s3cret-t0ken";
+    let receiver = Receiver::start(|_, _| Answer::Take);
+    let target = receiver.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let [right, other, wrong_host] =
+        ["IP:127.0.0.1", "IP:127.0.0.1", "DNS:elsewhere.example"].map(Certificates::for_host);
+    let connect = |by: &Certificates, trusted: &Certificates| {
+        let proxy = Proxy::with_tls(target, &by.path("leaf.crt"), &by.path("leaf.key"));
+        let mut settings = WebSettings::of_url(proxy.url());
+        settings.trusted_certificates = Some(trusted.path("ca.crt"));
+        settings.authorization = Some(Authorization::Bearer(SecretText::new(secret)));
+        let sink = HttpSink::new(&settings, BodyForm::Lines).unwrap();
+        let pipeline = builder(&ring, workers(1)).add_sink("tls", sink, quick()).start().unwrap();
+        pipeline.emit(event(1).0).unwrap();
+        let retries = Arc::clone(pipeline.metrics());
+        wait_until("it is there, or was refused", || {
+            pipeline.acknowledged().0 == 1 || retries.sinks()[0].retries.value() > 1
+        });
+        pipeline.close(Duration::from_millis(10))
+    };
+    connect(&right, &right).unwrap();
+    let [request] = receiver.taken().try_into().unwrap();
+    assert_eq!(request.header("Authorization"), Some(&*format!("Bearer {secret}")));
+    for (by, trusted) in [(&other, &right), (&wrong_host, &wrong_host)] {
+        let error = connect(by, trusted).unwrap_err();
+        assert!(matches!(error, FlushError::TimedOut { .. }), "{error:?}");
+    }
+    assert_eq!(receiver.seen().len(), 1);
+    assert!(!String::from_utf8_lossy(&logs()).contains(secret));
+
+    let mut settings = WebSettings::of_url("https://127.0.0.1/");
+    settings.trusted_certificates = Some(right.path("leaf.key"));
+    let error = HttpSink::new(&settings, BodyForm::Lines).unwrap_err();
+    assert!(matches!(error, WebSettingsError::NoCertificates { .. }), "{error:?}");
+}
