@@ -6,6 +6,7 @@
 //! a file that asks for more is refused before any of it is done.
 
 mod passphrase;
+mod terminal;
 
 use std::io::{self, Read, Write};
 use std::iter;

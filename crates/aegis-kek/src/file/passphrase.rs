@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use aegis_durable::Links;
-use zeroize::Zeroizing;
 
+use super::terminal;
 use crate::known_variables::{PASSPHRASE, PASSPHRASE_FILE};
 use crate::private_file::{self, PrivateFileError};
 use crate::variables::{SecretText, VariableError, Variables};
@@ -16,7 +16,6 @@ use crate::variables::{SecretText, VariableError, Variables};
 pub const MAX_PASSPHRASE_LEN: usize = 1024;
 /// The most bytes of a file that holds one.
 const MAX_FILE_LEN: u64 = 4096;
-const TERMINAL: &str = "/dev/tty";
 
 /// A passphrase: not empty, no more than 1,024 bytes, no control characters. Erased on drop, shown to nobody.
 pub struct Passphrase(SecretText);
@@ -125,15 +124,12 @@ fn printable(path: &Path) -> String {
     path.display().to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// Asks on the terminal of the process, wherever its input and output go.
 fn ask(prompt: &str) -> Result<Passphrase, PassphraseError> {
-    let terminal = std::fs::OpenOptions::new().read(true).write(true).open(TERMINAL);
-    if !terminal.is_ok_and(rustix::termios::isatty) {
-        return Err(PassphraseError::NoTerminal);
-    }
-    let typed = Zeroizing::new(rpassword::prompt_password(prompt).map_err(PassphraseError::Terminal)?);
+    let typed = terminal::ask(prompt, MAX_PASSPHRASE_LEN).map_err(PassphraseError::Terminal)?;
+    let typed = typed.ok_or(PassphraseError::NoTerminal)?;
     let unusable = |source| PassphraseError::Unusable { origin: "what was typed".to_owned(), source };
-    Passphrase::new(&typed).map_err(unusable)
+    let text = std::str::from_utf8(&typed).map_err(|_| unusable(PassphraseFault::NotUnicode))?;
+    Passphrase::new(text).map_err(unusable)
 }
 
 /// Why a text is no passphrase.

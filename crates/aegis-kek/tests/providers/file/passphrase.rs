@@ -98,6 +98,9 @@ fn child_asks_for_a_passphrase() {
     }
 }
 
+/// What a terminal shows at the end.
+const ENDED: &str = "and-nothing-follows";
+
 fn child(kek: &Path) -> (String, Vec<(&'static str, String)>) {
     // This program itself, also if a build has replaced its file by now.
     let command = format!(
@@ -130,20 +133,28 @@ fn does_not_ask_where_there_is_no_terminal() {
     assert!(said.contains("there is no terminal") && said.contains("--passphrase-file"), "{said}");
 }
 
-/// Runs the child on a terminal of its own, types `typed`, and gives what the terminal showed.
+/// Runs the child on a terminal of its own, types the lines of `typed`, and gives what the terminal showed.
 fn on_a_terminal(kek: &Path, typed: &str, twice: bool) -> String {
+    let lines: Vec<_> = typed.lines().map(|line| format!("{line}\n").into_bytes()).collect();
+    let (shown, modes) = typed_on_a_terminal(kek, &lines, twice);
+    assert!(modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG), "{modes:?}");
+    shown
+}
+
+/// The same with bytes for an answer; and how the terminal was left.
+fn typed_on_a_terminal(kek: &Path, typed: &[Vec<u8>], twice: bool) -> (String, LocalModes) {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
     let slave = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
     let slave = fs::File::options().read(true).write(true).open(slave).unwrap();
+    let left = slave.try_clone().unwrap();
     let (command, mut variables) = child(kek);
     if twice {
         variables.push(("AEGIS_TEST_TWICE", "1".to_owned()));
     }
-    // In one statement, so that nothing here keeps the other end of the terminal open.
     let mut child = Command::new("setsid")
-        .args(["--ctty", "--wait", "sh", "-c", &command])
+        .args(["--ctty", "--wait", "sh", "-c", &format!("{command}; echo {ENDED}")])
         .envs(variables)
         .stdin(slave.try_clone().unwrap())
         .stdout(slave)
@@ -151,9 +162,9 @@ fn on_a_terminal(kek: &Path, typed: &str, twice: bool) -> String {
         .unwrap();
 
     let mut terminal = fs::File::from(master);
-    let (mut shown, mut answers, mut byte) = (Vec::new(), typed.lines(), [0]);
-    // Once the other end is closed, reading fails.
-    while let Ok(1) = terminal.read(&mut byte) {
+    let (mut shown, mut answers, mut byte) = (Vec::new(), typed.iter(), [0]);
+    // This test holds the other end, to see how the terminal was left: so the child says when it has ended.
+    while !shown.ends_with(ENDED.as_bytes()) && terminal.read(&mut byte).unwrap() == 1 {
         shown.push(byte[0]);
         if shown.ends_with(b": ")
             && let Some(answer) = answers.next()
@@ -162,11 +173,11 @@ fn on_a_terminal(kek: &Path, typed: &str, twice: bool) -> String {
             while tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ECHO) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            terminal.write_all(format!("{answer}\n").as_bytes()).unwrap();
+            terminal.write_all(answer).unwrap();
         }
     }
     child.wait().unwrap();
-    String::from_utf8_lossy(&shown).into_owned()
+    (String::from_utf8_lossy(&shown).into_owned(), tcgetattr(&left).unwrap().local_modes)
 }
 
 #[test]
@@ -189,6 +200,33 @@ fn asks_on_a_terminal_and_does_not_show_what_is_typed() {
     assert!(shown.contains("it was the same twice") && !shown.contains("battery"), "{shown}");
     let shown = on_a_terminal(&kek, "battery\nstaple", true);
     assert!(shown.contains("not the same the second time"), "{shown}");
+}
+
+#[test]
+fn a_question_that_is_broken_off_leaves_the_terminal_as_it_was() {
+    if !tools::need("a_question_that_is_broken_off_leaves_the_terminal_as_it_was", &["setsid"]) {
+        return;
+    }
+    let dir = scratch::dir();
+    let kek = dir.path().join("kek");
+    write_private(&kek, &SAMPLE.1);
+    // ^C, first and in the middle; ^D.
+    for keys in [b"\x03".as_slice(), b"corr\x03", b"\x04"] {
+        let (shown, modes) = typed_on_a_terminal(&kek, &[keys.to_vec()], false);
+        assert!(
+            modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG),
+            "{keys:?} {modes:?}"
+        );
+        assert!(!shown.contains("loaded") && !shown.contains("corr"), "{keys:?} {shown}");
+        // ^C ends the process, as it would at any other time.
+        assert_eq!(shown.contains("no passphrase was typed"), keys == b"\x04", "{keys:?} {shown}");
+    }
+    // What was typed wrongly is taken back, a character at a time or all of it.
+    let keys = format!("wrong\x15{PASSPHRASE}\u{fc}x\x7f\x08\r").into_bytes();
+    let (shown, _) = typed_on_a_terminal(&kek, &[keys], false);
+    assert!(shown.contains("loaded"), "{shown}");
+    let (shown, _) = typed_on_a_terminal(&kek, &[[b"x".repeat(5000), b"\n".to_vec()].concat()], false);
+    assert!(shown.contains("holds no usable passphrase"), "{shown}");
 }
 
 #[test]
