@@ -7,6 +7,7 @@
 mod audit;
 mod crypto;
 mod keyring;
+mod pii;
 mod policy;
 mod policy_file;
 mod table;
@@ -48,6 +49,7 @@ const GROUPS: &[Group] = &[
     Group { name: "audit", measure: audit::measure },
     Group { name: "crypto", measure: crypto::measure },
     Group { name: "keyring", measure: keyring::measure },
+    Group { name: "pii", measure: pii::measure },
 ];
 
 /// Set in the environment of the run that is bound to one core.
@@ -65,7 +67,8 @@ pub(crate) fn run(effort: Effort, only: &[&str]) -> Outcome {
     }
     if std::env::var_os(BOUND).is_none() {
         // One build for all of it: apart, the packages would ask for different features and be built twice.
-        let packages = ["--package", "aegisbpf", "--package", "xtask", "--bins", "--examples"];
+        let packages = ["aegisbpf", "aegis", "aegis-pii", "xtask"].map(|name| ["--package", name]);
+        let packages = [packages.as_flattened(), &["--bins", "--examples"]].concat();
         checkout::build(Profile::Release, &packages)?;
         if checkout::on_path("taskset").is_some() {
             return run_bound(effort, only);

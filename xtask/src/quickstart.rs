@@ -14,6 +14,7 @@ use crate::scratch::{Keep, Scratch};
 /// The file that the passphrase is read from.
 const PASSPHRASE: &str = "passphrase";
 const POLICY: &str = "examples/policies/web-server.conf";
+const EVENTS: &str = "examples/events/governance.jsonl";
 const INCIDENT_POLICY: &str = "examples/policies/web-server-incident.conf";
 
 /// How a command must end.
@@ -32,7 +33,9 @@ pub(crate) fn run(keep: Keep) -> Outcome {
     checkout::build(Profile::Debug, &["--quiet", "--package", "aegisbpf", "--package", "aegis"])?;
     let scratch = Scratch::new("aegis-quickstart", keep)?;
     let tour = Tour { directory: scratch.path().to_path_buf() };
-    for (name, source) in [("policy.conf", POLICY), ("policy-incident.conf", INCIDENT_POLICY)] {
+    for (name, source) in
+        [("policy.conf", POLICY), ("policy-incident.conf", INCIDENT_POLICY), ("events.jsonl", EVENTS)]
+    {
         let bytes = std::fs::read(checkout::root().join(source))
             .map_err(Failure::of(format_args!("read {source}")))?;
         scratch.write(name, &bytes)?;
@@ -57,20 +60,28 @@ impl Tour {
         self.aegis("init", Expect::Done)?;
         self.aegis("kek status", Expect::Done)?;
 
-        say("2. A new DEK is active from now on; what was sealed under the one before stays readable.");
+        say(
+            "2. Telemetry, with its personal fields sealed. Sealing needs no passphrase, and looking needs no key.",
+        );
+        self.aegis("pii encrypt events.jsonl -o sealed.jsonl.zst", Expect::Done)?;
+        self.aegis("pii inspect sealed.jsonl.zst --check", Expect::Done)?;
+
+        say("3. A new DEK is active from now on; what was sealed under the one before stays readable.");
         self.aegis("dek rotate", Expect::Done)?;
         self.aegis("dek list", Expect::Done)?;
+        self.aegis("pii decrypt sealed.jsonl.zst -o opened.jsonl", Expect::Done)?;
+        self.same("events.jsonl", "opened.jsonl")?;
 
-        say("3. The KEK moves to another provider: rewrapped, read back, verified, switched.");
+        say("4. The KEK moves to another provider: rewrapped, read back, verified, switched.");
         self.aegis("kek provision --provider environment --out new-kek.env", Expect::Done)?;
         self.aegis("kek rotate --to new-kek.env --grace 30d", Expect::Done)?;
         self.aegis("kek verify", Expect::Done)?;
 
-        say("4. Nothing is taken away by accident.");
+        say("5. Nothing is taken away by accident.");
         let active = self.active_dek()?;
         self.aegis(&format!("dek destroy {active}"), Expect::Refused("active"))?;
 
-        say("5. One encrypted file to bring all of it back, and a log in which any later change is found.");
+        say("6. One encrypted file to bring all of it back, and a log in which any later change is found.");
         self.aegis("backup create keyring.backup", Expect::Done)?;
         self.aegis("audit verify", Expect::Done)
     }
@@ -203,6 +214,18 @@ impl Tour {
         let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         made.and_then(|mut file| file.write_all(random.as_bytes()))
             .map_err(Failure::of(format_args!("write {}", path.display())))
+    }
+
+    /// Compares two files.
+    fn same(&self, one: &str, other: &str) -> Outcome {
+        println!("\n$ cmp {one} {other}");
+        let read = |name: &str| {
+            std::fs::read(self.directory.join(name)).map_err(Failure::of(format_args!("read {name}")))
+        };
+        match read(one)? == read(other)? {
+            true => Ok(()),
+            false => Err(Failure::new(format!("{one} and {other} differ"))),
+        }
     }
 
     /// The version of the active DEK.

@@ -5,7 +5,8 @@
 //! - the naive scheme: serde_json, one KEM a field.
 //!
 //! One line a work: events a second, and the ratio to the floor. `--json` prints one object instead. `--only NAME EVENTS`
-//! does one work so many times and prints nothing: for a profiler.
+//! does one work so many times and prints nothing: for a profiler. `--events COUNT` prints events, a line each, and
+//! `--naive COUNT` the same ones sealed naively: for whoever measures whole programs.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,8 +16,9 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::hint::black_box;
+use std::io::{self, BufWriter, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,11 +56,26 @@ fn main() {
             let (_, work) = works.iter_mut().find(|(known, _)| known == name).unwrap();
             (0..times).for_each(work);
         }
+        ["--events", count] => print_lines(count.parse().unwrap(), event),
+        ["--naive", count] => {
+            let key = HybridPrivateKey::generate().unwrap();
+            let dek = SealingDek { public_key: key.public_key().clone(), name: DEK.parse().unwrap() };
+            print_lines(count.parse().unwrap(), |number| naive_event(&event(number), &dek));
+        }
         _ => {
             let secs = words.iter().find_map(|word| word.parse().ok()).unwrap_or(1.0);
             print(&measure(secs), words.contains(&"--json"));
         }
     }
+}
+
+fn print_lines(count: usize, line: impl Fn(usize) -> Vec<u8>) {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for number in 0..count {
+        out.write_all(&line(number)).unwrap();
+        out.write_all(b"\n").unwrap();
+    }
+    out.flush().unwrap();
 }
 
 type Work = Box<dyn FnMut(usize)>;

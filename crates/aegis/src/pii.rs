@@ -81,6 +81,9 @@ pub(crate) struct EncryptArguments {
     /// Whether each field carries all that opens it, or what fields share stands once an event
     #[arg(long, value_name = "FORM", default_value = "full")]
     envelope: Envelope,
+    /// Let each field name the version of the catalogue, as compact events do always
+    #[arg(long)]
+    name_catalogue: bool,
     /// The digest beside each field; whoever guesses a value can check the guess with sha256
     #[arg(long, value_name = "HASH", default_value = "keyed")]
     plaintext_hash: PlaintextHash,

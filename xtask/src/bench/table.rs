@@ -33,6 +33,30 @@ impl Table {
         self.row(what, measured, format!("at most {most}x"), judge(ratio <= most));
     }
 
+    /// A ratio that must not be below `least`: of rates, or of somebody else's cost to ours.
+    pub(crate) fn at_least_times(&mut self, what: &str, ratio: f64, least: f64) {
+        self.row(what, format!("{ratio:.2}x"), format!("at least {least}x"), judge(ratio >= least));
+    }
+
+    /// A rate that must not be below `least`. It depends on the machine; ratios do not.
+    pub(crate) fn at_least_per_second(&mut self, what: &str, rate: f64, least: f64) {
+        self.row(what, format!("{rate:.0}/s"), format!("at least {least}/s"), judge(rate >= least));
+    }
+
+    pub(crate) fn at_most_mib(&mut self, what: &str, bytes: u64, most: f64) {
+        let mib = bytes as f64 / f64::from(1 << 20);
+        self.row(
+            what,
+            format!("{mib:.1} MiB"),
+            format!("at most {most} MiB"),
+            judge(bytes > 0 && mib <= most),
+        );
+    }
+
+    pub(crate) fn information(&mut self, what: &str, measured: String) {
+        self.row(what, measured, String::new(), Verdict::Information);
+    }
+
     pub(crate) fn ratio_for_information(&mut self, what: &str, ours: Duration, floor: Duration) {
         let measured = format!("{:.2}x ({} / {})", ratio(ours, floor), short(ours), short(floor));
         self.row(what, measured, String::new(), Verdict::Information);

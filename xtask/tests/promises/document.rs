@@ -139,11 +139,16 @@ impl Machine {
         std::fs::copy(&policy, machine.at("host/etc/aegisbpf/policy.conf")).unwrap();
         let incident = program::root().join("examples/policies/web-server-incident.conf");
         std::fs::copy(incident, machine.at("work/policy-incident.conf")).unwrap();
+        for (name, events) in [("events.jsonl", "governance.jsonl"), ("approvals.json", "approvals.json")] {
+            let events = program::root().join("examples/events").join(events);
+            std::fs::copy(events, machine.at("work").join(name)).unwrap();
+        }
         std::os::unix::fs::symlink(program::root().join("scripts"), machine.at("work/scripts")).unwrap();
         machine.script("sudo", &format!("{REWRITE}exec \"${{arguments[@]}}\"\n"));
         let aegisbpf = program::aegisbpf().display();
         machine.script("aegisbpf", &format!("{REWRITE}{VARIABLES}exec '{aegisbpf}' \"${{arguments[@]}}\"\n"));
-        machine.script("aegis", &format!("#!/usr/bin/env bash\nexec '{}' \"$@\"\n", program::aegis().display()));
+        machine
+            .script("aegis", &format!("#!/usr/bin/env bash\nexec '{}' \"$@\"\n", program::aegis().display()));
         std::fs::write(machine.at("state"), "").unwrap();
         machine
     }

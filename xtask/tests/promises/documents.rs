@@ -10,6 +10,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/audit-log.md",
     "docs/guides/kek-providers.md",
     "docs/guides/migrate-from-format-1.md",
+    "docs/guides/pii-encryption.md",
     "docs/guides/sign-with-kms-or-hsm.md",
     "docs/runbooks/keks-and-deks.md",
     "docs/runbooks/policy-signing-keys.md",
@@ -49,6 +50,11 @@ fn the_kek_provider_guide_works_line_by_line() {
 #[test]
 fn the_audit_log_guide_works_line_by_line() {
     run("docs/guides/audit-log.md");
+}
+
+#[test]
+fn the_pii_encryption_guide_works_line_by_line() {
+    run("docs/guides/pii-encryption.md");
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use aegis_deployment::{FollowedDek, LOOK_INTERVAL};
 use aegis_pii::stream::StreamOptions;
 use aegis_pii::{
-    EncryptError, EncryptorOptions, EnvelopeForm, FieldBinding, PlaintextHash, ScanFault, SearchTokens,
+    CatalogueMark, EncryptError, EncryptorOptions, EnvelopeForm, FieldBinding, PlaintextHash, ScanFault,
+    SearchTokens,
 };
 use aegis_terminal::Failure;
 use serde::Serialize;
@@ -97,6 +98,7 @@ fn options(arguments: &EncryptArguments) -> Result<EncryptorOptions, Failure> {
         scope: _,
         dek_version: _,
         envelope,
+        name_catalogue,
         plaintext_hash,
         bind,
         binding,
@@ -116,6 +118,10 @@ fn options(arguments: &EncryptArguments) -> Result<EncryptorOptions, Failure> {
         form: match envelope {
             Envelope::Full => EnvelopeForm::SelfContained,
             Envelope::Compact => EnvelopeForm::Compact,
+        },
+        catalogue_mark: match name_catalogue {
+            true => CatalogueMark::Write,
+            false => CatalogueMark::Omit,
         },
         plaintext_hash: match plaintext_hash {
             Hash::Keyed => PlaintextHash::Keyed,
