@@ -7,9 +7,10 @@
 //! | `enricher` | [`Enricher`]: what happens to an event, and why one is refused |
 //! | `event` | [`SealedEvent`], [`Batch`], and names that stay the same in every retry |
 //! | `sink` | [`Sink`]: standard output, files, callbacks, HTTP, OTLP logs, NATS JetStream |
+//! | `source` | [`Source`]: standard input, a file that grows, NATS JetStream |
 //! | `spool` | [`Spool`]: sealed batches on the disk |
 //! | `dead_letter` | [`DeadLetters`]: what was refused, sealed whole |
-//! | `source` | [`Source`]: standard input, files that are followed, NATS JetStream |
+//! | [`inlet`] | sources of `aegis pipeline run`: standard input, files followed through rotations, NATS JetStream |
 //! | `metrics`, `metrics_server` | [`Metrics`]: counters, and their Prometheus text; [`MetricsServer`] for who asks |
 //!
 //! What never happens: an event reaches a sink, a spool or a dead letter that the last enricher did not seal; a personal
@@ -20,6 +21,7 @@ mod backoff;
 mod dead_letter;
 mod enricher;
 mod event;
+pub mod inlet;
 mod line_file;
 mod metrics;
 mod metrics_server;
@@ -47,7 +49,6 @@ pub use sink::{
     SinkFault, StdoutError, SyncPolicy, WebSettings, WebSettingsError, WriterSink,
 };
 pub use source::{
-    Ended, FileTail, FileTailError, Intake, NatsSource, NatsSourceError, NatsSourceSettings, Offered,
-    ReaderSource, Source, SourceError, StartAt, StdinError, Stop, TailSettings,
+    LineSource, NatsSource, NatsSourceSettings, Source, SourceError, StartAt, Stop, TailSettings, TailSource,
 };
 pub use spool::{Spool, SpoolError, SpoolSettings, WhenFull};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::inlet::Stop;
 use crate::metrics::Metrics;
-use crate::source::Stop;
 
 /// The most bytes of a request.
 const MAX_REQUEST: usize = 8 * 1024;

@@ -358,8 +358,13 @@ impl TelemetryPipeline {
     }
 
     /// Counts an event that was too long to be read, and gives it a dead letter without content.
-    pub fn refuse_unread(&self, len: u64) {
-        self.shared.refuse_unread(len);
+    pub fn refuse_unread(&self, len: u64) -> Position {
+        self.shared.refuse_unread(len)
+    }
+
+    /// Longer events are refused.
+    pub fn max_event_len(&self) -> usize {
+        self.shared.settings.max_event_len
     }
 
     /// Every event up to here is acknowledged.

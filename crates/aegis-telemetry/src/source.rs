@@ -1,202 +1,144 @@
-//! Where events come from. A source remembers what it has handed over only when it is acknowledged.
+//! Where events come from: lines of a stream, a file that grows, messages of NATS JetStream.
 //!
-//! [`Source::run`] reads and offers events to an [`Intake`] until the input ends or [`Stop`] is set. Then the caller flushes
-//! the pipeline, and [`Source::remember`] puts down how far events are acknowledged: in a file of positions, or by
-//! acknowledging messages. What was not put down comes again with the next run, so that nothing is lost to a kill.
+//! A source remembers what is acknowledged only after the pipeline has acknowledged it: a file's place goes into its
+//! checkpoint, and a message is acknowledged to the server, when every sink, or its spool, has the event. So after a kill
+//! events may come again, and none is left out.
 
 mod lines;
 mod nats;
-mod stdin;
-mod stop;
+mod splitter;
 mod tail;
 
-pub use nats::{NatsSource, NatsSourceError, NatsSourceSettings};
-pub use stdin::{ReaderSource, StdinError};
-pub use stop::Stop;
-pub use tail::{FileTail, FileTailError, StartAt, TailSettings};
+pub use lines::LineSource;
+pub use nats::{NatsSource, NatsSourceSettings};
+pub use tail::{StartAt, TailSettings, TailSource};
 
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::pipeline::{EmitError, Failure, PipelineSettings, Position, TelemetryPipeline, WhenQueueFull};
+use crate::pipeline::{EmitError, Failure, FlushError, Position, TelemetryPipeline};
 
-/// How long a source waits before it looks again whether the queue has room.
-const ROOM_WAIT: Duration = Duration::from_millis(5);
-
-/// Reads events from somewhere.
+/// Brings events into a pipeline.
 pub trait Source: Send {
-    /// Reads and offers events until there are no more, or until it is told to stop.
+    /// Emits until there are no more events, or until `stop` is asked for; then waits until what it emitted is
+    /// acknowledged, at most `drain` long, and notes how far that is.
     ///
     /// # Errors
     ///
-    /// A [`SourceError`].
-    fn run(&mut self, intake: &mut Intake<'_>) -> Result<Ended, SourceError>;
-
-    /// Puts down how far events are acknowledged.
-    ///
-    /// # Errors
-    ///
-    /// A [`SourceError`]; events that were acknowledged come again.
-    fn remember(&mut self, pipeline: &TelemetryPipeline) -> Result<(), SourceError>;
+    /// A [`SourceError`]. What is acknowledged is noted also then.
+    fn run(&mut self, pipeline: &TelemetryPipeline, stop: &Stop, drain: Duration) -> Result<(), SourceError>;
 }
 
-/// Why a source does not read any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// There is nothing more to come.
-    Input,
-    /// It was told to stop.
-    Stopped,
+/// Asks sources to end. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    is_asked: AtomicBool,
+    lock: Mutex<()>,
+    change: Condvar,
 }
 
-/// Why a source cannot go on.
+impl Stop {
+    /// Asks; a second time means nothing more.
+    pub fn ask(&self) {
+        self.0.is_asked.store(true, Ordering::SeqCst);
+        drop(self.0.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.change.notify_all();
+    }
+
+    /// Whether it was asked for.
+    pub fn is_asked(&self) -> bool {
+        self.0.is_asked.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps, unless it is asked for; whether it was.
+    pub(crate) fn sleep(&self, how_long: Duration) -> bool {
+        let guard = self.0.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.0.change.wait_timeout_while(guard, how_long, |()| !self.is_asked()));
+        self.is_asked()
+    }
+}
+
+/// Why a source ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The standard input, or another stream.
-    #[error(transparent)]
-    Stdin(#[from] StdinError),
-    /// A file that is followed.
-    #[error(transparent)]
-    Tail(#[from] FileTailError),
-    /// NATS.
-    #[error(transparent)]
-    Nats(#[from] NatsSourceError),
-    /// The pipeline takes nothing any more.
+    /// A stream could not be read.
+    #[error("cannot read {name}")]
+    Stream {
+        /// Which.
+        name: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file could not be read.
+    #[error("cannot {step} {}", path.display())]
+    File {
+        /// What was to be done.
+        step: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The checkpoint could not be read.
+    #[error("cannot read the checkpoint")]
+    ReadCheckpoint(#[source] aegis_durable::ReadError),
+    /// The checkpoint is none. Where to go on from is not known, and not guessed.
+    #[error("{} is no checkpoint", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The checkpoint could not be written.
+    #[error("cannot write the checkpoint")]
+    WriteCheckpoint(#[source] aegis_durable::WriteError),
+    /// The system gave no thread.
+    #[error("cannot start a thread for the NATS client")]
+    Thread(#[source] io::Error),
+    /// The pipeline takes no more.
     #[error("the pipeline takes no more events")]
-    Pipeline(#[source] Failure),
-    /// The pipeline was closed by somebody else.
-    #[error("the pipeline is closed")]
     Closed,
+    /// The pipeline cannot go on.
+    #[error("the pipeline cannot go on")]
+    Pipeline(#[source] Failure),
+    /// Not everything is acknowledged.
+    #[error("not everything that was read is acknowledged")]
+    Unacknowledged(#[source] FlushError),
 }
 
 impl SourceError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Stdin(error) => error.help(),
-            Self::Tail(error) => error.help(),
-            Self::Nats(error) => error.help(),
-            Self::Pipeline(Failure::SinkGone { .. }) => {
-                Some("start it again when somebody reads from the sink".to_owned())
-            }
-            Self::Pipeline(Failure::Panicked { .. }) => Some("see the log".to_owned()),
-            Self::Closed => None,
+            Self::Stream { .. } | Self::Thread(_) | Self::Closed => None,
+            Self::File { .. } => Some("check the path, and whose file it is".to_owned()),
+            Self::ReadCheckpoint(error) => error.help(),
+            Self::Checkpoint { path } => Some(format!(
+                "move {} away to begin as if for the first time; events may then come twice or be left out",
+                path.display()
+            )),
+            Self::WriteCheckpoint(error) => error.help(),
+            Self::Pipeline(_) => Some("see the log".to_owned()),
+            Self::Unacknowledged(error) => error.help(),
         }
     }
 }
 
-/// The pipeline's end that one source offers events to. There is one source, so positions follow one another.
-#[derive(Debug)]
-pub struct Intake<'a> {
-    pipeline: &'a TelemetryPipeline,
-    settings: PipelineSettings,
-    stop: &'a Stop,
-    last: Position,
-}
-
-/// What became of an event that was offered.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Offered {
-    /// It is settled when this position is acknowledged.
-    At(Position),
-    /// There is no room now. Here it is back.
-    Full(Vec<u8>),
-    /// There was no room, and the policy is to lose it.
-    Shed,
-}
-
-impl<'a> Intake<'a> {
-    /// For the one source of a pipeline that was started with these settings.
-    pub fn new(pipeline: &'a TelemetryPipeline, settings: PipelineSettings, stop: &'a Stop) -> Self {
-        Self { pipeline, settings, stop, last: Position::default() }
+/// Emits an event. `None` for one that is lost by the pipeline's policy, or was refused for its length: both are counted.
+fn emit(pipeline: &TelemetryPipeline, event: Vec<u8>) -> Result<Option<Position>, SourceError> {
+    // It has its place, so that what was emitted before it is still acknowledged first.
+    if event.len() > pipeline.max_event_len() {
+        return Ok(Some(pipeline.refuse_unread(event.len() as u64)));
     }
-
-    /// The pipeline.
-    pub const fn pipeline(&self) -> &'a TelemetryPipeline {
-        self.pipeline
-    }
-
-    /// When the source has to stop.
-    pub const fn stop(&self) -> &'a Stop {
-        self.stop
-    }
-
-    /// Longer events are refused.
-    pub const fn max_event_len(&self) -> usize {
-        self.settings.max_event_len
-    }
-
-    /// The position of the event that was taken last.
-    pub const fn last(&self) -> Position {
-        self.last
-    }
-
-    /// Offers an event, and never waits long: a source has other things to do while the queue is full.
-    ///
-    /// # Errors
-    ///
-    /// [`SourceError::Pipeline`], [`SourceError::Closed`].
-    pub fn offer(&mut self, event: Vec<u8>) -> Result<Offered, SourceError> {
-        let len = event.len();
-        if len > self.settings.max_event_len {
-            return Ok(Offered::At(self.refuse_unread(len as u64)));
-        }
-        if self.settings.when_full == WhenQueueFull::Block && !self.has_room(len) {
-            // One that cannot go on gives no room either, and says so to whoever emits.
-            if let Err(crate::pipeline::FlushError::Failed { failure, .. }) =
-                self.pipeline.wait_for(self.last, Duration::ZERO)
-            {
-                return Err(SourceError::Pipeline(failure));
-            }
-            return Ok(Offered::Full(event));
-        }
-        match self.pipeline.emit(event) {
-            Ok(position) => {
-                self.last = position;
-                Ok(Offered::At(position))
-            }
-            Err(EmitError::Shed) => Ok(Offered::Shed),
-            Err(EmitError::TooLong { found, .. }) => Ok(Offered::At(self.refuse_unread(found as u64))),
-            Err(EmitError::Closed) => Err(SourceError::Closed),
-            Err(EmitError::Failed(failure)) => Err(SourceError::Pipeline(failure)),
-        }
-    }
-
-    /// Gives up an event that is too long to be read.
-    pub fn refuse_unread(&mut self, len: u64) -> Position {
-        self.pipeline.refuse_unread(len);
-        self.last = Position(self.last.0 + 1);
-        self.last
-    }
-
-    /// The pipeline has the last word; this keeps the source from waiting inside of it.
-    fn has_room(&self, len: usize) -> bool {
-        let metrics = self.pipeline.metrics();
-        let (events, bytes) = (metrics.queue_events.value(), metrics.queue_bytes.value());
-        events == 0
-            || (events < self.settings.queue_events as u64
-                && bytes.saturating_add(len as u64) <= self.settings.queue_bytes as u64)
-    }
-}
-
-/// Positions that are not acknowledged yet, each with what is to be put down for it, in order.
-#[derive(Debug)]
-struct Unacknowledged<T>(std::collections::VecDeque<(Position, T)>);
-
-impl<T> Unacknowledged<T> {
-    const fn new() -> Self {
-        Self(std::collections::VecDeque::new())
-    }
-
-    /// The later of two for one position is what counts.
-    fn put(&mut self, position: Position, note: T) {
-        match self.0.back_mut() {
-            Some((last, kept)) if *last == position => *kept = note,
-            _ => self.0.push_back((position, note)),
-        }
-    }
-
-    /// The next one that is acknowledged.
-    fn take(&mut self, acknowledged: Position) -> Option<T> {
-        self.0.pop_front_if(|(position, _)| *position <= acknowledged).map(|(_, note)| note)
+    match pipeline.emit(event) {
+        Ok(position) => Ok(Some(position)),
+        Err(EmitError::Shed | EmitError::TooLong { .. }) => Ok(None),
+        Err(EmitError::Closed) => Err(SourceError::Closed),
+        Err(EmitError::Failed(failure)) => Err(SourceError::Pipeline(failure)),
     }
 }

@@ -222,7 +222,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn refuse_unread(&self, len: u64) {
+    pub(super) fn refuse_unread(&self, len: u64) -> Position {
         let number = {
             let mut state = self.state();
             state.emitted += 1;
@@ -242,6 +242,7 @@ impl Shared {
             content: Content::Withheld,
         });
         self.work.notify_one();
+        Position(number)
     }
 
     /// Counts, logs and keeps an event that was given up.

@@ -1,109 +1,98 @@
-//! Cutting bytes into lines, without ever holding a line that is too long.
+//! A line an event from a stream, such as standard input.
 
-/// A line, without its line feed.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    /// White space alone, which is no event.
-    Blank,
-    /// As it came.
-    Whole(Vec<u8>),
-    /// Longer than an event may be: so many bytes.
-    TooLong(u64),
-}
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::time::Duration;
 
-/// Lines out of blocks of any size.
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::splitter::{Line, Splitter};
+use super::{Source, SourceError, Stop, emit};
+use crate::pipeline::TelemetryPipeline;
+
+/// How often a source that waits for bytes looks whether it is to end.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const BLOCK: usize = 64 * 1024;
+
+/// Reads a stream to its end. Lines of nothing but white space mean nothing.
 #[derive(Debug)]
-pub(super) struct Lines {
-    max_len: usize,
-    begun: Vec<u8>,
-    /// Bytes of the line that was begun, also those that are not held.
-    begun_len: u64,
+pub struct LineSource<R> {
+    reader: R,
+    name: &'static str,
+    max_event_len: usize,
 }
 
-impl Lines {
-    pub(super) const fn new(max_len: usize) -> Self {
-        Self { max_len, begun: Vec::new(), begun_len: 0 }
-    }
-
-    /// Takes the next line out of `block`, and what of `block` is behind it; `None` if no line ends in it, and all of it
-    /// was taken in.
-    pub(super) fn next<'b>(&mut self, block: &'b [u8]) -> Option<(Line, &'b [u8])> {
-        let Some(end) = memchr::memchr(b'\n', block) else {
-            self.take_in(block);
-            return None;
-        };
-        let (line, rest) = block.split_at(end);
-        self.take_in(line);
-        Some((self.end(), rest.get(1..).unwrap_or_default()))
-    }
-
-    /// Bytes of the line that has no end yet.
-    pub(super) const fn begun_len(&self) -> u64 {
-        self.begun_len
-    }
-
-    /// The line that was begun, as it is.
-    pub(super) fn end(&mut self) -> Line {
-        let (line, len) = (std::mem::take(&mut self.begun), std::mem::take(&mut self.begun_len));
-        if len > self.max_len as u64 {
-            return Line::TooLong(len);
-        }
-        if line.trim_ascii().is_empty() { Line::Blank } else { Line::Whole(line) }
-    }
-
-    fn take_in(&mut self, bytes: &[u8]) {
-        self.begun_len += bytes.len() as u64;
-        if self.begun_len > self.max_len as u64 {
-            self.begun = Vec::new();
-        } else {
-            self.begun.extend_from_slice(bytes);
-        }
+impl LineSource<File> {
+    /// The standard input.
+    ///
+    /// # Errors
+    ///
+    /// A [`SourceError`] if it is closed.
+    pub fn stdin(max_event_len: usize) -> Result<Self, SourceError> {
+        let name = "the standard input";
+        let stdin = rustix::io::dup(rustix::stdio::stdin())
+            .map_err(|error| SourceError::Stream { name, source: error.into() })?;
+        Ok(Self::new(File::from(stdin), name, max_event_len))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl<R: Read + AsFd + Send> LineSource<R> {
+    /// A stream, its name in messages, and the longest line that is taken.
+    pub const fn new(reader: R, name: &'static str, max_event_len: usize) -> Self {
+        Self { reader, name, max_event_len }
+    }
 
-    fn cut(text: &[u8], block: usize) -> (Vec<Line>, u64) {
-        let mut lines = Lines::new(5);
-        let mut found = Vec::new();
-        for mut block in text.chunks(block) {
-            while let Some((line, rest)) = lines.next(block) {
-                found.push(line);
-                block = rest;
+    /// Waits for bytes; whether there are any, or the stream has ended, before `stop` is asked for.
+    fn is_ready(&self, stop: &Stop) -> io::Result<bool> {
+        loop {
+            if stop.is_asked() {
+                return Ok(false);
+            }
+            let mut ready = [PollFd::new(&self.reader, PollFlags::IN)];
+            match poll(&mut ready, Some(&LOOK)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(error.into()),
             }
         }
-        (found, lines.begun_len())
     }
+}
 
-    #[test]
-    fn lines_are_the_same_wherever_blocks_are_cut() {
-        let text = b"12345\n\n \r\nabc\r\n123456\n1234567890\nx\nrest";
-        let whole = |text: &[u8]| Line::Whole(text.to_vec());
-        for block in 1..text.len() {
-            let (found, begun) = cut(text, block);
-            let wanted = [
-                whole(b"12345"),
-                Line::Blank,
-                Line::Blank,
-                whole(b"abc\r"),
-                Line::TooLong(6),
-                Line::TooLong(10),
-                whole(b"x"),
-            ];
-            assert_eq!(found, wanted, "{block}");
-            assert_eq!(begun, 4);
+impl<R: Read + AsFd + Send> Source for LineSource<R> {
+    fn run(&mut self, pipeline: &TelemetryPipeline, stop: &Stop, drain: Duration) -> Result<(), SourceError> {
+        let mut splitter = Splitter::new(self.max_event_len);
+        let mut block = vec![0; BLOCK];
+        let failed = |name, source| SourceError::Stream { name, source };
+        while self.is_ready(stop).map_err(|error| failed(self.name, error))? {
+            let read = match self.reader.read(&mut block) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(failed(self.name, error)),
+            };
+            let mut rest = block.get(..read).unwrap_or_default();
+            while let Some(line) = splitter.next(&mut rest) {
+                take(pipeline, line)?;
+            }
         }
+        // After a stop too: half an event is refused, and a whole one without its line feed is not lost.
+        if let Some(line) = splitter.end() {
+            take(pipeline, line)?;
+        }
+        pipeline.flush(drain).map(drop).map_err(SourceError::Unacknowledged)
     }
+}
 
-    #[test]
-    fn a_line_without_an_end_is_not_held() {
-        let mut lines = Lines::new(1000);
-        for _ in 0..1000 {
-            assert_eq!(lines.next(&[b'x'; 4096]), None);
-            assert!(lines.begun.capacity() <= 1000);
-        }
-        assert_eq!(lines.end(), Line::TooLong(4_096_000));
+fn take(pipeline: &TelemetryPipeline, line: Line) -> Result<(), SourceError> {
+    match line {
+        Line::Whole(line) if line.trim_ascii().is_empty() => {}
+        Line::Whole(line) => drop(emit(pipeline, line)?),
+        Line::TooLong(len) => drop(pipeline.refuse_unread(len)),
     }
+    Ok(())
 }

@@ -1,125 +1,85 @@
-//! Messages of a NATS JetStream stream, shared among processes that name the same durable consumer.
+//! Messages of NATS JetStream, an event each.
 //!
-//! A message is one event. It is acknowledged when the pipeline has settled it, and until then the server is told now and
-//! then that it is worked on. What a killed process had not acknowledged comes again, to any of the group, after the
-//! consumer's `ack_wait`.
+//! All workers that name the same consumer are one group: the server gives each message to one of them, and to another
+//! one if it is not acknowledged in time. A message is acknowledged when the pipeline has acknowledged the event, and
+//! while that takes long the server is told that work goes on.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::{AckKind, Message};
+use async_nats::jetstream::message::Acker;
+use async_nats::jetstream::{self, AckKind};
 use futures_util::StreamExt as _;
 use tokio::runtime::Runtime;
 
-use super::{Ended, Intake, Offered, ROOM_WAIT, Source, SourceError, Unacknowledged};
+use super::{Source, SourceError, Stop, emit};
 use crate::backoff::Backoff;
-use crate::pipeline::TelemetryPipeline;
+use crate::pipeline::{Position, TelemetryPipeline};
 use crate::sink::NatsServer;
-
-/// Messages that are asked for at once.
-const BATCH: usize = 256;
-/// How long the server waits for messages before it answers that there are none.
-const EXPIRES: Duration = Duration::from_secs(2);
-/// How often acknowledgements are sent while messages come.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Which messages.
 #[derive(Debug)]
 pub struct NatsSourceSettings {
     /// The server.
     pub server: NatsServer,
-    /// The stream.
+    /// The stream. It has to be there.
     pub stream: String,
-    /// The durable consumer. All processes that name it share the messages. It is made if it is not there.
+    /// The durable consumer, made if it is not there. Its name is that of the group.
     pub consumer: String,
-    /// Of the stream's messages only those with this subject, which may have wildcards.
+    /// Only messages of this subject; for a consumer that is made.
     pub subject: Option<String>,
-    /// After this time without a word from us a message goes to somebody else; for a consumer that is made here.
+    /// Most messages that are asked for at once.
+    pub batch: usize,
+    /// After which time the server gives a message to another worker; for a consumer that is made.
     pub ack_wait: Duration,
-    /// Most messages that are taken and not acknowledged, in this process; and in all, for a consumer that is made here.
-    pub max_unacknowledged: usize,
 }
 
-/// Why messages cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum NatsSourceError {
-    /// The system gave no thread.
-    #[error("cannot start the NATS client")]
-    Runtime(#[source] std::io::Error),
-    /// A consumer that does not wait for acknowledgements loses what a killed process had taken.
-    #[error("the consumer {consumer:?} does not want each message acknowledged")]
-    AckPolicy {
-        /// Its name.
-        consumer: String,
-    },
-    /// It delivers a message so often and no more.
-    #[error("the consumer {consumer:?} gives a message up after {deliveries} deliveries")]
-    MaxDeliver {
-        /// Its name.
-        consumer: String,
-        /// So often.
-        deliveries: i64,
-    },
-    /// It is for other messages.
-    #[error("the consumer {consumer:?} is for the subject {found:?}, not for {wanted:?}")]
-    Subject {
-        /// Its name.
-        consumer: String,
-        /// Its subject.
-        found: String,
-        /// The one that is configured.
-        wanted: String,
-    },
-}
-
-impl NatsSourceError {
-    /// What to do about it.
-    pub fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::Runtime(_) => "check the limit of threads, and try again".to_owned(),
-            Self::AckPolicy { .. } => {
-                "name another consumer, or make this one again with the acknowledgement policy `explicit`"
-                    .to_owned()
-            }
-            Self::MaxDeliver { .. } => {
-                "name another consumer, or make this one again without a limit of deliveries".to_owned()
-            }
-            Self::Subject { .. } => "name another consumer, or the subject that this one has".to_owned(),
-        })
+impl NatsSourceSettings {
+    /// A consumer of a stream, 256 messages at once, 30 seconds for each.
+    pub fn new(server: NatsServer, stream: impl Into<String>, consumer: impl Into<String>) -> Self {
+        Self {
+            server,
+            stream: stream.into(),
+            consumer: consumer.into(),
+            subject: None,
+            batch: 256,
+            ack_wait: Duration::from_secs(30),
+        }
     }
 }
 
-/// Reads messages of one stream.
+/// Takes messages from a stream as one of a group.
 pub struct NatsSource {
     settings: NatsSourceSettings,
     runtime: Runtime,
-    link: Option<Link>,
-    unacknowledged: Unacknowledged<Taken>,
-    failures: u32,
+    connection: Option<Connection>,
+    pending: VecDeque<(Position, Acker)>,
 }
 
-struct Link {
+struct Connection {
     client: Client,
     consumer: PullConsumer,
-    /// The answer to the last request for messages.
-    batch: Option<pull::Batch>,
+    /// How long the server waits for an acknowledgement.
     ack_wait: Duration,
+    told_at: Instant,
 }
 
-/// A message that is on its way through the pipeline.
-struct Taken {
-    message: Message,
-    spoken_at: Instant,
-}
-
-/// What the server had for us.
-enum Got {
-    Message(Box<Message>),
-    Nothing,
-    /// The connection, the stream or the consumer is not there.
-    Fault(String),
+/// Why the server gave nothing. It is logged, and tried again.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error("no connection")]
+    Connect(#[from] async_nats::ConnectError),
+    #[error("no such stream")]
+    Stream(#[from] jetstream::context::GetStreamError),
+    #[error("no consumer")]
+    Consumer(#[from] jetstream::stream::ConsumerError),
+    #[error("no messages")]
+    Batch(#[from] pull::BatchError),
+    #[error("the messages ended in the middle")]
+    Message(#[source] async_nats::Error),
 }
 
 impl NatsSource {
@@ -127,217 +87,170 @@ impl NatsSource {
     ///
     /// # Errors
     ///
-    /// [`NatsSourceError::Runtime`].
-    pub fn new(settings: NatsSourceSettings) -> Result<Self, NatsSourceError> {
+    /// [`SourceError::Thread`].
+    pub fn new(settings: NatsSourceSettings) -> Result<Self, SourceError> {
+        // One thread of its own, so that the connection is looked after while the pipeline makes us wait.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("aegis-nats")
             .enable_io()
             .enable_time()
             .build()
-            .map_err(NatsSourceError::Runtime)?;
-        Ok(Self { settings, runtime, link: None, unacknowledged: Unacknowledged::new(), failures: 0 })
+            .map_err(SourceError::Thread)?;
+        Ok(Self { settings, runtime, connection: None, pending: VecDeque::new() })
     }
 
-    /// Connects, and finds or makes the consumer. `Ok(Err(…))` is what may pass.
-    fn connect(&self) -> Result<Result<Link, String>, NatsSourceError> {
-        let NatsSourceSettings { server, stream, consumer, subject, ack_wait, max_unacknowledged } =
-            &self.settings;
+    async fn connect(settings: &NatsSourceSettings) -> Result<Connection, Fault> {
+        let NatsSourceSettings { server, stream, consumer, subject, batch: _, ack_wait } = settings;
+        let client = server.connect().await?;
+        let stream = jetstream::new(client.clone()).get_stream(stream).await?;
         let wanted = pull::Config {
             durable_name: Some(consumer.clone()),
             ack_policy: AckPolicy::Explicit,
             ack_wait: *ack_wait,
-            max_deliver: -1,
-            max_ack_pending: i64::try_from(*max_unacknowledged).unwrap_or(i64::MAX),
             filter_subject: subject.clone().unwrap_or_default(),
             ..pull::Config::default()
         };
-        let linked = self.runtime.block_on(async {
-            let client = match &self.link {
-                Some(link) => link.client.clone(),
-                None => server.connect().await.map_err(|error| error.to_string())?,
+        let consumer = stream.get_or_create_consumer(consumer, wanted).await?;
+        let ack_wait = consumer.cached_info().config.ack_wait;
+        let ack_wait = if ack_wait.is_zero() { Duration::from_secs(30) } else { ack_wait };
+        Ok(Connection { client, consumer, ack_wait, told_at: Instant::now() })
+    }
+
+    /// Takes messages until `stop` is asked for or the server fails.
+    async fn take(
+        settings: &NatsSourceSettings,
+        connection: &mut Connection,
+        pending: &mut VecDeque<(Position, Acker)>,
+        pipeline: &TelemetryPipeline,
+        stop: &Stop,
+    ) -> Result<Result<(), Fault>, SourceError> {
+        while !stop.is_asked() {
+            acknowledge(connection, pending, pipeline.acknowledged()).await;
+            // Short, so that what is acknowledged meanwhile is told, and a stop is seen.
+            let asked =
+                connection.consumer.batch().max_messages(settings.batch).expires(Duration::from_millis(500));
+            let mut messages = match asked.messages().await {
+                Ok(messages) => messages,
+                Err(error) => return Ok(Err(error.into())),
             };
-            let context = async_nats::jetstream::context::ContextBuilder::new()
-                .timeout(server.timeout)
-                .build(client.clone());
-            let stream = context.get_stream(stream).await.map_err(|error| error.to_string())?;
-            let found = stream.get_or_create_consumer(consumer, wanted).await;
-            let consumer = found.map_err(|error| error.to_string())?;
-            Ok::<_, String>((client, consumer))
+            while let Some(message) = messages.next().await {
+                let (message, acker) = match message {
+                    Ok(message) => message.split(),
+                    Err(error) => return Ok(Err(Fault::Message(error))),
+                };
+                // It waits here while the pipeline is full; what was acknowledged meanwhile is told afterwards.
+                let position = emit(pipeline, message.payload.into())?;
+                // One that the pipeline's policy has lost is not asked for again.
+                pending.push_back((position.unwrap_or_default(), acker));
+                if connection.told_at.elapsed() >= connection.ack_wait / 3 {
+                    acknowledge(connection, pending, pipeline.acknowledged()).await;
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn pump(&mut self, pipeline: &TelemetryPipeline, stop: &Stop) -> Result<(), SourceError> {
+        let (mut failures, backoff) = (0, Backoff::default());
+        while !stop.is_asked() {
+            let Self { settings, runtime, connection, pending } = self;
+            let fault = runtime.block_on(async {
+                let connection = match connection {
+                    Some(connection) => connection,
+                    None => match Self::connect(settings).await {
+                        Ok(made) => {
+                            // What another connection was to acknowledge is given again.
+                            pending.clear();
+                            connection.insert(made)
+                        }
+                        Err(fault) => return Ok(Err(fault)),
+                    },
+                };
+                Self::take(settings, connection, pending, pipeline, stop).await
+            })?;
+            let Err(fault) = fault else { return Ok(()) };
+            failures += 1;
+            if matches!(fault, Fault::Consumer(_) | Fault::Stream(_) | Fault::Batch(_)) {
+                // A consumer that was deleted is made again.
+                *connection = None;
+            }
+            let error = crate::pipeline::chain(&fault);
+            if failures == 1 {
+                tracing::warn!(stream = settings.stream, error, "the NATS server gives no messages");
+            } else {
+                tracing::debug!(
+                    stream = settings.stream,
+                    error,
+                    failures,
+                    "the NATS server gives no messages"
+                );
+            }
+            stop.sleep(backoff.wait(failures, None).min(Duration::from_secs(5)));
+        }
+        Ok(())
+    }
+
+    /// Tells the server what is done, and gives the rest back to the group at once.
+    fn hand_back(&mut self, acknowledged: Position) {
+        let Self { runtime, connection, pending, .. } = self;
+        let Some(connection) = connection else { return };
+        runtime.block_on(async {
+            acknowledge(connection, pending, acknowledged).await;
+            for (_, acker) in pending.drain(..) {
+                let _ = acker.ack_with(AckKind::Nak(None)).await;
+            }
+            // If it does not get through, the server gives the messages to others when their time is over.
+            let _ = tokio::time::timeout(Duration::from_secs(5), connection.client.flush()).await;
         });
-        let (client, found) = match linked {
-            Ok(linked) => linked,
-            Err(fault) => return Ok(Err(fault)),
-        };
-        let config = &found.cached_info().config;
-        let name = || consumer.clone();
-        if config.ack_policy != AckPolicy::Explicit {
-            return Err(NatsSourceError::AckPolicy { consumer: name() });
-        }
-        if config.max_deliver > 0 {
-            return Err(NatsSourceError::MaxDeliver { consumer: name(), deliveries: config.max_deliver });
-        }
-        if let Some(wanted) = subject.as_ref().filter(|wanted| **wanted != config.filter_subject) {
-            let found = config.filter_subject.clone();
-            return Err(NatsSourceError::Subject { consumer: name(), found, wanted: wanted.clone() });
-        }
-        let ack_wait = if config.ack_wait.is_zero() { *ack_wait } else { config.ack_wait };
-        Ok(Ok(Link { client, consumer: found, batch: None, ack_wait }))
-    }
-
-    /// The next message, if one comes soon.
-    fn next(&mut self) -> Got {
-        let room = self.settings.max_unacknowledged.saturating_sub(self.unacknowledged.0.len());
-        let Some(link) = &mut self.link else { return Got::Nothing };
-        if room == 0 && link.batch.is_none() {
-            return Got::Nothing;
-        }
-        self.runtime.block_on(async {
-            let batch = match &mut link.batch {
-                Some(batch) => batch,
-                None => {
-                    let asked =
-                        link.consumer.batch().max_messages(room.min(BATCH)).expires(EXPIRES).messages().await;
-                    match asked {
-                        Ok(batch) => link.batch.insert(batch),
-                        Err(error) => return Got::Fault(error.to_string()),
-                    }
-                }
-            };
-            match tokio::time::timeout(TICK, batch.next()).await {
-                Err(_) => Got::Nothing,
-                Ok(Some(Ok(message))) => Got::Message(Box::new(message)),
-                Ok(Some(Err(error))) => {
-                    link.batch = None;
-                    Got::Fault(error.to_string())
-                }
-                Ok(None) => {
-                    link.batch = None;
-                    Got::Nothing
-                }
-            }
-        })
-    }
-
-    /// Acknowledges what is settled, and says of the rest that it is worked on.
-    fn speak(&mut self, pipeline: &TelemetryPipeline) {
-        let acknowledged = pipeline.acknowledged();
-        let patience = self.link.as_ref().map_or(self.settings.ack_wait, |link| link.ack_wait) / 3;
-        let unacknowledged = &mut self.unacknowledged;
-        // Sent without an answer: what is lost of it comes again, and that is all.
-        self.runtime.block_on(async {
-            while let Some(taken) = unacknowledged.take(acknowledged) {
-                let _ = taken.message.ack().await;
-            }
-            for (_, taken) in &mut unacknowledged.0 {
-                if taken.spoken_at.elapsed() >= patience {
-                    let _ = taken.message.ack_with(AckKind::Progress).await;
-                    taken.spoken_at = Instant::now();
-                }
-            }
-        });
-    }
-
-    /// Whether it was handed over; not if it was told to stop.
-    fn hand_over(&mut self, intake: &mut Intake<'_>, message: Message) -> Result<bool, SourceError> {
-        let mut event = message.payload.to_vec();
-        let taken = Taken { message, spoken_at: Instant::now() };
-        loop {
-            match intake.offer(event)? {
-                Offered::At(position) => {
-                    self.unacknowledged.put(position, taken);
-                    return Ok(true);
-                }
-                // It comes again.
-                Offered::Shed => return Ok(true),
-                Offered::Full(back) => {
-                    event = back;
-                    self.speak(intake.pipeline());
-                    if intake.stop().wait(ROOM_WAIT) {
-                        return Ok(false);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits before the next attempt.
-    fn fault(&mut self, intake: &Intake<'_>, fault: &str) {
-        self.failures = self.failures.saturating_add(1);
-        tracing::warn!(
-            stream = self.settings.stream,
-            consumer = self.settings.consumer,
-            fault,
-            "cannot read messages; trying again"
-        );
-        let wait = Backoff::default().wait(self.failures, None);
-        let end = Instant::now() + wait;
-        while Instant::now() < end && !intake.stop().wait(TICK.min(wait)) {
-            self.speak(intake.pipeline());
-        }
     }
 }
 
 impl Source for NatsSource {
-    fn run(&mut self, intake: &mut Intake<'_>) -> Result<Ended, SourceError> {
-        let mut is_linked = false;
-        let mut spoken_at = Instant::now();
-        while !intake.stop().is_set() {
-            if !is_linked {
-                match self.connect()? {
-                    Ok(link) => {
-                        self.link = Some(link);
-                        is_linked = true;
-                    }
-                    Err(fault) => {
-                        self.fault(intake, &fault);
-                        continue;
-                    }
-                }
-            }
-            match self.next() {
-                Got::Message(message) => {
-                    self.failures = 0;
-                    if !self.hand_over(intake, *message)? {
-                        break;
-                    }
-                    if spoken_at.elapsed() < TICK {
-                        continue;
-                    }
-                }
-                Got::Nothing => {
-                    if self.unacknowledged.0.len() >= self.settings.max_unacknowledged {
-                        intake.stop().wait(ROOM_WAIT);
-                    }
-                }
-                Got::Fault(fault) => {
-                    is_linked = false;
-                    self.fault(intake, &fault);
-                }
-            }
-            self.speak(intake.pipeline());
-            spoken_at = Instant::now();
-        }
-        Ok(Ended::Stopped)
+    fn run(&mut self, pipeline: &TelemetryPipeline, stop: &Stop, drain: Duration) -> Result<(), SourceError> {
+        let pumped = self.pump(pipeline, stop);
+        let flushed = self.flush(pipeline, drain);
+        self.hand_back(pipeline.acknowledged());
+        pumped.and(flushed)
     }
+}
 
-    fn remember(&mut self, pipeline: &TelemetryPipeline) -> Result<(), SourceError> {
-        self.speak(pipeline);
-        if let Some(link) = &self.link {
-            // Nobody waits for it any longer than for another answer.
-            let flushed = self.runtime.block_on(async {
-                tokio::time::timeout(self.settings.server.timeout, link.client.flush()).await
-            });
-            if !matches!(flushed, Ok(Ok(()))) {
-                tracing::warn!("acknowledgements were not sent: these messages come again");
+impl NatsSource {
+    /// Waits until all is acknowledged, and tells the server meanwhile that work goes on.
+    fn flush(&mut self, pipeline: &TelemetryPipeline, drain: Duration) -> Result<(), SourceError> {
+        let deadline = Instant::now() + drain;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let flushed = pipeline.flush(left.min(Duration::from_secs(1)));
+            if flushed.is_ok() || left.is_zero() || matches!(flushed, Err(crate::FlushError::Failed { .. })) {
+                return flushed.map(drop).map_err(SourceError::Unacknowledged);
+            }
+            if let Some(connection) = &mut self.connection {
+                self.runtime.block_on(acknowledge(connection, &mut self.pending, pipeline.acknowledged()));
             }
         }
-        Ok(())
     }
 }
 
 impl fmt::Debug for NatsSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NatsSource").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Acknowledges what is done; for the rest, now and then, that work goes on. What does not get through is given again.
+async fn acknowledge(
+    connection: &mut Connection,
+    pending: &mut VecDeque<(Position, Acker)>,
+    acknowledged: Position,
+) {
+    while let Some((_, acker)) = pending.pop_front_if(|(position, _)| *position <= acknowledged) {
+        let _ = acker.ack().await;
+    }
+    if connection.told_at.elapsed() >= connection.ack_wait / 3 {
+        for (_, acker) in pending.iter() {
+            let _ = acker.ack_with(AckKind::Progress).await;
+        }
+        connection.told_at = Instant::now();
     }
 }

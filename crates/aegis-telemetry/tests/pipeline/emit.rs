@@ -332,12 +332,13 @@ fn a_refused_batch_is_halved_until_the_event_at_fault_stands_alone() {
         kept.0.lock().unwrap().push(batch.clone());
         Ok(Delivered::All)
     });
-    let patient = SinkSettings { linger: Duration::from_secs(3600), ..quick() };
+    // One batch of all of them.
+    let patient = SinkSettings { batch_events: 64, linger: Duration::from_secs(3600), ..quick() };
     let pipeline = builder(&ring, workers(1)).add_sink("picky", picky, patient).start().unwrap();
     for number in 1..=64 {
         pipeline.emit(event(number).0).unwrap();
     }
-    let settled = pipeline.flush(LONG).unwrap();
+    let settled = pipeline.wait_for(Position(64), LONG).unwrap();
     assert_eq!((settled.refused, pipeline.metrics().refused(Reason::SinkRefused)), (1, 1));
     assert_eq!(taken.numbers(&ring), (1..=64).filter(|number| *number != 37).collect::<Vec<_>>());
     // 64, 32, 16, 8, 4, 2 and 1, and the other half of each.

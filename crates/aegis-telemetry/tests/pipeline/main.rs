@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::print_stdout,
     reason = "the lint table allows these in test functions; here every function serves one"
 )]
@@ -21,4 +22,5 @@ mod otlp;
 mod outage;
 mod plaintext;
 mod receiver;
+mod sources;
 mod spool;
