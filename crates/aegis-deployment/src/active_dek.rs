@@ -112,7 +112,12 @@ impl FollowedDek {
         ThreadSource { shared: Arc::clone(&self.shared), mine }
     }
 
-    fn meter(&self, dek: &SealingDek) -> Option<UsageMeter> {
+    /// What dead letters are sealed under.
+    pub fn sealing_source(&self) -> Arc<dyn SealingDekSource> {
+        Arc::new(self.source())
+    }
+
+    pub(crate) fn meter(&self, dek: &SealingDek) -> Option<UsageMeter> {
         let version: DekVersion = dek.name.as_str().parse().ok()?;
         lock(&self.shared.used).insert(version);
         Some(self.usage.meter(version))

@@ -14,6 +14,7 @@
 //! | `backups` | the keyring in one encrypted file |
 //! | `doctor` | what is set, what would be taken, what is not in order |
 //! | `active_dek`, `opened_deks` | DEKs for a stream of events: the active one, followed; those to open with |
+//! | `pipeline_config`, `configured_pipeline`, `sealing_enricher` | a telemetry pipeline as its TOML file describes it |
 //! | `event_files` | files of events, compressed or not |
 //! | `stream_usage` | what a stream of events still holds under each DEK |
 //!
@@ -23,6 +24,7 @@
 mod active_dek;
 mod backups;
 mod change_log;
+mod configured_pipeline;
 mod deks;
 mod deployment;
 mod doctor;
@@ -32,13 +34,19 @@ mod kek_source;
 mod keks;
 mod lock;
 mod opened_deks;
+mod pipeline_config;
 mod provision;
+mod sealing_enricher;
 mod state_dir;
 mod stream_usage;
 
 pub use active_dek::{FollowError, FollowedDek, LOOK_INTERVAL, MeteredEncryptor};
 pub use backups::{BackupCommandError, ReadBackup};
 pub use change_log::{ChangeLog, NoteError, RecoverError};
+pub use configured_pipeline::{
+    ConfiguredPipeline, OpenPipelineError, OpenSinkError, PipelineCounts, PipelineRun, RunPipelineError,
+    SinkCounts,
+};
 pub use deks::{ChangeError, Destruction, MakeError};
 pub use deployment::{Deployment, KEYRING, KeyringError, KeyringPlace, SetupError};
 pub use doctor::{Check, Examination, Status, VariableReport};
@@ -48,6 +56,10 @@ pub use kek_source::{KekOrigin, ProviderError, Purpose, configured};
 pub use keks::{Exchange, KekError, KekOverview, Load, RotateKek, RotatedKek};
 pub use lock::{LOCK_WAIT, LockError, StateLock};
 pub use opened_deks::{FreshDecryptor, KEPT_FOR, OpenedDeks, OpeningError, missing_dek};
+pub use pipeline_config::{
+    ConfigFault, PipelineConfig, PipelineConfigError, SinkConfig, SinkKind, SourceConfig, SpoolConfig,
+};
 pub use provision::{Place, ProvisionError, Provisioned, WrappingKey};
+pub use sealing_enricher::SealingEnricher;
 pub use state_dir::{Presence, STATE_DIR, StateDir, StateDirError};
 pub use stream_usage::{MAX_LINE_LEN, MAX_VERSIONS, Occurrences, StreamUsage, StreamUsageError};

@@ -10,6 +10,7 @@ use crate::doctor::DoctorArguments;
 use crate::init::InitArguments;
 use crate::kek::KekCommand;
 use crate::pii::PiiCommand;
+use crate::pipeline::PipelineCommand;
 use crate::session::Aegis;
 
 /// Keep the keys that protect data: make, rotate, retire and destroy them, and lose nothing
@@ -75,6 +76,15 @@ Examples:
   aegis pii inspect sealed.jsonl.zst"
     )]
     Pii(PiiCommand),
+    /// Seal telemetry on its way from a source to sinks, as a service
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis pipeline check pipeline.toml
+  aegis pipeline run pipeline.toml"
+    )]
+    Pipeline(PipelineCommand),
     /// Save the keyring in one encrypted file, and bring it back
     #[command(
         subcommand,

@@ -3,7 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`command_line`] | the list of commands |
-//! | [`init`], [`kek`], [`dek`], [`pii`], [`backup`], [`doctor`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
+//! | [`init`], [`kek`], [`dek`], [`pii`], [`pipeline`], [`backup`], [`doctor`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
 //! | [`session`] | the deployment, its log, and where a passphrase comes from |
 //! | [`progress`] | a bar on a terminal, nothing in a pipe |
 //! | [`logging`] | what happens inside, for those who ask with `AEGIS_LOG` |
@@ -18,6 +18,7 @@ mod init;
 mod kek;
 mod logging;
 mod pii;
+mod pipeline;
 mod progress;
 mod session;
 
@@ -63,6 +64,7 @@ fn run(command: Subcommand, session: &Session) -> Result<ExitCode, Failure> {
         Subcommand::Kek(command) => kek::run(*command, session),
         Subcommand::Dek(command) => dek::run(command, session),
         Subcommand::Pii(command) => pii::run(command, session),
+        Subcommand::Pipeline(command) => pipeline::run(command, session),
         Subcommand::Backup(command) => backup::run(command, session),
         Subcommand::Doctor(arguments) => doctor::run(&arguments, session),
         Subcommand::Audit(command) => {
