@@ -5,6 +5,7 @@
 //! | `split` | lines, or the elements of one array, cut out of inputs a chunk at a time |
 //! | `transform` | what is done to an event, and what is counted of it |
 //! | `chunk` | a chunk transformed; what was refused in it, and where |
+//! | `memory` | what is read into, again and again |
 //! | `commit` | chunks written in the order in which they were read |
 //! | `run` | [`run`]: one thread, or several |
 //!
@@ -23,6 +24,7 @@
 
 mod chunk;
 mod commit;
+mod memory;
 mod run;
 mod split;
 mod transform;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use aegis_crypto::{Digest, sha256};
 
+use super::memory::Memory;
 use super::split::{Chunk, Content, is_blank};
 use super::transform::{Counts, Transform};
 
@@ -91,7 +92,7 @@ pub(super) struct Done<E: Error + 'static> {
     pub(super) counts: Counts,
     pub(super) refused: Vec<Refused<E>>,
     /// What was transformed.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Memory,
 }
 
 /// A refused event of a chunk.
@@ -111,7 +112,7 @@ pub(super) struct Refused<E: Error + 'static> {
 impl<E: Error + 'static> Done<E> {
     /// The event as those see it who take it.
     pub(super) fn event<'a>(&'a self, refused: &'a Refused<E>, place: EventPlace) -> RefusedEvent<'a, E> {
-        let bytes = refused.range.clone().and_then(|range| self.bytes.get(range));
+        let bytes = refused.range.clone().and_then(|range| self.bytes.as_slice().get(range));
         let digest = refused.sha256.unwrap_or_else(|| sha256(bytes.unwrap_or_default()));
         RefusedEvent { place, len: refused.len, sha256: digest, bytes, error: &refused.error }
     }
@@ -144,12 +145,12 @@ pub(super) fn transform<T: Transform>(
             done.refused.push(Refused { number: 0, range: None, start: 0, len, sha256: Some(sha256), error });
         }
         Content::Lines { copied_from, start } => {
-            done.out.extend_from_slice(done.bytes.get(copied_from..start).unwrap_or_default());
+            done.out.extend_from_slice(done.bytes.as_slice().get(copied_from..start).unwrap_or_default());
             let mut at = start;
-            while let Some(rest) = done.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            while let Some(rest) = done.bytes.as_slice().get(at..).filter(|rest| !rest.is_empty()) {
                 let end = at + memchr::memchr(b'\n', rest).map_or(rest.len(), |found| found + 1);
-                let go_on = if is_blank(done.bytes.get(at..end).unwrap_or_default()) {
-                    done.out.extend_from_slice(done.bytes.get(at..end).unwrap_or_default());
+                let go_on = if is_blank(done.bytes.as_slice().get(at..end).unwrap_or_default()) {
+                    done.out.extend_from_slice(done.bytes.as_slice().get(at..end).unwrap_or_default());
                     true
                 } else {
                     one(transform, &mut done, at..end, limit)
@@ -162,7 +163,7 @@ pub(super) fn transform<T: Transform>(
             }
         }
         Content::Elements(cut) => {
-            done.out.extend_from_slice(done.bytes.get(..cut.lead).unwrap_or_default());
+            done.out.extend_from_slice(done.bytes.as_slice().get(..cut.lead).unwrap_or_default());
             for element in cut.elements {
                 let comma = done.out.len();
                 done.out.push(b',');
@@ -189,7 +190,7 @@ fn one<T: Transform>(
     range: Range<usize>,
     limit: usize,
 ) -> bool {
-    let event = done.bytes.get(range.clone()).unwrap_or_default();
+    let event = done.bytes.as_slice().get(range.clone()).unwrap_or_default();
     let len = range.len() as u64;
     if event.len() > limit {
         let (error, sha256) = (EventError::TooLong { limit }, Some(sha256(event)));

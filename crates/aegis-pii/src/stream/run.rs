@@ -11,7 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::StreamOptions;
 use super::chunk::{Done, EventError, EventPlace, OnRefusal, Refusals, transform};
 use super::commit::{Committer, Next};
-use super::split::{ArrayFault, Inputs, SplitError, Splitter};
+use super::memory::{Memory, worth_keeping};
+use super::split::{ArrayFault, Chunk, Inputs, SplitError, Splitter};
 use super::transform::{Counts, Transform};
 
 /// How a stream ended, if it did not fail.
@@ -118,21 +119,9 @@ struct Work {
 }
 
 impl Work {
-    fn transform<T: Transform>(
-        self,
-        transformer: &mut T,
-        chunk: super::split::Chunk,
-        out: Vec<u8>,
-    ) -> Done<T::Error> {
+    fn transform<T: Transform>(self, transformer: &mut T, chunk: Chunk, out: Vec<u8>) -> Done<T::Error> {
         transform(transformer, chunk, self.refusals, self.max_event_len, out)
     }
-}
-
-/// Memory that is used again, unless an unusual event has made it large.
-const KEPT_LEN: usize = 2 << 20;
-
-fn worth_keeping(memory: Vec<u8>) -> Vec<u8> {
-    if memory.capacity() > KEPT_LEN { Vec::new() } else { memory }
 }
 
 fn alone<T: Transform, W: Write>(
@@ -141,7 +130,7 @@ fn alone<T: Transform, W: Write>(
     work: Work,
     mut transformer: T,
 ) -> Next<T::Error> {
-    let (mut bytes, mut out) = (Vec::new(), Vec::new());
+    let (mut bytes, mut out) = (Memory::default(), Vec::new());
     loop {
         let chunk = match splitter.next_chunk(bytes) {
             Ok(Some(chunk)) => chunk,
@@ -153,7 +142,7 @@ fn alone<T: Transform, W: Write>(
         if !matches!(next, Next::More) {
             return next;
         }
-        (bytes, out) = (worth_keeping(done.bytes), worth_keeping(done.out));
+        (bytes, out) = (done.bytes.worth_keeping(), worth_keeping(done.out));
     }
 }
 
@@ -185,7 +174,8 @@ struct Writing<W, E: Error + 'static> {
     ready: BTreeMap<u64, Ready<E>>,
     /// Bytes of those.
     ready_len: usize,
-    memory: Vec<Vec<u8>>,
+    /// To be used again: what is read into, and what is written.
+    memory: Vec<(Memory, Vec<u8>)>,
     end: Option<Next<E>>,
     has_panicked: bool,
 }
@@ -230,9 +220,9 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
         }
     }
 
-    /// Reads the next chunk, with its number. `None` if there is no more to do.
-    fn read(&self) -> Option<(u64, Result<super::split::Chunk, Option<SplitError>>)> {
-        let memory = lock(&self.writing).memory.pop().unwrap_or_default();
+    /// Reads the next chunk, with its number, and memory for what becomes of it. `None` if there is no more to do.
+    fn read(&self) -> Option<(u64, Vec<u8>, Result<Chunk, Option<SplitError>>)> {
+        let (memory, out) = lock(&self.writing).memory.pop().unwrap_or_default();
         let mut reading = lock(&self.reading);
         if reading.has_ended || lock(&self.writing).has_ended() {
             return None;
@@ -245,7 +235,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
             Err(error) => Err(Some(error)),
         };
         reading.has_ended = chunk.is_err();
-        Some((number, chunk))
+        Some((number, out, chunk))
     }
 
     /// Puts what became of a chunk where it is written from; writes what is next in order, unless another thread does.
@@ -261,13 +251,17 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
                 writing.ready_len -= ready.len();
                 drop(writing);
                 let (next, memory) = match ready {
-                    Ready::Chunk(mut done) => (committer.commit(&mut done), Some([done.bytes, done.out])),
+                    Ready::Chunk(mut done) => (
+                        committer.commit(&mut done),
+                        Some((done.bytes.worth_keeping(), worth_keeping(done.out))),
+                    ),
                     Ready::End(error) => (Committer::<W, E>::end(error), None),
                 };
                 writing = lock(&self.writing);
                 writing.next += 1;
-                let kept = writing.memory.len() < self.most_ready.saturating_mul(2);
-                writing.memory.extend(memory.into_iter().flatten().filter(|_| kept).map(worth_keeping));
+                if writing.memory.len() < self.most_ready {
+                    writing.memory.extend(memory);
+                }
                 if !matches!(next, Next::More) {
                     writing.end = Some(next);
                 }
@@ -311,13 +305,10 @@ fn start<T: Transform, W: Write + Send + 'static>(shared: &Arc<Shared<W, T::Erro
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let watched = Watched(&shared);
-        while let Some((number, chunk)) = shared.read() {
+        while let Some((number, out, chunk)) = shared.read() {
             let ready = match chunk {
                 Err(error) => Ready::End(error),
-                Ok(chunk) => {
-                    let out = lock(&shared.writing).memory.pop().unwrap_or_default();
-                    Ready::Chunk(shared.work.transform(&mut transformer, chunk, out))
-                }
+                Ok(chunk) => Ready::Chunk(shared.work.transform(&mut transformer, chunk, out)),
             };
             if !shared.hand_in(number, ready) {
                 break;

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 
 use aegis_crypto::{Digest, Sha256};
 
+use super::memory::Memory;
 use super::{Framing, StreamOptions};
 use array::{ArrayCutter, Elements};
 
@@ -25,7 +26,7 @@ pub(super) struct Chunk {
     pub(super) input: usize,
     /// Bytes of the input that it stands for.
     pub(super) consumed: u64,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Memory,
     pub(super) content: Content,
 }
 
@@ -100,15 +101,16 @@ impl Splitter {
     }
 
     /// The next chunk, in the memory of `bytes`. Unless an event is longer than that, it waits for one read only.
-    pub(super) fn next_chunk(&mut self, mut bytes: Vec<u8>) -> Result<Option<Chunk>, SplitError> {
+    pub(super) fn next_chunk(&mut self, mut bytes: Memory) -> Result<Option<Chunk>, SplitError> {
         bytes.clear();
-        bytes.append(&mut self.carry);
+        bytes.append(&self.carry);
+        self.carry.clear();
         loop {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);
             }
-            if let Some(Cut { len, content }) = self.cut(&bytes)? {
-                self.carry.extend_from_slice(bytes.get(len..).unwrap_or_default());
+            if let Some(Cut { len, content }) = self.cut(bytes.as_slice())? {
+                self.carry.extend_from_slice(bytes.as_slice().get(len..).unwrap_or_default());
                 bytes.truncate(len);
                 return Ok(Some(self.chunk(len as u64, bytes, content)));
             }
@@ -136,22 +138,18 @@ impl Splitter {
     }
 
     /// Reads once. Whether the input has ended.
-    fn read_more(&mut self, bytes: &mut Vec<u8>) -> Result<bool, SplitError> {
+    fn read_more(&mut self, bytes: &mut Memory) -> Result<bool, SplitError> {
         let Some(reader) = &mut self.current else { return Ok(true) };
-        let before = bytes.len();
-        let wanted = self.chunk_len.saturating_sub(before).max(self.chunk_len.div_ceil(2));
-        bytes.resize(before + wanted, 0);
+        let wanted = self.chunk_len.saturating_sub(bytes.len()).max(self.chunk_len.div_ceil(2));
         let read = loop {
-            match reader.read(bytes.get_mut(before..).unwrap_or_default()) {
+            match reader.read(bytes.room(wanted)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => break read,
             }
         };
-        bytes.truncate(before + read.as_ref().map_or(0, |read| *read));
-        match read {
-            Ok(read) => Ok(read == 0),
-            Err(source) => Err(SplitError::Read { input: self.input, source }),
-        }
+        let read = read.map_err(|source| SplitError::Read { input: self.input, source })?;
+        bytes.grow(read);
+        Ok(read == 0)
     }
 
     fn cut(&mut self, bytes: &[u8]) -> Result<Option<Cut>, SplitError> {
@@ -185,21 +183,21 @@ impl Splitter {
     }
 
     /// What is left when an input has ended: a chunk, or memory without one.
-    fn end_input(&mut self, mut bytes: Vec<u8>) -> Result<Result<Chunk, Vec<u8>>, SplitError> {
+    fn end_input(&mut self, mut bytes: Memory) -> Result<Result<Chunk, Memory>, SplitError> {
         self.current = None;
         let input = self.input;
         if let Some(array) = &self.array {
             let offset = self.offset + bytes.len() as u64;
             array.check_end().map_err(|fault| SplitError::Array { input, offset, fault })?;
         }
-        let chunk = if bytes.is_empty() {
+        let chunk = if bytes.len() == 0 {
             Err(bytes)
         } else {
-            let (len, content) = (bytes.len() as u64, self.lines(&bytes));
+            let (len, content) = (bytes.len() as u64, self.lines(bytes.as_slice()));
             let is_blank = matches!(content, Content::Lines { start, .. } if start == bytes.len());
             if self.inputs.peek().is_some() && !is_blank {
                 // Else the first event of the next input would be on this line.
-                bytes.push(b'\n');
+                bytes.append(b"\n");
             }
             Ok(self.chunk(len, bytes, content))
         };
@@ -207,31 +205,31 @@ impl Splitter {
         Ok(chunk)
     }
 
-    fn chunk(&mut self, consumed: u64, bytes: Vec<u8>, content: Content) -> Chunk {
+    fn chunk(&mut self, consumed: u64, bytes: Memory, content: Content) -> Chunk {
         self.is_at_start = false;
         self.offset += consumed;
         Chunk { input: self.input, consumed, bytes, content }
     }
 
     /// Passes over an event that is over the limit, of which `bytes` is the beginning.
-    fn pass_event(&mut self, mut bytes: Vec<u8>) -> Result<Chunk, SplitError> {
+    fn pass_event(&mut self, mut bytes: Memory) -> Result<Chunk, SplitError> {
         let (mut digest, mut len) = (Sha256::new(), 0_u64);
         let mut separator = 0;
         loop {
             // Of the first bytes it is known that it does not end in them.
             let end = match &mut self.array {
-                None => memchr::memchr(b'\n', bytes.get(self.seen..).unwrap_or_default())
+                None => memchr::memchr(b'\n', bytes.as_slice().get(self.seen..).unwrap_or_default())
                     .map(|at| self.seen + at + 1..self.seen + at + 1),
-                Some(array) => array.pass(&bytes),
+                Some(array) => array.pass(bytes.as_slice()),
             };
             self.seen = 0;
             let part = end.as_ref().map_or(bytes.len(), |end| end.start);
-            let passed = bytes.get(..part).unwrap_or_default();
+            let passed = bytes.as_slice().get(..part).unwrap_or_default();
             digest.update(passed);
             len += passed.len() as u64;
             if let Some(end) = end {
                 separator = end.len();
-                self.carry.extend_from_slice(bytes.get(end.end..).unwrap_or_default());
+                self.carry.extend_from_slice(bytes.as_slice().get(end.end..).unwrap_or_default());
                 break;
             }
             bytes.clear();
