@@ -1,7 +1,7 @@
 //! Events that reached no sink, kept for people: why, and the event itself sealed whole, never in the clear.
 //!
 //! A letter about an event that was not sealed holds it in one box for the DEK that was active then, purpose `field`,
-//! bound to the letter's id, time and DEK. A letter about an event that a sink refused holds the sealed event as it is.
+//! bound to the letter's id, time, reason and DEK. A letter about an event that a sink refused holds the sealed event as it is.
 
 mod file;
 mod record;
@@ -99,25 +99,32 @@ impl LetterSealer {
     }
 
     /// `None` if there is no DEK now, or the provider failed: to be tried again.
-    pub(crate) fn seal(&mut self, id: EventId, at: Timestamp, event: &[u8]) -> Option<Content> {
+    pub(crate) fn seal(
+        &mut self,
+        id: EventId,
+        at: Timestamp,
+        reason: Reason,
+        event: &[u8],
+    ) -> Option<Content> {
         let dek = self.source.active().ok()?;
         if !self.sealing.as_ref().is_some_and(|(known, _)| *known == dek) {
             let sealer = Sealer::new(dek.public_key.clone(), Purpose::Field, Instant::now()).ok()?;
             self.sealing = Some((Arc::clone(&dek), sealer));
         }
         let (dek, sealer) = self.sealing.as_mut()?;
-        let bound = binding(&id.to_string(), &at.to_string(), &dek.name);
+        let bound = binding(&id.to_string(), &at.to_string(), reason, &dek.name);
         let sealed = sealer.seal(Instant::now(), &bound, event).ok()?;
         Some(Content::Boxed { dek: dek.name.clone(), sealed })
     }
 }
 
 /// To what a boxed event is bound.
-fn binding(id: &str, at: &str, dek: &DekName) -> AssociatedData {
+fn binding(id: &str, at: &str, reason: Reason, dek: &DekName) -> AssociatedData {
     AssociatedData::new([
         b"aegis/dead-letter/v1",
         id.as_bytes(),
         at.as_bytes(),
+        reason.name().as_bytes(),
         dek.as_str().as_bytes(),
         ALGORITHM.as_bytes(),
     ])

@@ -163,8 +163,7 @@ impl<'a> Intake<'a> {
 
     /// Gives up an event that is too long to be read.
     pub fn refuse_unread(&mut self, len: u64) -> Position {
-        self.pipeline.refuse_unread(len);
-        self.last = Position(self.last.0 + 1);
+        self.last = self.pipeline.refuse_unread(len);
         self.last
     }
 

@@ -7,10 +7,9 @@
 //! | `enricher` | [`Enricher`]: what happens to an event, and why one is refused |
 //! | `event` | [`SealedEvent`], [`Batch`], and names that stay the same in every retry |
 //! | `sink` | [`Sink`]: standard output, files, callbacks, HTTP, OTLP logs, NATS JetStream |
-//! | `source` | [`Source`]: standard input, a file that grows, NATS JetStream |
 //! | `spool` | [`Spool`]: sealed batches on the disk |
 //! | `dead_letter` | [`DeadLetters`]: what was refused, sealed whole |
-//! | [`inlet`] | sources of `aegis pipeline run`: standard input, files followed through rotations, NATS JetStream |
+//! | [`inlet`] | [`inlet::Source`]: standard input, files followed through rotations, NATS JetStream |
 //! | `metrics`, `metrics_server` | [`Metrics`]: counters, and their Prometheus text; [`MetricsServer`] for who asks |
 //!
 //! What never happens: an event reaches a sink, a spool or a dead letter that the last enricher did not seal; a personal
@@ -27,7 +26,6 @@ mod metrics;
 mod metrics_server;
 mod pipeline;
 mod sink;
-mod source;
 mod spool;
 
 pub use backoff::Backoff;
@@ -47,8 +45,5 @@ pub use sink::{
     Authorization, BodyForm, CallbackSink, Delivered, FileSettings, FileSink, FileSinkError, HttpSink,
     NatsLogin, NatsServer, NatsSettings, NatsSink, OtlpSettings, OtlpSink, Rotation, Sink, SinkError,
     SinkFault, StdoutError, SyncPolicy, WebSettings, WebSettingsError, WriterSink,
-};
-pub use source::{
-    LineSource, NatsSource, NatsSourceSettings, Source, SourceError, StartAt, Stop, TailSettings, TailSource,
 };
 pub use spool::{Spool, SpoolError, SpoolSettings, WhenFull};

@@ -153,7 +153,8 @@ impl DeadLetterRecord {
     /// An [`OpenLetterError`].
     pub fn open(&self, key: &HybridPrivateKey) -> Result<Zeroizing<Vec<u8>>, OpenLetterError> {
         let (dek, sealed) = self.boxed.as_ref().ok_or(OpenLetterError::NoBox)?;
-        open(key, Purpose::Field, &binding(&self.id, &self.at, dek), sealed).map_err(OpenLetterError::Open)
+        open(key, Purpose::Field, &binding(&self.id, &self.at, self.reason, dek), sealed)
+            .map_err(OpenLetterError::Open)
     }
 }
 

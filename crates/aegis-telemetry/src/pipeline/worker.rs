@@ -130,7 +130,7 @@ impl Worker<'_> {
         let mut stalls = 0;
         let content = loop {
             let Some(letters) = &mut self.letters else { break Content::Withheld };
-            if let Some(content) = letters.seal(id, at, event) {
+            if let Some(content) = letters.seal(id, at, reason, event) {
                 break content;
             }
             stalls += 1;

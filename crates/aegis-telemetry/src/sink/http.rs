@@ -41,6 +41,7 @@ impl Sink for HttpSink {
             BodyForm::Lines => ("application/x-ndjson", batch.to_lines()),
             BodyForm::Array => ("application/json", to_array(batch)),
         };
+        // The status is the answer: a receiver that said yes has taken it, whatever it says besides.
         self.web.post(content_type, &batch.key(), &body)?;
         Ok(Delivered::All)
     }

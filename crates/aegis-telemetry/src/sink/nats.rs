@@ -19,7 +19,6 @@ use super::{Delivered, Sink, SinkError, SinkFault};
 use crate::event::Batch;
 
 /// How to reach NATS.
-#[derive(Debug)]
 pub struct NatsServer {
     /// Addresses such as `nats://127.0.0.1:4222` or `tls://nats.example`, of one cluster.
     pub urls: Vec<String>,
@@ -83,6 +82,17 @@ impl NatsServer {
             options = options.add_root_certificates(path.clone());
         }
         options.connect(self.urls.as_slice()).await
+    }
+}
+
+/// A user and a password in an address are not shown.
+impl fmt::Debug for NatsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<_> = self.urls.iter().map(|url| url.rsplit('@').next().unwrap_or_default()).collect();
+        f.debug_struct("NatsServer")
+            .field("hosts", &hosts)
+            .field("login", &self.login)
+            .finish_non_exhaustive()
     }
 }
 

@@ -81,12 +81,13 @@ impl Sink for OtlpSink {
     fn deliver(&mut self, batch: &Batch) -> Result<Delivered, SinkError> {
         let now = u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default();
         let answer = self.web.post("application/x-protobuf", &batch.key(), &self.request(batch, now)?)?;
-        let strange = || {
-            let fault = SinkFault::StrangeAnswer { status: answer.status, expected: "OTLP answer" };
+        let strange = |status| {
+            let fault = SinkFault::StrangeAnswer { status, expected: "OTLP answer" };
             // Something else than a receiver said yes: it has not taken anything.
             SinkError::retry(fault)
         };
-        let said = ExportLogsServiceResponse::decode(answer.body.as_slice()).map_err(|_| strange())?;
+        let body = answer.body.map_err(|error| SinkError::retry(SinkFault::NoAnswer(error)))?;
+        let said = ExportLogsServiceResponse::decode(body.as_slice()).map_err(|_| strange(answer.status))?;
         let Some(partial) = said.partial_success else { return Ok(Delivered::All) };
         match u64::try_from(partial.rejected_log_records) {
             Ok(0) | Err(_) => Ok(Delivered::All),

@@ -142,10 +142,10 @@ pub(super) struct Web {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// A success.
+/// A success. Its body may not have come, or be too long; whether that matters is for the sink to say.
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Result<Vec<u8>, Box<ureq::Error>>,
 }
 
 impl Web {
@@ -192,7 +192,7 @@ impl Web {
         match status {
             200..=299 => {
                 let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
-                Ok(Answer { status, body: body.map_err(no_answer)? })
+                Ok(Answer { status, body: body.map_err(Box::new) })
             }
             400 | 413 | 415 | 422 => Err(SinkError::Refused { fault: SinkFault::Status(status) }),
             _ => {

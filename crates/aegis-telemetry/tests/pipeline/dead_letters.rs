@@ -90,10 +90,11 @@ fn a_letter_that_was_changed_or_is_for_another_key_does_not_open() {
     assert_eq!(records[1].open(&KEY).unwrap().as_slice(), broken(2).as_bytes());
     let other = aegis_crypto::HybridPrivateKey::generate().unwrap();
     assert!(matches!(records[0].open(&other), Err(OpenLetterError::Open(_))));
-    // With the id of the other letter, another time, or another version of the DEK.
+    // With the id of the other letter, another time, reason, or version of the DEK.
     for (from, to) in [
         (records[0].id.as_str(), records[1].id.as_str()),
         ("\"at\":\"20", "\"at\":\"19"),
+        ("\"not_json\"", "\"not_utf8\""),
         (DEK, "dek-v1-20260102"),
     ] {
         let changed = lines[0].replace(from, to);

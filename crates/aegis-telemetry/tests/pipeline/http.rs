@@ -175,14 +175,17 @@ fn a_receiver_that_is_not_set_up_right_costs_no_event() {
 }
 
 #[test]
-fn an_answer_that_is_too_long_is_no_success() {
+fn a_yes_is_a_yes_however_much_is_said_besides() {
     let ring = Ring::new();
-    let receiver = Receiver::start(|number, _| if number == 0 { Answer::Endless } else { Answer::Take });
+    let receiver = Receiver::start(|_, _| Answer::TakeAndTalk);
     let pipeline =
-        builder(&ring, workers(1)).add_sink("http", sink(receiver.url()), quick()).start().unwrap();
-    pipeline.emit(event(1).0).unwrap();
+        builder(&ring, workers(1)).add_sink("http", sink(receiver.url()), batches_of(1)).start().unwrap();
+    for number in 1..=3 {
+        pipeline.emit(event(number).0).unwrap();
+    }
     pipeline.close(LONG).unwrap();
-    assert_eq!(receiver.seen().len(), 2);
+    assert_eq!(Reader::new(&ring).numbers(&receiver.lines()), [1, 2, 3]);
+    assert_eq!(receiver.seen().len(), 3);
 }
 
 /// A CA, and a certificate by it for one host.

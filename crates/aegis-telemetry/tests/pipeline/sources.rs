@@ -6,30 +6,46 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aegis_telemetry::{
-    LineSource, NatsServer, NatsSource, NatsSourceSettings, Reason, Source, SourceError, StartAt, Stop,
-    TailSettings, TailSource, TelemetryPipeline,
+use aegis_telemetry::inlet::{
+    Ended, FileTail, FileTailError, Intake, NatsSource, NatsSourceSettings, ReaderSource, Source, StartAt,
+    Stop, TailSettings,
 };
+use aegis_telemetry::{FlushError, NatsServer, PipelineSettings, Reason, TelemetryPipeline};
 use serde_json::json;
 use test_services::scratch;
 
 use crate::fixture::{LONG, Ring, Taken, builder, event, quick, wait_until, workers};
 use crate::nats::nats;
 
-const MAX: usize = 100_000;
+fn settings() -> PipelineSettings {
+    PipelineSettings { max_event_len: 100_000, ..workers(2) }
+}
 
 fn pipeline(ring: &Arc<Ring>, taken: &Taken) -> TelemetryPipeline {
-    builder(ring, workers(2)).add_sink("out", taken.sink(), quick()).start().unwrap()
+    builder(ring, settings()).add_sink("out", taken.sink(), quick()).start().unwrap()
+}
+
+/// As a program does: reads until the end or `stop`, flushes, and puts down how far it is.
+fn run(
+    source: &mut dyn Source,
+    pipeline: &TelemetryPipeline,
+    stop: &Stop,
+    drain: Duration,
+) -> (Ended, Result<(), FlushError>) {
+    let ended = source.run(&mut Intake::new(pipeline, settings(), stop)).unwrap();
+    let flushed = pipeline.flush(drain).map(drop);
+    source.remember(pipeline).unwrap();
+    (ended, flushed)
 }
 
 /// Runs a source until something is so, and stops it.
 fn run_until(source: &mut dyn Source, pipeline: &TelemetryPipeline, what: &str, is_so: impl Fn() -> bool) {
-    let stop = Stop::default();
+    let stop = Stop::new().unwrap();
     std::thread::scope(|scope| {
-        let own = stop.clone();
-        let running = scope.spawn(move || source.run(pipeline, &own, LONG).unwrap());
+        let stop = &stop;
+        let running = scope.spawn(move || run(source, pipeline, stop, LONG).1.unwrap());
         wait_until(what, || is_so() || running.is_finished());
-        stop.ask();
+        stop.set();
     });
 }
 
@@ -55,7 +71,10 @@ fn a_stream_is_read_to_its_end_line_by_line() {
             }
             write!(writer, "\nbroken\n{}", event(51).0).unwrap();
         });
-        LineSource::new(reader, "a pipe", MAX).run(&pipeline, &Stop::default(), LONG).unwrap();
+        let stop = Stop::new().unwrap();
+        let (ended, flushed) = run(&mut ReaderSource::new(reader, "a pipe"), &pipeline, &stop, LONG);
+        flushed.unwrap();
+        assert_eq!(ended, Ended::Input);
     });
     assert_eq!(pipeline.metrics().refused(Reason::OverLimit), 1);
     assert_eq!(pipeline.metrics().refused(Reason::NotJson), 1);
@@ -70,7 +89,7 @@ fn a_stream_that_says_nothing_is_left_when_that_is_asked_for() {
     let pipeline = pipeline(&ring, &taken);
     let (reader, mut writer) = pipe();
     writeln!(writer, "{}", event(1).0).unwrap();
-    let mut source = LineSource::new(reader, "a pipe", MAX);
+    let mut source = ReaderSource::new(reader, "a pipe");
     run_until(&mut source, &pipeline, "the event is there", || pipeline.acknowledged().0 == 1);
     drop(writer);
     pipeline.close(LONG).unwrap();
@@ -92,11 +111,9 @@ impl Tailed {
 
     fn settings(&self) -> TailSettings {
         TailSettings {
-            path: self.path(),
-            checkpoint: self.dir.path().join("checkpoint"),
-            from: StartAt::Beginning,
-            follow: true,
-            max_event_len: MAX,
+            poll: Duration::from_millis(20),
+            rotate_wait: Duration::from_millis(300),
+            ..TailSettings::of(self.path(), self.dir.path().join("state"))
         }
     }
 
@@ -112,7 +129,7 @@ impl Tailed {
     fn read(&self, ring: &Arc<Ring>, settings: TailSettings, wanted: u64) -> Vec<u64> {
         let taken = Taken::default();
         let pipeline = pipeline(ring, &taken);
-        let mut source = TailSource::open(settings).unwrap();
+        let mut source = FileTail::open(settings).unwrap();
         run_until(&mut source, &pipeline, "all is read", || pipeline.acknowledged().0 >= wanted);
         pipeline.close(LONG).unwrap();
         taken.numbers(ring)
@@ -139,20 +156,17 @@ fn a_file_is_read_on_where_it_was_left() {
     assert_eq!(tailed.read(&ring, tailed.settings(), 10), (21..=30).collect::<Vec<_>>());
     writeln!(file, "{}", &half[40..]).unwrap();
     assert_eq!(tailed.read(&ring, tailed.settings(), 1), [31]);
-    let once = TailSettings { follow: false, ..tailed.settings() };
-    assert_eq!(tailed.read(&ring, once, 1), Vec::<u64>::new());
 }
 
 #[test]
 fn a_file_that_is_put_aside_is_read_to_its_end_before_the_next() {
     let (ring, tailed, taken) = (Ring::new(), Tailed::new(), Taken::default());
     let pipeline = pipeline(&ring, &taken);
-    let mut source = TailSource::open(tailed.settings()).unwrap();
-    let stop = Stop::default();
+    let mut source = FileTail::open(tailed.settings()).unwrap();
+    let stop = Stop::new().unwrap();
     std::thread::scope(|scope| {
-        let own = stop.clone();
-        let (pipeline, source) = (&pipeline, &mut source);
-        let running = scope.spawn(move || source.run(pipeline, &own, LONG));
+        let (pipeline, source, stop) = (&pipeline, &mut source, &stop);
+        let running = scope.spawn(move || run(source, pipeline, stop, LONG));
         let mut first = 1;
         for round in 0..4 {
             tailed.write(first..=first + 9);
@@ -167,8 +181,8 @@ fn a_file_that_is_put_aside_is_read_to_its_end_before_the_next() {
             wait_until("the next one is read", || pipeline.acknowledged().0 >= first + 4);
             first += 5;
         }
-        stop.ask();
-        running.join().unwrap().unwrap();
+        stop.set();
+        running.join().unwrap().1.unwrap();
     });
     pipeline.close(LONG).unwrap();
     assert_eq!(taken.numbers(&ring), (1..=80).collect::<Vec<_>>());
@@ -194,46 +208,73 @@ fn a_file_that_was_put_aside_while_nobody_read_is_found_again() {
 
 #[test]
 fn a_file_can_be_read_from_its_end() {
-    let (ring, tailed) = (Ring::new(), Tailed::new());
-    let from_end = || TailSettings { from: StartAt::End, ..tailed.settings() };
+    let (ring, tailed, taken) = (Ring::new(), Tailed::new(), Taken::default());
     tailed.write(1..=5);
-    drop(TailSource::open(from_end()).unwrap());
-    tailed.write(6..=7);
-    assert_eq!(tailed.read(&ring, from_end(), 2), [6, 7]);
+    let pipeline = pipeline(&ring, &taken);
+    let mut source = FileTail::open(TailSettings { start_at: StartAt::End, ..tailed.settings() }).unwrap();
+    let stop = Stop::new().unwrap();
+    let mut last = 5;
+    std::thread::scope(|scope| {
+        let (pipeline, source, stop) = (&pipeline, &mut source, &stop);
+        let running = scope.spawn(move || run(source, pipeline, stop, LONG));
+        // When it has come to the end, nobody says.
+        while pipeline.acknowledged().0 < 3 {
+            last += 1;
+            tailed.write(last..=last);
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        stop.set();
+        running.join().unwrap().1.unwrap();
+    });
+    pipeline.close(LONG).unwrap();
+    let numbers = taken.numbers(&ring);
+    let first = numbers[0];
+    assert!(first > 5, "{numbers:?}");
+    assert_eq!(numbers, (first..first + numbers.len() as u64).collect::<Vec<_>>());
 }
 
 #[test]
 fn what_is_not_acknowledged_is_read_again() {
-    let (ring, tailed) = (Ring::new(), Tailed::new());
+    let (ring, tailed, taken) = (Ring::new(), Tailed::new(), Taken::default());
     tailed.write(1..=10);
-    let taken = Taken::default();
     let down =
-        builder(&ring, workers(1)).add_sink("out", taken.sink_unless(|| true), quick()).start().unwrap();
-    let mut source = TailSource::open(TailSettings { follow: false, ..tailed.settings() }).unwrap();
-    let error = source.run(&down, &Stop::default(), Duration::from_millis(50)).unwrap_err();
-    assert!(matches!(error, SourceError::Unacknowledged(_)), "{error:?}");
-    drop(source);
-    drop(down);
+        builder(&ring, settings()).add_sink("out", taken.sink_unless(|| true), quick()).start().unwrap();
+    let mut source = FileTail::open(tailed.settings()).unwrap();
+    let stop = Stop::new().unwrap();
+    std::thread::scope(|scope| {
+        let (down, source, stop) = (&down, &mut source, &stop);
+        let running = scope.spawn(move || run(source, down, stop, Duration::from_millis(50)));
+        wait_until("all is read", || down.metrics().events_in.value() == 10);
+        stop.set();
+        let error = running.join().unwrap().1.unwrap_err();
+        assert!(matches!(error, FlushError::TimedOut { unsettled: 10, .. }), "{error:?}");
+    });
+    drop((source, down));
     assert_eq!(tailed.read(&ring, tailed.settings(), 10), (1..=10).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_checkpoint_that_is_none_is_an_error_and_not_a_new_beginning() {
+fn a_state_file_that_is_none_is_an_error_and_not_a_new_beginning() {
     let tailed = Tailed::new();
     tailed.write(1..=1);
-    for bytes in ["", "{}", "{\"file\":{\"dev\":1,\"ino\":2},\"offset\":-1}", "nonsense"] {
-        fs::write(tailed.settings().checkpoint, bytes).unwrap();
-        let error = TailSource::open(tailed.settings()).unwrap_err();
-        assert!(matches!(error, SourceError::Checkpoint { .. }), "{bytes}: {error:?}");
+    for bytes in ["", "{}", "nonsense"] {
+        fs::write(tailed.settings().state, bytes).unwrap();
+        let error = FileTail::open(tailed.settings()).unwrap_err();
+        assert!(matches!(error, FileTailError::BadState { .. }), "{bytes}: {error:?}");
         assert!(error.help().is_some());
     }
 }
 
 fn worker(server: &test_services::nats::Nats) -> NatsSource {
-    let mut settings = NatsSourceSettings::new(NatsServer::at(server.url()), "PLAIN", "sealers");
-    settings.ack_wait = Duration::from_secs(3);
-    settings.batch = 8;
-    NatsSource::new(settings).unwrap()
+    NatsSource::new(NatsSourceSettings {
+        server: NatsServer::at(server.url()),
+        stream: "PLAIN".to_owned(),
+        consumer: "sealers".to_owned(),
+        subject: None,
+        ack_wait: Duration::from_secs(3),
+        max_unacknowledged: 64,
+    })
+    .unwrap()
 }
 
 #[test]
@@ -245,13 +286,13 @@ fn workers_of_one_group_share_a_stream_and_each_event_goes_to_one_of_them() {
     let ring = Ring::new();
     let taken: Vec<Taken> = (0..4).map(|_| Taken::default()).collect();
     let all = || taken.iter().map(|taken| taken.texts().len()).sum::<usize>();
-    let stop = Stop::default();
+    let stop = Stop::new().unwrap();
     std::thread::scope(|scope| {
         for taken in &taken {
-            let (stop, ring, server) = (stop.clone(), &ring, &server);
+            let (stop, ring, server) = (&stop, &ring, &server);
             scope.spawn(move || {
                 let pipeline = pipeline(ring, taken);
-                worker(server).run(&pipeline, &stop, LONG).unwrap();
+                run(&mut worker(server), &pipeline, stop, LONG).1.unwrap();
                 pipeline.close(LONG).unwrap();
             });
         }
@@ -259,7 +300,7 @@ fn workers_of_one_group_share_a_stream_and_each_event_goes_to_one_of_them() {
         // What comes again would come now.
         server.publish_all("telemetry.plain", (201..=210).map(|number| event(number).0.into_bytes()));
         wait_until("the rest is there", || all() >= 210);
-        stop.ask();
+        stop.set();
     });
     let mut numbers: Vec<u64> = taken.iter().flat_map(|taken| taken.numbers(&ring)).collect();
     numbers.sort_unstable();
@@ -281,14 +322,14 @@ fn what_a_worker_did_not_bring_through_goes_to_another() {
     // This one takes messages and never gets them delivered.
     let down =
         builder(&ring, workers(1)).add_sink("out", nothing.sink_unless(|| true), quick()).start().unwrap();
-    let stop = Stop::default();
+    let stop = Stop::new().unwrap();
     std::thread::scope(|scope| {
-        let (own, down, server) = (stop.clone(), &down, &server);
-        let running = scope.spawn(move || worker(server).run(down, &own, Duration::from_millis(50)));
+        let (stop, down, server) = (&stop, &down, &server);
+        let running = scope.spawn(move || run(&mut worker(server), down, stop, Duration::from_millis(50)));
         wait_until("it has some", || down.metrics().events_in.value() > 0);
-        stop.ask();
-        let error = running.join().unwrap().unwrap_err();
-        assert!(matches!(error, SourceError::Unacknowledged(_)), "{error:?}");
+        stop.set();
+        let error = running.join().unwrap().1.unwrap_err();
+        assert!(matches!(error, FlushError::TimedOut { .. }), "{error:?}");
     });
     let pipeline = pipeline(&ring, &taken);
     run_until(&mut worker(&server), &pipeline, "all is there", || taken.texts().len() >= 30);
@@ -306,10 +347,10 @@ fn a_worker_outlives_its_server() {
     let (ring, taken) = (Ring::new(), Taken::default());
     let pipeline = pipeline(&ring, &taken);
     let mut source = worker(&server);
-    let stop = Stop::default();
+    let stop = Stop::new().unwrap();
     std::thread::scope(|scope| {
-        let (own, pipeline, source) = (stop.clone(), &pipeline, &mut source);
-        let running = scope.spawn(move || source.run(pipeline, &own, LONG));
+        let (stop, pipeline, source) = (&stop, &pipeline, &mut source);
+        let running = scope.spawn(move || run(source, pipeline, stop, LONG));
         for round in 0..2 {
             let first = round * 10 + 1;
             server.publish_all(
@@ -320,8 +361,8 @@ fn a_worker_outlives_its_server() {
             server.stop();
             server.start_again();
         }
-        stop.ask();
-        running.join().unwrap().unwrap();
+        stop.set();
+        running.join().unwrap().1.unwrap();
     });
     pipeline.close(LONG).unwrap();
     let mut numbers = taken.numbers(&ring);
