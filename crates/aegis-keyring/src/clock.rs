@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// How far behind what is known the clock may be before it is called wrong: machines are never quite of one mind.
+pub const MAX_CLOCK_BEHIND: Duration = Duration::from_secs(5 * 60);
+
 /// A source of the current time.
 pub trait Clock: Send + Sync {
     /// Now, in UTC.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::later;
+use crate::clock::{MAX_CLOCK_BEHIND, later};
 use crate::keyring::{ActiveDekError, Keyring, MakeDekError};
 use crate::record::{DekRecord, Usage};
 use crate::scope::Scope;
@@ -27,8 +27,6 @@ pub const MIN_MAX_AGE: Duration = Duration::from_secs(60);
 const USAGE_INTERVAL: Duration = Duration::from_secs(60);
 /// How long age may go unlooked at: the system's clock can be set, and others can rotate.
 const AGE_INTERVAL: Duration = Duration::from_secs(60 * 60);
-/// A clock is called wrong when it is off by more: machines are never quite of one mind.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// When a DEK is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +233,7 @@ impl DekRotator {
     fn time_before(&self, active: &DekRecord, now: Timestamp) -> Option<Timestamp> {
         let mut last_look = self.last_look.lock().unwrap_or_else(PoisonError::into_inner);
         let known = last_look.replace(now).map_or(active.created_at, |last| last.max(active.created_at));
-        (known > later(now, CLOCK_TOLERANCE)).then_some(known)
+        (known > later(now, MAX_CLOCK_BEHIND)).then_some(known)
     }
 }
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::Keyring;
 use super::make::pause;
-use crate::clock::later;
+use crate::clock::{MAX_CLOCK_BEHIND, later};
 use crate::observer::{Change, KeyObject, outcome};
 use crate::record::{DekRecord, DekState};
 use crate::store_error::{ConflictKind, StoreError};
@@ -22,9 +22,6 @@ use crate::version::DekVersion;
 
 /// How long a DEK that is to be destroyed is refused before it may be erased.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How far behind the keyring the clock may be when a waiting time begins: clocks of machines differ a little.
-const MAX_CLOCK_BEHIND: Duration = Duration::from_secs(5 * 60);
 
 /// How often a change is tried while others change the same DEK.
 const MAX_TRIES: u32 = 16;

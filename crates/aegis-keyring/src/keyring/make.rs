@@ -4,8 +4,10 @@ use std::thread;
 use std::time::Duration;
 
 use aegis_crypto::{HybridPrivateKey, HybridPrivateKeyError, KeyId, SealError};
+use jiff::Timestamp;
 
 use super::Keyring;
+use crate::clock::{MAX_CLOCK_BEHIND, later};
 use crate::dek::ActiveDek;
 use crate::observer::{Change, KeyObject, outcome};
 use crate::record::{KekRecord, NewDek, NewWrapping};
@@ -39,7 +41,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`MakeDekError::Exists`] if it has one.
+    /// [`MakeDekError::Exists`] if it has one, [`MakeDekError::ClockBehind`] where the clock cannot be right.
     pub fn create(&self, scope: &Scope) -> Result<ActiveDek, MakeDekError> {
         let made = self.make(scope, Replaces::Nothing).map(|(made, _)| made);
         let object =
@@ -54,13 +56,14 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`MakeDekError::NoActive`] if the scope has none.
+    /// [`MakeDekError::NoActive`] if the scope has none, [`MakeDekError::ClockBehind`] where the clock cannot be right.
     pub fn rotate(&self, scope: &Scope) -> Result<Rotated, MakeDekError> {
         self.rotate_as(scope, Replaces::Whichever)
     }
 
     /// As [`rotate`](Self::rotate), but only if `active` still is the active one: of several that are called at once with
-    /// the same, one makes a DEK.
+    /// the same, one makes a DEK. The clock is believed: whoever names a DEK has judged its age, and a DEK that was made
+    /// while a clock was wrong has to be replaced somehow.
     ///
     /// # Errors
     ///
@@ -91,14 +94,18 @@ impl Keyring {
         let mut private = None;
         for tried in 0..MAX_TRIES {
             let active = self.store.active_dek(scope).map_err(MakeDekError::Store)?;
+            let newest = active.as_ref().map(|record| (record.created_at, record.version));
             let active = active.map(|record| record.version);
             check_replaces(scope, replaces, active)?;
             let keks = self.live_keks()?;
+            let created_at = self.now();
+            if !matches!(replaces, Replaces::Exactly(_)) {
+                check_clock(scope, created_at, newest, &keks)?;
+            }
             let private: &HybridPrivateKey = match &mut private {
                 Some(private) => private,
                 none => none.insert(HybridPrivateKey::generate().map_err(MakeDekError::Key)?),
             };
-            let created_at = self.now();
             let version = self.next_version(DekVersion::first_of(created_at))?;
             let new = NewDek {
                 version,
@@ -147,6 +154,25 @@ fn check_replaces(scope: &Scope, replaces: Replaces, active: Option<DekVersion>)
         (Replaces::Whichever | Replaces::Exactly(_), None) => {
             Err(MakeDekError::NoActive { scope: scope.clone() })
         }
+    }
+}
+
+/// A version has the day of its making, and waiting times begin with it: a clock that fell back would make a DEK of a day
+/// long ago.
+fn check_clock(
+    scope: &Scope,
+    now: Timestamp,
+    active: Option<(Timestamp, DekVersion)>,
+    keks: &[KekRecord],
+) -> Result<(), MakeDekError> {
+    let of_keks = keks.iter().map(|kek| kek.changed_at.max(kek.created_at)).max();
+    let of_active = active.map(|(created_at, _)| created_at);
+    match of_active.max(of_keks) {
+        Some(known) if later(now, MAX_CLOCK_BEHIND) < known => {
+            let made_then = active.filter(|_| of_active >= of_keks).map(|(_, version)| version);
+            Err(MakeDekError::ClockBehind { scope: scope.clone(), now, known, made_then })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -200,6 +226,20 @@ pub enum MakeDekError {
         /// The one that is active.
         active: DekVersion,
     },
+    /// The DEK would be older than what is in the keyring.
+    #[error(
+        "no DEK was made for scope {scope}: the clock says {now}, and the keyring was changed at {known}"
+    )]
+    ClockBehind {
+        /// The scope.
+        scope: Scope,
+        /// The time now.
+        now: Timestamp,
+        /// The latest time that is known.
+        known: Timestamp,
+        /// The active DEK, if it was made at that time; otherwise it is that of a KEK.
+        made_then: Option<DekVersion>,
+    },
     /// No further version can be named on that day.
     #[error("{last} is the last version that can be named on that day")]
     DayFull {
@@ -240,6 +280,15 @@ impl MakeDekError {
             Self::ActiveChanged { .. } => {
                 Some("nothing is left to be done, unless it was wanted twice".to_owned())
             }
+            Self::ClockBehind { scope, made_then, .. } => Some(match made_then {
+                Some(version) => format!(
+                    "set the clock of this machine, then run it again; if it is right, {version} was made while a clock was \
+                     wrong: `aegis dek rotate --scope {scope} --replace {version}`"
+                ),
+                None => "set the clock of this machine, then run it again; if it is right, a KEK was enrolled while a clock \
+                         was wrong: `aegis kek rotate`"
+                    .to_owned(),
+            }),
             Self::DayFull { .. } => {
                 Some("wait until tomorrow (UTC), and find out who makes so many".to_owned())
             }

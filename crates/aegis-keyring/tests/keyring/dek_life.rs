@@ -28,7 +28,8 @@ fn names_versions_by_the_day_and_then_by_number() {
     assert_eq!(ring.keyring.rotate(&Scope::default()).unwrap().active.version, version("dek-v1-20260116"));
     // A clock that went back names the next one of that day.
     ring.clock.set("2026-01-15T00:00:00Z");
-    assert_eq!(ring.keyring.rotate(&Scope::default()).unwrap().active.version, version("dek-v1-20260115-4"));
+    let back = ring.keyring.rotate_from(&Scope::default(), version("dek-v1-20260116")).unwrap();
+    assert_eq!(back.active.version, version("dek-v1-20260115-4"));
     assert_whole(&ring.keyring);
     assert_all_open(&ring.keyring, &ring.kek);
 }
@@ -344,6 +345,45 @@ fn no_waiting_time_begins_in_the_past() {
     ring.clock.set("2026-02-28T23:59:00Z");
     let record = ring.keyring.mark_for_destruction(dek, DEFAULT_WAIT).unwrap();
     assert_eq!(record.destroy_after.unwrap().to_string(), "2026-03-08T00:00:00Z");
+}
+
+#[test]
+fn no_dek_is_made_before_what_the_keyring_knows() {
+    let ring = Ring::with_deks(1);
+    let (first, other) = (Scope::default(), "billing".parse().unwrap());
+    // The KEK was enrolled at noon; the DEK was made in March.
+    for behind in ["1970-01-01T00:00:10Z", "2026-01-15T11:54:59Z"] {
+        ring.clock.set(behind);
+        let refused = ring.keyring.create(&other).unwrap_err();
+        assert!(
+            matches!(refused, MakeDekError::ClockBehind { made_then: None, .. }),
+            "{behind}: {refused:?}"
+        );
+        assert!(refused.help().unwrap().contains("`aegis kek rotate`"));
+    }
+    ring.clock.set("2026-03-01T00:00:00Z");
+    let active = ring.keyring.rotate(&first).unwrap().active.version;
+    for behind in ["1970-01-01T00:00:10Z", "2026-01-20T00:00:00Z", "2026-02-28T23:54:59Z"] {
+        ring.clock.set(behind);
+        let refused = ring.keyring.rotate(&first).unwrap_err();
+        assert!(
+            matches!(refused, MakeDekError::ClockBehind { made_then: Some(found), .. } if found == active),
+            "{behind}: {refused:?}"
+        );
+        assert!(refused.help().unwrap().contains(&format!("--replace {active}")));
+        assert_eq!(ring.keyring.active(&first).unwrap().version, active);
+    }
+    // Made by a clock that was years ahead, it can be replaced all the same.
+    ring.clock.set("2099-01-01T00:00:00Z");
+    let ahead = ring.keyring.rotate(&first).unwrap().active.version;
+    ring.clock.set("2026-03-01T00:01:00Z");
+    assert!(ring.keyring.rotate(&first).is_err());
+    let righted = ring.keyring.rotate_from(&first, ahead).unwrap();
+    assert_eq!((righted.replaced, righted.active.version), (ahead, version("dek-v1-20260301-2")));
+    // Clocks of machines differ a little.
+    ring.clock.set("2026-02-28T23:59:00Z");
+    ring.keyring.rotate(&first).unwrap();
+    assert_whole(&ring.keyring);
 }
 
 #[test]

@@ -62,7 +62,10 @@ pub(crate) fn enrols_one_incoming_kek(store: &dyn Store) {
     let incoming = KekRecord { state: KekState::Incoming, ..kek(1) };
     assert_eq!(store.keks().unwrap(), [kek(0), incoming.clone()]);
     for nth in 0..3 {
-        assert_eq!(conflict(store.enrol_incoming_kek(&kek(nth), kek(0).key_id())), ConflictKind::RotationUnderWay);
+        assert_eq!(
+            conflict(store.enrol_incoming_kek(&kek(nth), kek(0).key_id())),
+            ConflictKind::RotationUnderWay
+        );
     }
     assert_eq!(store.keks().unwrap(), [kek(0), incoming]);
 }
