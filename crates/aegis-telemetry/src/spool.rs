@@ -213,9 +213,9 @@ impl Spool {
             }
         }
         // A number above every one that was used, so that an old cursor never speaks of a new segment.
-        let last = self.segments.back().map_or(0, |segment| segment.number);
-        let number = last.max(self.cursor.delivered.0).max(self.cursor.synced.0) + 1;
-        let (tail, segment) = Tail::create(&self.settings.dir, number)?;
+        let last = self.segments.back().copied().unwrap_or_default();
+        let number = last.number.max(self.cursor.delivered.0).max(self.cursor.synced.0) + 1;
+        let (tail, segment) = Tail::create(&self.settings.dir, number, last)?;
         self.tail = Some(tail);
         self.segments.push_back(segment);
         Ok(())
@@ -225,21 +225,18 @@ impl Spool {
     fn take_stock(&mut self) -> Result<(), SpoolError> {
         let dir = self.settings.dir.clone();
         let numbers = segment::numbers(&dir)?;
-        let last = numbers.last().copied();
-        for number in numbers {
+        for (place, number) in numbers.iter().copied().enumerate() {
+            let next = numbers.get(place + 1).copied();
             let from = self.delivered_of(number);
-            let is_delivered = number < self.cursor.delivered.0;
-            let synced = match self.cursor.synced {
-                // A later segment was begun, so this one was complete.
-                (synced, _) if synced > number => u64::MAX,
-                (synced, len) if synced == number => len,
-                _ => 0,
+            let stock = if number < self.cursor.delivered.0 {
+                None
+            } else {
+                segment::check(&dir, number, from, self.known_len(number, next)?)?
             };
-            let stock = if is_delivered { None } else { segment::check(&dir, number, from, synced)? };
             match stock {
                 Some(stock) if stock.segment.len > from => {
                     self.events += stock.events;
-                    if last == Some(number) {
+                    if next.is_none() {
                         self.tail = Some(Tail::reopen(&dir, &stock.segment)?);
                     }
                     self.segments.push_back(stock.segment);
@@ -248,6 +245,19 @@ impl Spool {
             }
         }
         Ok(())
+    }
+
+    /// How long a segment has to be at least: what the one after it says, or the note of what was synced.
+    fn known_len(&self, number: u64, next: Option<u64>) -> Result<u64, SpoolError> {
+        let told = match next {
+            Some(next) => segment::previous(&self.settings.dir, next)?,
+            None => None,
+        };
+        Ok(match (told, self.cursor.synced) {
+            (Some(told), _) if told.number == number => told.len,
+            (_, (synced, len)) if synced == number => len,
+            _ => 0,
+        })
     }
 }
 

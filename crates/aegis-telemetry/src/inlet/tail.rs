@@ -28,7 +28,7 @@ use super::{Ended, Intake, Offered, ROOM_WAIT, Source, SourceError, Unacknowledg
 use crate::line_file::Locked;
 use crate::pipeline::TelemetryPipeline;
 use position::{FileId, Mark};
-use siblings::Finished;
+use siblings::{Finished, Seen};
 
 /// Bytes that are read at once.
 const BLOCK: usize = 64 * 1024;
@@ -146,6 +146,8 @@ pub struct FileTail {
     saved_at: Instant,
     finished: Finished,
     has_begun: bool,
+    /// It was said that a file is gone.
+    has_missed: bool,
 }
 
 #[derive(Debug)]
@@ -191,6 +193,7 @@ impl FileTail {
             saved_at: Instant::now(),
             finished: Finished::default(),
             has_begun: false,
+            has_missed: false,
         })
     }
 
@@ -202,35 +205,35 @@ impl FileTail {
             if is_first && self.settings.start_at == StartAt::End {
                 let end = open.end_of_lines()?;
                 open.seek(end)?;
-                // From here on nothing is passed over, also if this process is killed before the first event.
-                self.reached = Some(open.mark());
-                self.save()?;
             }
+            // From here on nothing is passed over, also if this process is killed before the first event is settled, and
+            // the file renamed before the next one reads it.
+            self.reached = Some(open.mark());
+            self.save()?;
             self.open = Some(open);
             return Ok(());
         };
         let path = &self.settings.path;
-        for candidate in siblings::all(path)? {
-            let Some(mut open) = OpenFile::open(&candidate, max_len)? else { continue };
-            if open.id.is(&mark.file) {
-                if open.ends_a_line_at(mark.offset)? {
-                    open.seek(mark.offset)?;
-                } else {
-                    tracing::warn!(path = %candidate.display(), "the file was written anew, and is read from its start");
-                }
-                self.open = Some(open);
-                return Ok(());
+        let Some(seen) = siblings::snapshot(path)? else { return Ok(()) };
+        if let Some(found) = seen.iter().find(|seen| seen.id.is(&mark.file)) {
+            let Some(mut open) = OpenFile::open_as(found, max_len)? else { return Ok(()) };
+            if open.ends_a_line_at(mark.offset)? {
+                open.seek(mark.offset)?;
+            } else {
+                tracing::warn!(path = %found.path.display(), "the file was written anew, and is read from its start");
             }
+            self.open = Some(open);
+            return Ok(());
         }
         let next = siblings::next(path, &mark.file, None, &self.finished)?;
-        if is_first {
+        if !std::mem::replace(&mut self.has_missed, true) {
             tracing::error!(
                 path = %path.display(), offset = mark.offset,
                 "the file that was read last is gone; what it held behind this offset was not read"
             );
         }
         if let Some(next) = next {
-            self.open = OpenFile::open(&next, max_len)?;
+            self.open = OpenFile::open_as(&next, max_len)?;
         }
         Ok(())
     }
@@ -316,7 +319,7 @@ impl FileTail {
             return Ok(false);
         };
         let max_len = intake.max_event_len();
-        let Some(opened) = OpenFile::open(&next, max_len)? else { return Ok(false) };
+        let Some(opened) = OpenFile::open_as(&next, max_len)? else { return Ok(false) };
         // Nobody will end its last line any more.
         if let Some(open) = &mut self.open
             && open.lines.begun_len() > 0
@@ -329,7 +332,7 @@ impl FileTail {
                 return Ok(false);
             }
         }
-        tracing::info!(path = %next.display(), "reading goes on with another file");
+        tracing::info!(path = %next.path.display(), "reading goes on with another file");
         self.unacknowledged.put(intake.last(), opened.mark());
         if let Some(old) = self.open.replace(opened) {
             self.finished.put(old.id);
@@ -425,6 +428,11 @@ impl OpenFile {
             recent: Vec::new(),
             quiet_since: Instant::now(),
         }))
+    }
+
+    /// A file that was seen under a name; `None` if another one has it by now.
+    fn open_as(seen: &Seen, max_len: usize) -> Result<Option<Self>, FileTailError> {
+        Ok(Self::open(&seen.path, max_len)?.filter(|open| open.id.is(&seen.id)))
     }
 
     fn failed(&self, step: &'static str) -> impl FnOnce(io::Error) -> FileTailError {

@@ -5,14 +5,17 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use aegis_crypto::Sha256;
+
 use super::{SpoolError, frame, open_own};
 use crate::event::Batch;
 
 const MAGIC: [u8; 8] = *b"AEGSPL1\n";
-pub(super) const HEADER_LEN: u64 = MAGIC.len() as u64;
+/// Magic (8), number and length of the segment before (16), the first bytes of their digest (8).
+pub(super) const HEADER_LEN: u64 = 32;
 
 /// A file and how much of it counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Segment {
     pub(super) number: u64,
     /// Header and whole frames.
@@ -33,6 +36,29 @@ pub(super) struct Stock {
     pub(super) segment: Segment,
     /// Events after the offset that was asked for.
     pub(super) events: u64,
+}
+
+/// A segment's first bytes. They say how long the one before is, so that one that lost its end is not taken for whole.
+fn header(number: u64, previous: Segment) -> [u8; 32] {
+    let parts = [MAGIC, previous.number.to_be_bytes(), previous.len.to_be_bytes()];
+    let mut hash = Sha256::new();
+    hash.update(&number.to_be_bytes());
+    parts.iter().for_each(|part| hash.update(part));
+    let digest = hash.finish();
+    let mut bytes = [0; 32];
+    for (to, from) in bytes.iter_mut().zip(parts.as_flattened().iter().chain(digest.as_bytes())) {
+        *to = *from;
+    }
+    bytes
+}
+
+/// What a header says, if every bit is as it was written.
+fn read_header(number: u64, bytes: &[u8; 32]) -> Option<Segment> {
+    let (_, rest) = bytes.split_first_chunk::<8>()?;
+    let (before, rest) = rest.split_first_chunk::<8>()?;
+    let (len, _) = rest.split_first_chunk::<8>()?;
+    let previous = Segment { number: u64::from_be_bytes(*before), len: u64::from_be_bytes(*len) };
+    (header(number, previous) == *bytes).then_some(previous)
 }
 
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
@@ -58,8 +84,22 @@ pub(super) fn remove(dir: &Path, number: u64) -> Result<(), SpoolError> {
     fs::remove_file(&path).map_err(|source| SpoolError::Io { step: "remove", path, source })
 }
 
+/// The segment before this one, as it was when this one was begun. Nothing was added to it since. `None` if the header was
+/// not written.
+pub(super) fn previous(dir: &Path, number: u64) -> Result<Option<Segment>, SpoolError> {
+    let path = path(dir, number);
+    let failed = |step, source| SpoolError::Io { step, path: path.clone(), source };
+    let mut file = open_own(&path, OpenOptions::new().read(true)).map_err(|error| failed("open", error))?;
+    let mut first = [0; 32];
+    match file.read_exact(&mut first) {
+        Ok(()) => Ok(read_header(number, &first)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(failed("read", error)),
+    }
+}
+
 /// Checks the frames of a segment from an offset on. What follows the last whole one is cut off, if it was never
-/// acknowledged: `synced` is how far the segment was known to be on the disk, or `u64::MAX` if to its end.
+/// acknowledged: `synced` is how far the segment was known to be on the disk.
 ///
 /// `None` if not even its header was written.
 pub(super) fn check(dir: &Path, number: u64, from: u64, synced: u64) -> Result<Option<Stock>, SpoolError> {
@@ -73,9 +113,9 @@ pub(super) fn check(dir: &Path, number: u64, from: u64, synced: u64) -> Result<O
         return if synced > 0 { Err(damaged(0)) } else { Ok(None) };
     }
     let mut reader = BufReader::with_capacity(1 << 16, &file);
-    let mut magic = [0; 8];
-    reader.read_exact(&mut magic).map_err(|error| failed("read", error))?;
-    if magic != MAGIC {
+    let mut first = [0; 32];
+    reader.read_exact(&mut first).map_err(|error| failed("read", error))?;
+    if read_header(number, &first).is_none() {
         return if synced > 0 { Err(damaged(0)) } else { Ok(None) };
     }
     reader.seek(SeekFrom::Start(from)).map_err(|error| failed("read", error))?;
@@ -86,7 +126,6 @@ pub(super) fn check(dir: &Path, number: u64, from: u64, synced: u64) -> Result<O
                 events += batch.events().len() as u64;
                 at = end;
             }
-            // With a later segment behind it, every frame of this one was on the disk.
             None if at < synced => return Err(damaged(at)),
             None => break,
         }
@@ -94,7 +133,7 @@ pub(super) fn check(dir: &Path, number: u64, from: u64, synced: u64) -> Result<O
     if at < found {
         tracing::info!(path = %path.display(), bytes = found - at, "a frame of the spool was half written, and is cut off");
         file.set_len(at).and_then(|()| file.sync_all()).map_err(|error| failed("cut", error))?;
-    } else if synced != u64::MAX && at < synced {
+    } else if at < synced {
         return Err(damaged(at));
     }
     Ok(Some(Stock { segment: Segment { number, len: at }, events }))
@@ -135,13 +174,13 @@ fn next_frame(
 
 impl Tail {
     /// A new segment, with its name on the disk.
-    pub(super) fn create(dir: &Path, number: u64) -> Result<(Self, Segment), SpoolError> {
+    pub(super) fn create(dir: &Path, number: u64, previous: Segment) -> Result<(Self, Segment), SpoolError> {
         let path = path(dir, number);
         let failed = |step, source| SpoolError::Io { step, path: path.clone(), source };
         let file = open_own(&path, OpenOptions::new().write(true).create_new(true))
             .map_err(|error| failed("create", error))?;
         let written = file
-            .write_all_at(&MAGIC, 0)
+            .write_all_at(&header(number, previous), 0)
             .and_then(|()| file.sync_all())
             .map_err(|error| failed("write", error))
             .and_then(|()| aegis_durable::sync_parent(&path).map_err(SpoolError::Prepare));

@@ -152,7 +152,7 @@ fn a_frame_that_was_on_the_disk_and_changed_is_an_error_and_nothing_is_skipped()
     assert!(all.len() >= 3);
     for (path, what) in [(&all[0], "the first segment"), (all.last().unwrap(), "the last segment")] {
         let bytes = fs::read(path).unwrap();
-        for at in [0, 8, 12, 25, bytes.len() / 2, bytes.len() - 1] {
+        for at in [0, 8, 16, 31, 32, 40, 50, bytes.len() / 2, bytes.len() - 1] {
             let mut changed = bytes.clone();
             changed[at] ^= 0x40;
             fs::write(path, &changed).unwrap();
@@ -160,11 +160,16 @@ fn a_frame_that_was_on_the_disk_and_changed_is_an_error_and_nothing_is_skipped()
             assert!(matches!(error, SpoolError::Damaged { .. }), "{what}, byte {at}: {error:?}");
             assert_eq!(fs::read(path).unwrap(), changed, "{what}: it is left as it is");
         }
-        for len in [0, 7, bytes.len() / 3, bytes.len() - 1] {
+        for len in [0, 7, 32, bytes.len() / 3, bytes.len() - 1] {
             fs::write(path, &bytes[..len]).unwrap();
             let error = Spool::open(small_spool(dir.path())).unwrap_err();
             assert!(matches!(error, SpoolError::Damaged { .. }), "{what}, cut to {len}: {error:?}");
         }
+        // A whole frame, with nothing left of it.
+        let frame = 44 - 32 + u32::from_be_bytes(bytes[32..36].try_into().unwrap()) as usize;
+        fs::write(path, &bytes[..bytes.len() - frame]).unwrap();
+        let error = Spool::open(small_spool(dir.path())).unwrap_err();
+        assert!(matches!(error, SpoolError::Damaged { .. }), "{what}, a frame less: {error:?}");
         fs::write(path, &bytes).unwrap();
     }
     let mut opened = Spool::open(small_spool(dir.path())).unwrap();

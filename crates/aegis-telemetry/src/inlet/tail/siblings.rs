@@ -13,6 +13,8 @@ use super::position::FileId;
 const MAX_ENTRIES: usize = 100_000;
 /// The most files that are remembered as read.
 const MAX_FINISHED: usize = 256;
+/// How often names are looked at again that change meanwhile.
+const ATTEMPTS: usize = 20;
 
 /// Files that were read to their end in this run.
 #[derive(Debug, Default)]
@@ -32,7 +34,7 @@ impl Finished {
 }
 
 /// The file itself, and what its name was given to before: `NAME.1`, `NAME-20260131`, `NAME.20260131T235959Z-000001`.
-pub(super) fn all(path: &Path) -> Result<Vec<PathBuf>, FileTailError> {
+fn all(path: &Path) -> Result<Vec<PathBuf>, FileTailError> {
     // Where a link leads to, its older files are.
     let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let parent = match real.parent() {
@@ -66,48 +68,75 @@ fn is_rotated(suffix: &str) -> bool {
         && suffix.bytes().all(|byte| byte.is_ascii_digit() || b".-_:TZ".contains(&byte))
 }
 
+/// A file as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) path: PathBuf,
+    pub(super) id: FileId,
+    modified: SystemTime,
+}
+
+/// Every file of the name, the one that has it now first; `None` if they change their names just now.
+///
+/// Names are listed and then looked up, and a file that is renamed in between would be passed over. So it is done twice,
+/// and counts if both agree.
+pub(super) fn snapshot(path: &Path) -> Result<Option<Vec<Seen>>, FileTailError> {
+    let scan = || -> Result<Vec<Seen>, FileTailError> {
+        let mut seen: Vec<Seen> = all(path)?.into_iter().filter_map(look).collect();
+        if let Some(others) = seen.get_mut(1..) {
+            others.sort_by(|one, other| one.path.cmp(&other.path));
+        }
+        Ok(seen)
+    };
+    let mut before = scan()?;
+    for _ in 0..ATTEMPTS {
+        let after = scan()?;
+        let is_same = before.len() == after.len()
+            && before.iter().zip(&after).all(|(one, other)| one.path == other.path && one.id == other.id);
+        if is_same {
+            return Ok(Some(after));
+        }
+        before = after;
+    }
+    Ok(None)
+}
+
 /// The file that is to be read after `current`, which was written last at `modified`, if that is known.
 ///
-/// Files are in the order of their births; where the file system does not know, in that of their last changes.
+/// Files are in the order of their births; where the file system does not know, in that of their last changes. Of two that
+/// are equal the one that has the name now is the later.
 pub(super) fn next(
     path: &Path,
     current: &FileId,
     modified: Option<SystemTime>,
     finished: &Finished,
-) -> Result<Option<PathBuf>, FileTailError> {
-    let Some(live) = look(path) else {
-        // Renamed, and none has its name yet.
+) -> Result<Option<Seen>, FileTailError> {
+    // The usual case, without a look at the directory.
+    match look(path.to_owned()) {
+        Some(live) if !live.id.is(current) => {}
+        // Or it was renamed, and none has its name yet.
+        _ => return Ok(None),
+    }
+    let Some(seen) = snapshot(path)? else { return Ok(None) };
+    let Some(live) = seen.first().filter(|live| live.path == path && !live.id.is(current)).cloned() else {
         return Ok(None);
     };
-    if live.id.is(current) {
-        return Ok(None);
-    }
-    let mut later = Vec::new();
-    for candidate in all(path)? {
-        let Some(seen) = look(&candidate) else { continue };
-        let is_later = match (seen.id.born, current.born) {
-            (0, _) | (_, 0) => modified.is_some_and(|modified| seen.modified >= modified),
-            (born, current) => born >= current,
-        };
-        if is_later && !seen.id.is(current) && !finished.has(&seen.id) {
-            later.push((seen, candidate));
-        }
-    }
-    let first = later.into_iter().min_by_key(|(seen, _)| (seen.id.born, seen.modified));
+    let is_later = |seen: &Seen| match (seen.id.born, current.born) {
+        (0, _) | (_, 0) => modified.is_some_and(|modified| seen.modified >= modified),
+        (born, current) => born >= current,
+    };
+    let first = seen
+        .into_iter()
+        .filter(|seen| is_later(seen) && !seen.id.is(current) && !finished.has(&seen.id))
+        .min_by_key(|seen| (seen.id.born, seen.path == path, seen.modified));
     // A file that is older, and was moved to the name, is what is written to all the same.
-    let has_read_live = finished.has(&live.id);
-    Ok(first.map(|(_, path)| path).or_else(|| (!has_read_live).then(|| path.to_owned())))
+    Ok(first.or_else(|| (!finished.has(&live.id)).then_some(live)))
 }
 
-struct Seen {
-    id: FileId,
-    modified: SystemTime,
-}
-
-fn look(path: &Path) -> Option<Seen> {
-    let metadata = fs::metadata(path).ok()?;
+fn look(path: PathBuf) -> Option<Seen> {
+    let metadata = fs::metadata(&path).ok()?;
     let modified = metadata.modified().ok()?;
-    Some(Seen { id: FileId::of(&metadata), modified })
+    Some(Seen { path, id: FileId::of(&metadata), modified })
 }
 
 #[cfg(test)]
