@@ -273,6 +273,7 @@ impl ConfiguredPipeline {
         let mut source = source.0;
         let metrics = Arc::clone(pipeline.metrics());
         let ended = source.run(&mut Intake::new(&pipeline, settings, stop));
+        tracing::info!(is_told = stop.is_set(), "draining");
         draining();
         if matches!(ended, Ok(Ended::Input)) {
             // Nobody is in a hurry: it is waited for sinks that are down until somebody says stop.

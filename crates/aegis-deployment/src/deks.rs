@@ -29,6 +29,15 @@ impl Deployment {
         self.make(scope, |keyring| keyring.rotate(scope).map_err(MakeError::Make))
     }
 
+    /// Makes a new DEK in the place of this one, if it is the active one still, whatever the clock says of its age.
+    ///
+    /// # Errors
+    ///
+    /// [`MakeError`].
+    pub fn replace_dek(&self, scope: &Scope, active: DekVersion) -> Result<Rotated, MakeError> {
+        self.make(scope, |keyring| keyring.rotate_from(scope, active).map_err(MakeError::Make))
+    }
+
     /// Makes a new DEK if the active one is due.
     ///
     /// # Errors

@@ -9,7 +9,9 @@ use aegis_kek::known_variables::{
     PASSPHRASE_FILE, REQUIRE_DURABLE_KEK,
 };
 use aegis_kek::{KNOWN_VARIABLES, KnownVariable, ProviderKind, VariableState, Variables, get_kek_provider};
-use aegis_keyring::{DekQuery, DekState, KekState};
+use aegis_keyring::clock::MAX_CLOCK_BEHIND;
+use aegis_keyring::{DekQuery, DekRecord, DekState, KekRecord, KekState};
+use jiff::Timestamp;
 
 use crate::change_log::chain;
 use crate::deployment::{Deployment, KEYRING, KeyringError};
@@ -107,6 +109,8 @@ impl Deployment {
     /// Looks at everything that a command would need. Changes nothing but the log, where a load is noted.
     pub fn examine(&self, passphrase_file: Option<&Path>, load: Load) -> Examination {
         let mut checks = Vec::new();
+        // Before this command logs anything itself.
+        let last_logged = self.last_logged();
         let process = Variables::of_process();
         let (settings, origin) = match self.settings(passphrase_file) {
             Ok(found) => found,
@@ -117,8 +121,9 @@ impl Deployment {
         };
         let (provider, loads) = self.check_kek(&settings, &origin, load, &mut checks);
         self.check_state_dir(&mut checks);
-        self.check_keyring(provider.as_ref().map(|(_, key_id)| *key_id), &mut checks);
+        let known = self.check_keyring(provider.as_ref().map(|(_, key_id)| *key_id), &mut checks);
         self.check_log(&mut checks);
+        checks.push(check_clock(Timestamp::now(), known.as_ref(), last_logged));
         let unknown = unknown(&process);
         if !unknown.is_empty() {
             checks.push(Check {
@@ -223,17 +228,23 @@ impl Deployment {
         }
     }
 
-    fn check_keyring(&self, kek: Option<aegis_crypto::KeyId>, checks: &mut Vec<Check>) {
+    fn last_logged(&self) -> Option<Timestamp> {
+        let entries = self.change_log().log().last_entries(1).ok()?;
+        entries.filter_map(Result::ok).last().map(|entry| entry.time)
+    }
+
+    /// Gives what the keyring has, if it can be read.
+    fn check_keyring(&self, kek: Option<aegis_crypto::KeyId>, checks: &mut Vec<Check>) -> Option<Known> {
         let check = |status, message, help| Check { name: "keyring", status, message, help };
         let keyring = match self.keyring() {
             Ok(keyring) => keyring,
             Err(error @ KeyringError::Absent { .. }) => {
                 checks.push(check(Status::Failed, error.to_string(), error.help()));
-                return;
+                return None;
             }
             Err(error) => {
                 checks.push(failed("keyring", &error, error.help()));
-                return;
+                return None;
             }
         };
         let found = keyring.store().keks().and_then(|keks| {
@@ -244,7 +255,7 @@ impl Deployment {
             Ok(found) => found,
             Err(error) => {
                 checks.push(failed("keyring", &error, error.help()));
-                return;
+                return None;
             }
         };
         let location = keyring.store().location();
@@ -256,14 +267,15 @@ impl Deployment {
             ),
             scopes => check(Status::Ok, format!("{location}, scopes with an active DEK: {scopes}"), None),
         });
-        let Some(kek) = kek else { return };
+        let known = Known { keks, active };
+        let Some(kek) = kek else { return Some(known) };
         let named = |status, message: String, help: Option<&str>| Check {
             name: "kek_in_keyring",
             status,
             message,
             help: help.map(str::to_owned),
         };
-        checks.push(match keks.iter().find(|known| known.key_id() == kek).map(|known| known.state) {
+        checks.push(match known.keks.iter().find(|known| known.key_id() == kek).map(|known| known.state) {
             Some(KekState::Active) => {
                 named(Status::Ok, "the configured KEK is the active one".to_owned(), None)
             }
@@ -283,6 +295,7 @@ impl Deployment {
                 Some("set the variables of the keyring's KEK; `aegis kek status --offline` lists the KEKs"),
             ),
         });
+        Some(known)
     }
 
     fn check_log(&self, checks: &mut Vec<Check>) {
@@ -301,6 +314,56 @@ impl Deployment {
                 failed("audit_log", &error, help)
             }
         });
+    }
+}
+
+/// What the keyring has: every KEK, and the active DEKs.
+struct Known {
+    keks: Vec<KekRecord>,
+    active: Vec<DekRecord>,
+}
+
+/// A clock that is behind what was done before makes DEKs of a day long ago, or none. `last_logged` is when the command
+/// before this one was logged.
+fn check_clock(now: Timestamp, known: Option<&Known>, last_logged: Option<Timestamp>) -> Check {
+    let check = |status, message, help| Check { name: "clock", status, message, help };
+    let is_ahead = |time: &Timestamp| now.checked_add(MAX_CLOCK_BEHIND).is_ok_and(|now| now < *time);
+    let active = known.map_or(&[][..], |known| &known.active).iter().max_by_key(|dek| dek.created_at);
+    if let Some(dek) = active.filter(|dek| is_ahead(&dek.created_at)) {
+        let DekRecord { version, scope, created_at, .. } = dek;
+        return check(
+            Status::Failed,
+            format!(
+                "it says {now:.0}, and the active DEK {version} was made at {created_at:.0}, in the future"
+            ),
+            Some(format!(
+                "set the clock of this machine; if it is right, that DEK was made while a clock was wrong: `aegis dek rotate \
+                 --scope {scope} --replace {version}`"
+            )),
+        );
+    }
+    let live = known.map_or(&[][..], |known| &known.keks).iter().filter(|kek| kek.state.is_live());
+    if let Some(changed_at) = live.map(|kek| kek.changed_at).max().filter(is_ahead) {
+        return check(
+            Status::Failed,
+            format!("it says {now:.0}, and a KEK of the keyring was changed at {changed_at:.0}, in the future"),
+            Some(
+                "set the clock of this machine; if it is right, the KEK was enrolled while a clock was wrong: `aegis kek \
+                 rotate` replaces it"
+                    .to_owned(),
+            ),
+        );
+    }
+    match last_logged.filter(is_ahead) {
+        Some(time) => check(
+            Status::Failed,
+            format!("it says {now:.0}, and the log was written to at {time:.0}, in the future"),
+            Some(
+                "set the clock of this machine; if it is right, it was wrong then, and the next entry has the right time"
+                    .to_owned(),
+            ),
+        ),
+        None => check(Status::Ok, "not behind what the keyring and the log know".to_owned(), None),
     }
 }
 

@@ -208,7 +208,7 @@ impl ConfigFault {
     pub fn help(&self) -> Option<String> {
         Some(match self {
             Self::Syntax { .. } | Self::Needs { .. } | Self::NotOneOf { .. } | Self::WrongType { .. } => {
-                "see docs/guides/telemetry-pipeline.md".to_owned()
+                return guide();
             }
             Self::UnknownKey { .. } => {
                 "correct or remove it; docs/guides/telemetry-pipeline.md lists all keys".to_owned()
@@ -232,8 +232,8 @@ impl ConfigFault {
                 "write the name of the variable that holds the secret, not the secret".to_owned()
             }
             Self::BadVariable { name } => format!("set {name} to one line of text"),
-            Self::SecretFile(error) | Self::ReadCatalogue(error) => return error.help(),
-            Self::CatalogueFile(error) => return error.help(),
+            Self::SecretFile(error) | Self::ReadCatalogue(error) => return error.help().or_else(guide),
+            Self::CatalogueFile(error) => return error.help().or_else(guide),
             Self::SecretFileMode { path, .. } => {
                 format!("chmod 600 {}, and ask yourself who has read it", path.display())
             }
@@ -250,9 +250,13 @@ impl ConfigFault {
             Self::ShedNeedsStdin => "leave it out, or set it to \"block\"".to_owned(),
             Self::Reserved => "choose another directory".to_owned(),
             Self::Scope(_) => "use the name that `aegis dek list` shows".to_owned(),
-            Self::Catalogue(error) => return error.help(),
-            Self::Options(error) => return error.help(),
-            Self::Web(error) => return error.help(),
+            Self::Catalogue(error) => return error.help().or_else(guide),
+            Self::Options(error) => return error.help().or_else(guide),
+            Self::Web(error) => return error.help().or_else(guide),
         })
     }
+}
+
+fn guide() -> Option<String> {
+    Some("see docs/guides/telemetry-pipeline.md".to_owned())
 }

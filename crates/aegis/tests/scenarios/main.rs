@@ -8,6 +8,7 @@
 //! | [`pairs`] | from every KEK provider to every other one, against real counterparts |
 //! | [`providers`] | from the environment to an HSM, to KMS, to a file and back, by the commands alone |
 //! | [`pii`] | personal fields of streams of events, there and back |
+//! | [`pipeline`] | telemetry sealed on its way: rotations, sinks that go away, signals, kills |
 //! | [`secrets`] | no secret in anything that can be read, at any time |
 //! | [`machine`] | what they share |
 
@@ -23,6 +24,7 @@ mod crash;
 mod machine;
 mod pairs;
 mod pii;
+mod pipeline;
 mod providers;
 mod secrets;
 mod story;
