@@ -110,6 +110,9 @@ pub(crate) struct RotateArguments {
     /// Rotate only if the active DEK is as old, or as much used, as it may become
     #[arg(long)]
     if_due: bool,
+    /// Rotate only if this DEK is active, and whatever the clock says of its age
+    #[arg(long, value_name = "VERSION", conflicts_with = "if_due")]
+    replace: Option<DekVersion>,
     /// The age at which it is due
     #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_span, requires = "if_due")]
     max_age: SignedDuration,

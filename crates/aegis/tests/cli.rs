@@ -9,6 +9,8 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+#[path = "cli/clock.rs"]
+mod clock;
 #[path = "cli/exit_codes.rs"]
 mod exit_codes;
 #[path = "cli/help.rs"]

@@ -30,7 +30,7 @@ pub(super) fn create(arguments: &CreateArguments, session: &Session) -> Result<E
 }
 
 pub(super) fn rotate(arguments: &RotateArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let RotateArguments { scope, if_due, max_age, max_messages, max_bytes, form: _ } = arguments;
+    let RotateArguments { scope, if_due, replace, max_age, max_messages, max_bytes, form: _ } = arguments;
     let what = || format!("cannot rotate the DEK of scope {scope}");
     session.with_deployment(|deployment| {
         let outcome = if *if_due {
@@ -38,7 +38,11 @@ pub(super) fn rotate(arguments: &RotateArguments, session: &Session) -> Result<E
                 .map_err(|error| Failure::new(what(), &error, None))?;
             deployment.rotate_dek_if_due(scope, policy)
         } else {
-            deployment.rotate_dek(scope).map(|Rotated { active, replaced }| RotatorOutcome::Rotated {
+            let rotated = match replace {
+                Some(active) => deployment.replace_dek(scope, *active),
+                None => deployment.rotate_dek(scope),
+            };
+            rotated.map(|Rotated { active, replaced }| RotatorOutcome::Rotated {
                 replaced,
                 active: active.version,
                 reason: RotationReason::Age,
