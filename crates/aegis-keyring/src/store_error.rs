@@ -324,9 +324,13 @@ impl StoreError {
             Self::Conflict { what } => return what.help().map(str::to_owned),
             Self::NotVerified { .. } => "resume the KEK rotation: `aegis kek rotate`".to_owned(),
             Self::Address { fault } => return fault.help().map(str::to_owned),
+            Self::NoPlace { answer, .. } if answer.code.is_some() => {
+                "create the database on the server (`createdb`), or check its name in the address".to_owned()
+            }
             Self::NoPlace { .. } => "create it, or check the address; `aegis init` makes the directory".to_owned(),
             Self::Unavailable { .. } => "see that it is running and can be reached, then run it again".to_owned(),
             Self::Busy { .. } => "wait for the other program to finish, then run it again".to_owned(),
+            Self::Denied { answer, .. } if answer.code.is_none() && answer.text.contains("TLS") => tls_help(&answer.text),
             Self::Denied { .. } => "check the user, the password and what that user may do there".to_owned(),
             Self::Full { .. } => "make room on that file system, then run it again".to_owned(),
             Self::ReadOnly { .. } => {
@@ -353,8 +357,26 @@ impl StoreError {
 }
 
 fn insecure_help(path: &Path) -> String {
-    let mode = if path.is_dir() { "700" } else { "600" };
-    format!("find out who could change it, then: chown it to yourself and chmod {mode} {}", path.display())
+    let (before, mode) = if path.is_dir() {
+        ("", "700")
+    } else {
+        ("name another file if this is no keyring of yours; else ", "600")
+    };
+    format!(
+        "{before}find out who could change it, then: chown it to yourself and chmod {mode} {}",
+        path.display()
+    )
+}
+
+/// The handshake is before every password.
+fn tls_help(answer: &str) -> String {
+    if answer.contains("does not support") {
+        "switch TLS on at the server (`ssl = on`); sslmode=disable in the address does without, where nobody else can listen"
+    } else {
+        "see that the server's certificate is for the host in the address, has not expired, and is of an authority of this \
+         system or of sslrootcert"
+    }
+    .to_owned()
 }
 
 impl ConflictKind {

@@ -1,14 +1,19 @@
 //! The keyring's file: nobody else can read it, and nobody else can put another one in its place.
 
-use std::fs::{self, Metadata};
-use std::io;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use aegis_durable::{WriteError, insecure, write_new};
+use rustix::fs::OFlags;
 
+use super::open_files::is_open_here;
 use crate::store_error::{AddressFault, Answer, Damage, StoreError};
+
+/// What a SQLite database begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// The least that a SQLite database has: a page of the smallest size. SQLite takes less for nothing, and writes over it.
 const MIN_LEN: u64 = 512;
@@ -57,7 +62,12 @@ pub(super) fn prepare(path: &Path) -> Result<(PathBuf, Metadata), StoreError> {
 /// Checks the file and what SQLite put beside it. Before each opening: they may have been exchanged.
 pub(super) fn check(path: &Path) -> Result<Metadata, StoreError> {
     let metadata = stat(path)?.ok_or_else(|| sorted(path, &io::ErrorKind::NotFound.into()))?;
-    check_private(path, &metadata)?;
+    check_private(path, &metadata).map_err(|error| match error {
+        StoreError::Insecure { .. } if is_something_else(path, &metadata) => {
+            StoreError::Foreign { location: path.display().to_string() }
+        }
+        error => error,
+    })?;
     for suffix in COMPANIONS {
         let companion = companion(path, suffix);
         if let Some(metadata) = stat(&companion)? {
@@ -84,6 +94,23 @@ fn stat(path: &Path) -> Result<Option<Metadata>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(sorted(path, &error)),
     }
+}
+
+/// Whether a file that others can read is no database at all, so that its mode must stay. What is open here is not looked
+/// at: to open and close it would release the locks on it.
+fn is_something_else(path: &Path, metadata: &Metadata) -> bool {
+    if !metadata.is_file() || metadata.len() == 0 || is_open_here(metadata) {
+        return false;
+    }
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+    let mut first = Vec::with_capacity(MAGIC.len());
+    let limit = u64::try_from(MAGIC.len()).unwrap_or(u64::MAX);
+    let read = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut first));
+    read.is_ok() && first != MAGIC
 }
 
 fn check_private(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {

@@ -67,6 +67,12 @@ impl Drop for OpenNote {
     }
 }
 
+/// Whether a file may be open here. Said of every file while that cannot be told.
+pub(super) fn is_open_here(metadata: &Metadata) -> bool {
+    let is_it = |file: &OpenFile| file.device == metadata.dev() && file.inode == metadata.ino();
+    lock_unless_forked().is_none_or(|open| open.iter().any(is_it))
+}
+
 /// The list. A thread that held it when the process was forked does not exist in the copy and never gives it back.
 fn lock_unless_forked() -> Option<std::sync::MutexGuard<'static, Vec<OpenFile>>> {
     for _ in 0..1000 {

@@ -169,7 +169,9 @@ fn says_why_it_cannot_be_used_and_never_with_the_password() {
         ("no password", url.replace(&format!(":{}@", database.password), "@"), |error| {
             matches!(error, StoreError::Denied { .. })
         }),
-        ("no such database", format!("{url}_none"), |error| matches!(error, StoreError::NoPlace { .. })),
+        ("no such database", format!("{url}_none"), |error| {
+            matches!(error, StoreError::NoPlace { .. }) && error.help().unwrap().contains("`createdb`")
+        }),
         ("may make no schema", url.replace("keeper:", &format!("{name}_guest:")), |error| {
             matches!(error, StoreError::Denied { .. })
         }),

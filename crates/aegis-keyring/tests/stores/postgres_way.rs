@@ -42,6 +42,7 @@ fn tls_is_verified_or_there_is_none() {
     let ours = ours.display();
     let unknown = refused(&format!("{named}?sslmode=require"));
     assert!(matches!(unknown, StoreError::Denied { .. }), "an authority that nobody knows: {unknown:?}");
+    assert!(unknown.help().unwrap().contains("sslrootcert"), "{unknown:?}");
     let elsewhere = refused(&format!("{}?sslmode=verify-ca&sslrootcert={ours}", database.url));
     assert!(matches!(elsewhere, StoreError::Denied { .. }), "a certificate for another name: {elsewhere:?}");
     for unusable in [&other, &empty, &dir.path().join("none.pem")] {
@@ -60,6 +61,7 @@ fn a_server_without_tls_is_refused_where_tls_is_wanted() {
     let database = server.database();
     let error = open(&format!("{}?sslmode=require", database.url), &Variables::of_pairs([])).err().unwrap();
     assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(error.help().unwrap().contains("switch TLS on"), "{error:?}");
 }
 
 #[test]

@@ -70,6 +70,17 @@ fn a_strange_umask_changes_nothing() {
 }
 
 #[test]
+fn the_mode_of_a_file_of_somebody_else_is_left_alone() {
+    let dir = scratch::dir();
+    let path = dir.path().join("passwd");
+    fs::write(&path, "root:x:0:0:root:/root:/bin/sh\n".repeat(40)).unwrap();
+    set_mode(&path, 0o644);
+    let error = refused(&path);
+    assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+    assert!(!told(&error).contains("chmod"), "{}", told(&error));
+}
+
+#[test]
 fn refuses_what_others_can_read_or_change() {
     let dir = scratch::dir();
     let path = sound(dir.path());
