@@ -248,7 +248,9 @@ fn own_of(
     places: &mut Places,
 ) -> Result<Own, PipelineConfigError> {
     settings.workers = section.count("workers", 1, 256)?.unwrap_or(settings.workers);
-    if let Some(max) = section.size("max_event", 2, 1 << 30)? {
+    // No longer than what decryption takes when it is sealed.
+    let most = u64::try_from(settings.max_event_len).unwrap_or(u64::MAX);
+    if let Some(max) = section.size("max_event", 2, most)? {
         settings.max_event_len = usize::try_from(max).unwrap_or(settings.max_event_len);
     }
     let spool = section.file("spool")?;

@@ -12,6 +12,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/guides/migrate-from-format-1.md",
     "docs/guides/pii-encryption.md",
     "docs/guides/sign-with-kms-or-hsm.md",
+    "docs/guides/telemetry-pipeline.md",
     "docs/runbooks/keks-and-deks.md",
     "docs/runbooks/policy-signing-keys.md",
 ];
@@ -55,6 +56,11 @@ fn the_audit_log_guide_works_line_by_line() {
 #[test]
 fn the_pii_encryption_guide_works_line_by_line() {
     run("docs/guides/pii-encryption.md");
+}
+
+#[test]
+fn the_telemetry_pipeline_guide_works_line_by_line() {
+    run("docs/guides/telemetry-pipeline.md");
 }
 
 #[test]

@@ -128,6 +128,11 @@ fn cases() -> Vec<Case> {
             "queue.when_full",
             "loses nothing",
         ),
+        case(
+            format!("{SOURCE}{PII}{SINK}[pipeline]\nmax_event = \"5MiB\"\n"),
+            "pipeline.max_event",
+            "from 2 to 4194304",
+        ),
         // Sources.
         case(
             format!("[source]\nkind = \"file\"\npath = \"a\"\n{PII}{SINK}"),
@@ -459,4 +464,23 @@ spool = false
     assert_eq!(spools, [true, true, true, false]);
     assert!(!json.to_string().contains("s3cret"));
     assert_eq!(std::fs::read_dir(machine.path()).unwrap().count(), before);
+}
+
+#[test]
+fn the_examples_can_be_used() {
+    let machine = machine();
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(examples.join("pipeline")).unwrap() {
+        let path = entry.unwrap().path();
+        machine.ok(&["pipeline", "check", path.to_str().unwrap()]);
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
+    let mut command =
+        machine.command(&["pipeline", "run", examples.join("pipeline/stdin.toml").to_str().unwrap()]);
+    command.stdin(std::fs::File::open(examples.join("events/governance.jsonl")).unwrap());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 12);
 }
