@@ -123,7 +123,7 @@ impl Deployment {
                         Some(self.load(&*provider, Purpose::Backup).map_err(BackupCommandError::Load)?)
                     }
                     // A backup can be looked at where no KEK is; its DEKs are then not opened.
-                    Err(ProviderError::NothingConfigured) => None,
+                    Err(ProviderError::NothingConfigured | ProviderError::KekMissing { .. }) => None,
                     Err(error) => return Err(BackupCommandError::Provider(error)),
                 };
                 Ok(Keys { identities: Some(identities), kek })
@@ -231,7 +231,7 @@ pub enum BackupCommandError {
         path: PathBuf,
     },
     /// It is for another KEK than the one that is configured.
-    #[error("{} is for KEK {}, and {} is configured", path.display(), wanted.fingerprint(), found.fingerprint())]
+    #[error("{} is for KEK {wanted}, and {found} is configured", path.display())]
     OtherKek {
         /// The file.
         path: PathBuf,
@@ -292,6 +292,14 @@ impl BackupCommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_keks_with_the_same_first_digits_are_told_apart() {
+        let id = |last: &str| format!("{}{last}", "0".repeat(63)).parse::<aegis_crypto::KeyId>().unwrap();
+        let error = BackupCommandError::OtherKek { path: "b".into(), wanted: id("1"), found: id("2") };
+        let said = error.to_string();
+        assert!(said.contains(&id("1").to_string()) && said.contains(&id("2").to_string()), "{said}");
+    }
 
     #[test]
     fn what_is_no_file_is_no_backup_and_is_not_waited_for() {

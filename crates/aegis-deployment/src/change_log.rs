@@ -443,6 +443,13 @@ impl NoteError {
                 }
                 _ => Some("run it as the owner of the state directory".to_owned()),
             },
+            // A link, which is not followed.
+            Self::Read { path, source } if source.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                Some(format!(
+                    "it is a link, and none of ours: find out who made it, then move {} away",
+                    path.display()
+                ))
+            }
             Self::Read { .. } => Some("run it as the owner of the state directory".to_owned()),
             Self::Malformed { path, .. } => {
                 Some(format!("find out who wrote it, then move {} away", path.display()))

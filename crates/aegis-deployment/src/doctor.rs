@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use crate::change_log::chain;
 use crate::deployment::{Deployment, KEYRING, KeyringError};
-use crate::kek_source::{KekOrigin, Purpose};
+use crate::kek_source::{KekOrigin, ProviderError, Purpose};
 use crate::keks::Load;
 use crate::state_dir::{Presence, STATE_DIR};
 
@@ -160,11 +160,17 @@ impl Deployment {
         checks: &mut Vec<Check>,
     ) -> (Option<(ProviderKind, aegis_crypto::KeyId)>, Option<bool>) {
         if *origin == KekOrigin::Nothing {
+            let missing = self.nothing_configured();
             checks.push(Check {
                 name: "kek",
                 status: Status::Failed,
-                message: "no KEK is configured, and one in memory would be lost".to_owned(),
-                help: Some("`aegis init` makes one under a passphrase, `aegis kek provision` one for another provider".to_owned()),
+                message: match &missing {
+                    ProviderError::NothingConfigured => {
+                        "no KEK is configured, and one in memory would be lost".to_owned()
+                    }
+                    missing => missing.to_string(),
+                },
+                help: missing.help(),
             });
             return (None, None);
         }

@@ -300,6 +300,10 @@ impl InitError {
                 "to go from one KEK to another, `aegis kek rotate --to FILE`; for a second deployment, another AEGIS_STATE_DIR"
                     .to_owned(),
             ),
+            Self::KekMissing { kind: ProviderKind::File, .. } => Some(
+                "put kek.age back into the state directory from its copy, or set AEGIS_KEK_FILE to where the key file is"
+                    .to_owned(),
+            ),
             Self::KekMissing { kind, .. } => {
                 Some(format!("set the variables of the {kind} provider for that KEK; `aegis doctor` names them"))
             }

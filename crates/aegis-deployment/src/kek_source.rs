@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aegis_audit::{Action, Outcome};
+use aegis_crypto::KeyId;
 use aegis_kek::known_variables::{KEK_FILE, MASTER_KEK_PRIVATE};
 use aegis_kek::{
     Kek, KekProvider, LoadError, ProviderKind, SelectError, VariableError, Variables, get_kek_provider,
 };
+use aegis_keyring::KekState;
 
 use crate::change_log::chain;
 use crate::deployment::Deployment;
@@ -117,9 +119,22 @@ impl Deployment {
             {
                 return Err(ProviderError::Select(error));
             }
-            return Err(ProviderError::NothingConfigured);
+            return Err(self.nothing_configured());
         }
         get_kek_provider(None, &settings).map_err(ProviderError::Select)
+    }
+
+    /// Why nothing is there: a machine that was never set up, or one whose KEK is gone.
+    pub(crate) fn nothing_configured(&self) -> ProviderError {
+        let keks = self.keyring().ok().and_then(|keyring| keyring.store().keks().ok()).unwrap_or_default();
+        match keks.into_iter().find(|kek| kek.state == KekState::Active) {
+            Some(active) => ProviderError::KekMissing {
+                active: active.key_id(),
+                kind: active.provider,
+                kek_file: self.state_dir().kek_file(),
+            },
+            None => ProviderError::NothingConfigured,
+        }
     }
 
     /// Loads a KEK, and logs that it was loaded, or why not.
@@ -154,6 +169,16 @@ pub enum ProviderError {
     /// Neither variables nor a key file: only a KEK that is lost with the process could be had.
     #[error("no KEK is configured, and one in memory would be lost when this command ends")]
     NothingConfigured,
+    /// There is a keyring, and nothing leads to its KEK.
+    #[error("the keyring is under KEK {} of the {kind} provider, which is not configured here", active.fingerprint())]
+    KekMissing {
+        /// The keyring's active KEK.
+        active: KeyId,
+        /// Where it rests.
+        kind: ProviderKind,
+        /// Where `init` would have put a key file.
+        kek_file: PathBuf,
+    },
     /// What is configured cannot be used.
     #[error(transparent)]
     Select(SelectError),
@@ -167,6 +192,13 @@ impl ProviderError {
                 "`aegis init` makes a KEK under a passphrase, `aegis kek provision` one for KMS, an HSM or the environment"
                     .to_owned(),
             ),
+            Self::KekMissing { kind, kek_file, .. } => Some(match kind {
+                ProviderKind::File => format!(
+                    "put {} back from its copy, or set AEGIS_KEK_FILE to where the key file is",
+                    kek_file.display()
+                ),
+                _ => format!("set the variables of the {kind} provider for that KEK; `aegis doctor` names them"),
+            }),
             Self::Select(source) => source.help(),
         }
     }

@@ -98,8 +98,9 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`StateDirError::Make`], [`StateDirError::Insecure`].
+    /// [`StateDirError::Make`], and those of [`check`](Self::check).
     pub fn prepare(&self) -> Result<(), StateDirError> {
+        self.check()?;
         aegis_durable::make_dir(&self.0, 0o700).map_err(StateDirError::Make)?;
         self.check().map(|_| ())
     }
@@ -123,7 +124,7 @@ impl StateDir {
     ///
     /// # Errors
     ///
-    /// [`StateDirError::Insecure`], [`StateDirError::Read`].
+    /// [`StateDirError::Insecure`], [`StateDirError::Dangling`], [`StateDirError::Read`].
     pub fn check(&self) -> Result<Presence, StateDirError> {
         let path = || self.0.clone();
         match fs::metadata(&self.0) {
@@ -134,6 +135,9 @@ impl StateDir {
                 Some(why) => Err(StateDirError::Insecure { path: path(), why }),
                 None => Ok(Presence::There),
             },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && self.0.is_symlink() => {
+                Err(StateDirError::Dangling { path: path() })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Presence::Absent),
             Err(source) => Err(StateDirError::Read { path: path(), source }),
         }
@@ -186,6 +190,12 @@ pub enum StateDirError {
         /// Why.
         source: std::io::Error,
     },
+    /// A link, and nothing where it leads: a file system that is not mounted, perhaps.
+    #[error("the state directory {} is a link that leads nowhere", path.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+    },
     /// Others can change it.
     #[error("the state directory {} {why}", path.display())]
     Insecure {
@@ -204,6 +214,9 @@ impl StateDirError {
             Self::NoHome | Self::NotText { .. } => format!("set {STATE_DIR} to a full path in UTF-8"),
             Self::Make(source) => return source.help(),
             Self::Read { .. } => "run it as the owner of the state directory".to_owned(),
+            Self::Dangling { .. } => {
+                "mount or make the directory that it leads to; for a new one here, remove the link".to_owned()
+            }
             Self::Insecure { path, .. } => format!(
                 "find out who could have changed it, then `chown` it to the user who runs this, and `chmod 700 {}`",
                 path.display()
@@ -256,6 +269,13 @@ mod tests {
         state.prepare().unwrap();
         let mode = |mode| fs::set_permissions(state.path(), fs::Permissions::from_mode(mode)).unwrap();
         assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o7777, 0o700);
+        let link = StateDir::new(dir.path().join("link"));
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), link.path()).unwrap();
+        let dangling = link.prepare().unwrap_err();
+        assert!(
+            matches!(dangling, StateDirError::Dangling { .. }) && dangling.help().is_some(),
+            "{dangling:?}"
+        );
         mode(0o777);
         assert!(matches!(state.prepare(), Err(StateDirError::Insecure { .. })));
         mode(0o770);

@@ -88,6 +88,7 @@ pub(crate) fn run(command: BackupCommand, session: &Session) -> Result<ExitCode,
 
 fn create(arguments: CreateArguments, session: &Session) -> Result<ExitCode, Failure> {
     let CreateArguments { file, recipient, form: _ } = arguments;
+    session.refuse_stdout(&file, "name a file; one that is called `-` as ./-")?;
     session.refuse_reserved(&file)?;
     session.with_deployment(|deployment| {
         let made = deployment.create_backup(&file, recipient).map_err(|error| {

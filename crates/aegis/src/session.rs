@@ -71,6 +71,18 @@ impl Session {
         }
     }
 
+    /// Refuses `-`, where a file of that name would be made and nobody expects one.
+    pub(crate) fn refuse_stdout(&self, path: &Path, help: &str) -> Result<(), Failure> {
+        match aegis_terminal::input::is_stdin(path) {
+            true => Err(Failure::because(
+                "cannot write to standard output",
+                "this is only ever written to a file",
+            )
+            .with_help(help)),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses to write where this deployment keeps its own files.
     pub(crate) fn refuse_reserved(&self, path: &Path) -> Result<(), Failure> {
         let state = self.state_dir()?;

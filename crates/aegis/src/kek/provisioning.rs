@@ -29,7 +29,12 @@ pub(super) fn provision(arguments: &ProvisionArguments, session: &Session) -> Re
         CommandLine::command().error(ErrorKind::MissingRequiredArgument, message).exit();
     }
     if let Some(out) = out {
+        session.refuse_stdout(out, "name a file, or print the variables with --print-secret")?;
         refuse_existing(out, session)?;
+    }
+    if let Place::File { path } = &place {
+        session.refuse_stdout(path, "name a file; one that is called `-` as ./-")?;
+        session.refuse_reserved(path)?;
     }
     let import = match import {
         None => None,

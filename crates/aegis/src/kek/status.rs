@@ -91,7 +91,7 @@ fn print(out: &mut dyn Write, overview: &KekOverview) -> io::Result<()> {
         }
     }
     for (name, value) in &health.detail {
-        writeln!(out, "  {name:11}  {}", Escaped(value))?;
+        writeln!(out, "  {name:12} {}", Escaped(value))?;
     }
     match standing(overview) {
         ("failing", _) => writeln!(out, "  standing     does not load")?,

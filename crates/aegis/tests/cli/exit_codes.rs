@@ -125,9 +125,6 @@ fn no_output_goes_where_the_deployment_keeps_its_files_or_over_a_key() {
             &["kek", "provision", "--provider", "file", "--kek-file"],
             &["backup", "create"],
         ] {
-            if file == "state/new" && arguments.contains(&"--kek-file") {
-                continue;
-            }
             expect(dir, 1, &[arguments, &[file]].concat());
         }
         if file != "kek.env" {
@@ -136,6 +133,56 @@ fn no_output_goes_where_the_deployment_keeps_its_files_or_over_a_key() {
         let after = std::fs::read(dir.join(file)).ok();
         let unchanged = before == after || file.ends_with("log.jsonl");
         assert!(unchanged, "{file}");
+    }
+}
+
+#[test]
+fn a_dash_is_no_file_of_that_name() {
+    let dir = dir();
+    let dir = dir.path();
+    expect(dir, 0, &["init"]);
+    for arguments in [
+        &["kek", "provision", "--provider", "environment", "--out", "-"][..],
+        &["kek", "provision", "--provider", "file", "--kek-file", "-"],
+        &["backup", "create", "-"],
+    ] {
+        let output = run(dir, arguments);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{arguments:?}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.contains("--print-secret"), arguments.contains(&"--out"), "{stderr}");
+        assert!(!dir.join("-").exists(), "{arguments:?}");
+    }
+    expect(dir, 0, &["backup", "create", "./-"]);
+    assert!(dir.join("-").exists());
+}
+
+#[test]
+fn what_went_missing_is_put_back_and_not_made_anew() {
+    let dir = dir();
+    let dir = dir.path();
+    expect(dir, 0, &["init"]);
+    std::fs::rename(dir.join("state/kek.age"), dir.join("copy")).unwrap();
+    for arguments in [["kek", "status"].as_slice(), &["kek", "verify"], &["doctor"], &["init"]] {
+        let output = run(dir, arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("from its copy") && !said.contains("`aegis init`"), "{arguments:?} {said}");
+    }
+    std::fs::rename(dir.join("copy"), dir.join("state/kek.age")).unwrap();
+    expect(dir, 0, &["kek", "status"]);
+
+    std::os::unix::fs::symlink("/dev/null", dir.join("state/pending/x.json")).unwrap();
+    let output = run(dir, &["dek", "rotate"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("it is a link") && !said.contains("owner"), "{said}");
+
+    std::os::unix::fs::symlink("nowhere", dir.join("dangling")).unwrap();
+    for arguments in [["init"].as_slice(), &["dek", "list"], &["doctor"]] {
+        let output = command(dir).env("AEGIS_STATE_DIR", "dangling").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains("leads nowhere") && said.contains("help: mount or make"), "{said}");
     }
 }
 

@@ -64,6 +64,12 @@ fn through_a_token(token: &Token) {
     assert_eq!((&status["standing"], &status["state"]), (&"working".into(), &"active".into()));
     assert!(status["detail"]["mechanism"].is_string(), "{status:#}");
 
+    let shown = machine.ok(&["kek", "status"]).stdout;
+    for fact in shown.lines().skip(1).take_while(|line| !line.is_empty()) {
+        let (name, value) = fact.split_at_checked(15).unwrap();
+        assert!(name.ends_with(' ') && !value.starts_with(' '), "not in its column: {fact}");
+    }
+
     // And away from it.
     move_to(&mut machine, "b.env", &BTreeMap::new());
     machine.ok(&["audit", "verify"]);
