@@ -30,6 +30,9 @@ pub(crate) fn run(fuzz_seconds: u64) -> Outcome {
     cargo_tests(&mut tally, ready.python.as_deref(), &skips)?;
     said_skips(&mut tally, &skips);
 
+    title("a build without every provider");
+    check(&mut tally, "a build without every provider", without_providers());
+
     title("quickstart");
     check(&mut tally, "quickstart", quickstart::run(Keep::No));
 
@@ -99,6 +102,24 @@ fn cargo_tests(tally: &mut Tally, python: Option<&Path>, skips: &Path) -> Outcom
     tally.failed = tally.failed.saturating_add(sum.failed);
     tally.skipped = tally.skipped.saturating_add(sum.skipped);
     Ok(())
+}
+
+/// A provider that was left out of a build is an error, never another one in its place. Only such a build has the test.
+fn without_providers() -> Outcome {
+    let test = "a_provider_that_was_not_built";
+    let mut command = checkout::cargo();
+    command.args(["test", "-p", "aegis-kek", "--no-default-features", "--features"]);
+    command.args(["environment,in-memory,file", "--test", "providers", test]);
+    let output = command.stdin(Stdio::null()).output().map_err(Failure::of("run cargo test"))?;
+    let mut found = Tally::default();
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        println!("{line}");
+        add_result_line(&mut found, line);
+    }
+    match output.status.success() && found.passed > 0 {
+        true => Ok(()),
+        false => Err(Failure::new(format!("{test}: {}", String::from_utf8_lossy(&output.stderr)))),
+    }
 }
 
 /// Adds a line such as `test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; …`.
