@@ -12,9 +12,12 @@ use crate::dead_letter::{Content, DeadLetter, LetterSealer};
 use crate::enricher::{Enricher, Reason, Refusal};
 use crate::event::{EventId, SealedEvent};
 
+/// Most bytes that are set aside for a chunk before it is sealed.
+const MOST_RESERVED: usize = 4 << 20;
+
 pub(super) fn run(shared: &Shared, enrichers: Vec<Box<dyn Enricher>>) {
     let letters = shared.letters.as_ref().map(super::letters::Letters::sealer);
-    let mut worker = Worker { shared, enrichers, letters, between: [Vec::new(), Vec::new()] };
+    let mut worker = Worker { shared, enrichers, letters, between: [Vec::new(), Vec::new()], event_len: 0 };
     while let Some((number, taken)) = shared.take() {
         // A chunk that is given up in the middle is not settled; the pipeline is stopped then.
         let Some(chunk) = worker.work(taken) else { return };
@@ -28,6 +31,8 @@ struct Worker<'a> {
     letters: Option<LetterSealer>,
     /// What one enricher has written and the next one reads.
     between: [Vec<u8>; 2],
+    /// Bytes of a sealed event in the last chunk, so that the next one's memory need not be moved while it grows.
+    event_len: usize,
 }
 
 impl Worker<'_> {
@@ -37,7 +42,8 @@ impl Worker<'_> {
         let (first, last, emitted_at) = (first.number, last.number, first.emitted_at);
         let span = tracing::debug_span!("seal", first, events = taken.len(), bytes = tracing::field::Empty);
         let _entered = span.enter();
-        let (mut out, mut ends, mut bytes_in) = (Vec::new(), Vec::with_capacity(taken.len()), 0);
+        let mut out = Vec::with_capacity(taken.len().saturating_mul(self.event_len).min(MOST_RESERVED));
+        let (mut ends, mut bytes_in) = (Vec::with_capacity(taken.len()), 0);
         for Waiting { number, event, .. } in taken {
             let Some(event) = event else { continue };
             bytes_in += event.len();
@@ -46,6 +52,7 @@ impl Worker<'_> {
                 ends.push((id, out.len()));
             }
         }
+        self.event_len = out.len().checked_div(ends.len()).unwrap_or(self.event_len);
         span.record("bytes", out.len());
         let metrics = &self.shared.metrics;
         metrics.events_sealed.add(ends.len() as u64);

@@ -152,17 +152,9 @@ impl Reader {
 pub(crate) fn assert_no_plaintext(what: &str, bytes: &[u8], numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         for value in event(number).1 {
-            let found = memchr_find(bytes, value.as_bytes());
+            let found = memchr::memmem::find(bytes, value.as_bytes()).is_some();
             assert!(!found, "{what}: a value of event {number} is in the clear");
         }
-    }
-}
-
-fn memchr_find(bytes: &[u8], part: &[u8]) -> bool {
-    // The values differ in 16 digits, and this is quick enough for megabytes.
-    let needle = &part[part.len() - 12..];
-    bytes.windows(needle.len()).any(|window| window == needle) && {
-        bytes.windows(part.len()).any(|window| window == part)
     }
 }
 
