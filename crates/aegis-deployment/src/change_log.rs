@@ -40,6 +40,9 @@ pub(crate) enum Intent {
         scope: String,
         /// Its active one before.
         active: Option<String>,
+        /// The new one's key, noted as soon as there is one: on a server, others make DEKs too.
+        #[serde(default)]
+        key: Option<KeyId>,
     },
     /// A DEK's state or time of destruction is changed.
     DekState {
@@ -128,6 +131,8 @@ pub struct ChangeLog {
 #[derive(Debug, Default)]
 struct State {
     transaction: Option<String>,
+    /// The note of a DEK that is being made, and the lock of what was written since.
+    dek_note: Option<(Note, Option<File>)>,
     unlogged: Vec<AppendError>,
 }
 
@@ -175,15 +180,24 @@ impl ChangeLog {
         let transaction = format!("{:x}-{:x}-{count:x}", started_at.as_nanosecond(), std::process::id());
         let note = Note { transaction, started_at, actor: Actor::current(self.program), intent };
         let held = self.write(note)?;
-        self.lock().transaction = Some(held.note.transaction.clone());
+        let mut state = self.lock();
+        state.transaction = Some(held.note.transaction.clone());
+        state.dek_note = matches!(held.note.intent, Intent::NewDek { .. }).then(|| (held.note.clone(), None));
+        drop(state);
         Ok(held)
     }
 
     fn write(&self, note: Note) -> Result<Held, NoteError> {
+        let (path, lock) = self.place(&note)?;
+        Ok(Held { note, path, _lock: lock })
+    }
+
+    /// Puts a note under its name, in the place of an older state of it, and locks it.
+    fn place(&self, note: &Note) -> Result<(PathBuf, File), NoteError> {
         aegis_durable::make_dir(&self.pending_dir, 0o700).map_err(NoteError::Directory)?;
         let path = self.pending_dir.join(format!("{}.json", note.transaction));
         let temp = self.pending_dir.join(format!(".{}.tmp", note.transaction));
-        let bytes = serde_json::to_vec(&note)
+        let bytes = serde_json::to_vec(note)
             .map_err(|source| NoteError::Write { path: path.clone(), source: source.into() })?;
         let write = || -> io::Result<File> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temp)?;
@@ -197,7 +211,7 @@ impl ChangeLog {
         match write() {
             Ok(lock) => {
                 aegis_durable::sync_parent(&path).map_err(NoteError::Directory)?;
-                Ok(Held { note, path, _lock: lock })
+                Ok((path, lock))
             }
             Err(source) => {
                 let _ = fs::remove_file(&temp);
@@ -210,6 +224,7 @@ impl ChangeLog {
     pub(crate) fn finish(&self, held: &Held) {
         let mut state = self.lock();
         state.transaction = None;
+        state.dek_note = None;
         if state.unlogged.is_empty() {
             drop(state);
             // A note that stays is looked at by the next command, which finds the entry.
@@ -282,6 +297,17 @@ impl Observer for ChangeLog {
             entry = entry.transaction(mark(transaction, *change));
         }
         self.append(&entry);
+    }
+
+    fn before_dek(&self, new: KeyId) -> io::Result<()> {
+        let mut state = self.lock();
+        if let Some((note, lock)) = &mut state.dek_note
+            && let Intent::NewDek { key, .. } = &mut note.intent
+        {
+            *key = Some(new);
+            *lock = Some(self.place(note).map_err(io::Error::other)?.1);
+        }
+        Ok(())
     }
 }
 

@@ -61,7 +61,7 @@ impl Deployment {
         let unlocked = self.unlock().map_err(MakeError::Setup)?;
         let active = unlocked.keyring.store().active_dek(scope).map_err(store)?;
         let active = active.map(|record| record.version.to_string());
-        let intent = Intent::NewDek { scope: scope.to_string(), active };
+        let intent = Intent::NewDek { scope: scope.to_string(), active, key: None };
         let held = self.begin(intent).map_err(MakeError::Setup)?;
         let made = make(&unlocked.keyring);
         self.change_log().finish(&held);

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_audit::AuditLog;
+use aegis_crypto::KeyId;
 use aegis_kek::Variables;
 use aegis_keyring::clock::SystemClock;
-use aegis_keyring::{Change, DekState, KekState, KeyObject, Keyring, Scope, Store, StoreError};
+use aegis_keyring::{
+    Change, DekQuery, DekState, DekVersion, KekState, KeyObject, Keyring, Scope, Store, StoreError,
+};
 
 use crate::change_log::{
     ChangeLog, DekChange, Held, Intent, Made, Note, NoteError, RecoverError, noted_version,
@@ -156,16 +159,17 @@ fn made_since(keyring: &Keyring, note: &Note) -> Result<Vec<Made>, StoreError> {
     let store = keyring.store();
     let one = |change, object| vec![Made { change, object, instead_of: None }];
     Ok(match &note.intent {
-        Intent::NewDek { scope, active } => {
-            let Ok(scope) = scope.parse() else { return Ok(Vec::new()) };
+        Intent::NewDek { scope, active, key } => {
+            // Without a key, nothing was put into the keyring.
+            let (Ok(scope), Some(key)) = (scope.parse(), key) else { return Ok(Vec::new()) };
             let before = active.as_deref().and_then(noted_version);
-            match store.active_dek(&scope)?.map(|record| record.version) {
-                Some(now) if Some(now) != before => {
+            match dek_with_key(keyring, scope, *key)? {
+                Some(made) => {
                     let change = if before.is_some() { Change::DekRotated } else { Change::DekCreated };
                     let instead_of = before.map(KeyObject::Dek);
-                    vec![Made { change, object: KeyObject::Dek(now), instead_of }]
+                    vec![Made { change, object: KeyObject::Dek(made), instead_of }]
                 }
-                _ => Vec::new(),
+                None => Vec::new(),
             }
         }
         Intent::DekState { version, change, before } => {
@@ -236,6 +240,21 @@ fn made_since(keyring: &Keyring, note: &Note) -> Result<Vec<Made>, StoreError> {
                 .collect()
         }
     })
+}
+
+/// The DEK of a scope that has this key. It need not be active any more: others rotate too.
+fn dek_with_key(keyring: &Keyring, scope: Scope, key: KeyId) -> Result<Option<DekVersion>, StoreError> {
+    let mut query = DekQuery { scope: Some(scope), state: None, after: None, limit: 1_000 };
+    loop {
+        let page = keyring.list(&query)?;
+        if let Some(found) = page.iter().find(|dek| dek.public_key.key_id() == key) {
+            return Ok(Some(found.version));
+        }
+        match page.last() {
+            Some(last) => query.after = Some(last.version),
+            None => return Ok(None),
+        }
+    }
 }
 
 /// Whether a text is what libpq calls a connection string, `host=… password=…`. Taken for the name of a file, it would be
@@ -338,6 +357,44 @@ impl SetupError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_another_machine_made_is_not_logged_as_interrupted_here() {
+        use aegis_crypto::HybridPrivateKey;
+        use aegis_kek::{Kek, ProviderKind};
+
+        let dir = test_services::scratch::dir();
+        let deployment = Deployment::new(StateDir::new(dir.path().join("state")), "test");
+        deployment.state.prepare().unwrap();
+        let place = KeyringPlace::File(dir.path().join("shared.sqlite"));
+        let ours = deployment.open_keyring(&place).unwrap();
+        let other = Keyring::new(place.open().unwrap(), Arc::new(SystemClock));
+        let kek = Kek::new(HybridPrivateKey::generate().unwrap());
+        other.enrol_first_kek(&kek, ProviderKind::Environment).unwrap();
+        let scope = Scope::default();
+        let first = other.create(&scope).unwrap().version;
+        let intent =
+            || Intent::NewDek { scope: scope.to_string(), active: Some(first.to_string()), key: None };
+        let noted = |held: &Held| {
+            let name = format!("{}.json", held.note.transaction);
+            let bytes = std::fs::read(deployment.state.pending_dir().join(name)).unwrap();
+            serde_json::from_slice::<Note>(&bytes).unwrap()
+        };
+
+        // Killed before it made a key; meanwhile the other machine rotated.
+        let held = deployment.begin(intent()).unwrap();
+        other.rotate(&scope).unwrap();
+        assert_eq!(made_since(&ours, &noted(&held)).unwrap(), []);
+        deployment.log.finish(&held);
+        // Killed after it made its DEK; the other machine rotated after that.
+        let held = deployment.begin(intent()).unwrap();
+        let made = ours.rotate(&scope).unwrap().active.version;
+        other.rotate(&scope).unwrap();
+        let found = made_since(&ours, &noted(&held)).unwrap();
+        assert_eq!(found.into_iter().map(|made| made.object).collect::<Vec<_>>(), [KeyObject::Dek(made)]);
+        deployment.log.finish(&held);
+        assert!(deployment.log.orphans().unwrap().is_empty());
+    }
 
     #[test]
     fn tells_a_list_of_settings_from_a_path() {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 
 use aegis_crypto::{Digest, KeyId};
 
@@ -12,6 +13,15 @@ use crate::version::DekVersion;
 pub trait Observer: Send + Sync {
     /// Notes one event. The change stands, whatever becomes of the note.
     fn observe(&self, event: &KeyEvent<'_>);
+
+    /// A DEK with this key is about to be put into the keyring. If it cannot be noted, the DEK is not made.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn before_dek(&self, _key: KeyId) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A change of a key, made or refused.

@@ -104,7 +104,13 @@ impl Keyring {
             }
             let private: &HybridPrivateKey = match &mut private {
                 Some(private) => private,
-                none => none.insert(HybridPrivateKey::generate().map_err(MakeDekError::Key)?),
+                none => {
+                    let made = none.insert(HybridPrivateKey::generate().map_err(MakeDekError::Key)?);
+                    if let Some(observer) = &self.observer {
+                        observer.before_dek(made.public_key().key_id()).map_err(MakeDekError::NotNoted)?;
+                    }
+                    made
+                }
             };
             let version = self.next_version(DekVersion::first_of(created_at))?;
             let new = NewDek {
@@ -255,6 +261,9 @@ pub enum MakeDekError {
     /// The key pair was not made.
     #[error("cannot make a key pair")]
     Key(#[source] HybridPrivateKeyError),
+    /// Whoever keeps the log could not note what was to be made.
+    #[error("what is to be made cannot be written down")]
+    NotNoted(#[source] std::io::Error),
     /// It was not wrapped.
     #[error("cannot wrap the DEK under KEK {}", kek.fingerprint())]
     Wrap {
@@ -294,6 +303,9 @@ impl MakeDekError {
             }
             Self::Contended { .. } => Some("try again when less goes on".to_owned()),
             Self::Key(error) => error.help(),
+            Self::NotNoted(_) => {
+                Some("see that the state directory can be written to and has room, then run it again".to_owned())
+            }
             Self::Wrap { source, .. } => source.help(),
             Self::Store(error) => error.help(),
         }
