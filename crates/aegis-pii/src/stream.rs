@@ -16,7 +16,7 @@
 //! | in the stream | what becomes of it |
 //! |---|---|
 //! | a blank line (spaces, tabs, CR) | copied |
-//! | CR before LF | copied: it is white space of JSON |
+//! | the end of a line, LF or CR LF | copied |
 //! | no LF at the end | none is added, unless another input follows |
 //! | a byte order mark before the first event | copied; at the start of a further input left out |
 //! | a NUL, bytes that are no UTF-8, anything that is no JSON | the event is refused |
@@ -58,7 +58,7 @@ pub struct StreamOptions {
     pub threads: NonZeroUsize,
     /// Bytes that are read at once, at most, while events are shorter than that.
     pub chunk_len: usize,
-    /// The most bytes of an event, with the white space around it and the end of its line.
+    /// The most bytes of an event, with the white space around it, without the end of its line.
     pub max_event_len: usize,
 }
 
@@ -76,7 +76,7 @@ impl StreamOptions {
     /// For events that shrink.
     pub const fn for_decryption() -> Self {
         Self {
-            chunk_len: 256 << 10,
+            chunk_len: 128 << 10,
             max_event_len: crate::Limits::for_decryption().max_event_len,
             ..Self::for_encryption()
         }

@@ -153,7 +153,7 @@ pub(super) fn transform<T: Transform>(
                     done.out.extend_from_slice(done.bytes.as_slice().get(at..end).unwrap_or_default());
                     true
                 } else {
-                    one(transform, &mut done, at..end, limit)
+                    line(transform, &mut done, at..end, limit)
                 };
                 done.events += 1;
                 if !go_on && refusals == Refusals::One {
@@ -167,7 +167,7 @@ pub(super) fn transform<T: Transform>(
             for element in cut.elements {
                 let comma = done.out.len();
                 done.out.push(b',');
-                let go_on = one(transform, &mut done, element, limit);
+                let go_on = one(transform, &mut done, element.clone(), element, limit);
                 done.events += 1;
                 if go_on {
                     done.first_comma.get_or_insert(comma);
@@ -183,43 +183,49 @@ pub(super) fn transform<T: Transform>(
     done
 }
 
-/// Transforms one event, or notes why not.
+/// Transforms the event of a line, and copies the end of the line. In a string that has no end it would be a character.
+fn line<T: Transform>(
+    transform: &mut T,
+    done: &mut Done<T::Error>,
+    line: Range<usize>,
+    limit: usize,
+) -> bool {
+    let bytes = done.bytes.as_slice().get(line.clone()).unwrap_or_default();
+    let event = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let event = event.strip_suffix(b"\r").unwrap_or(event);
+    let end = line.start + event.len();
+    let is_done = one(transform, done, line.start..end, line.clone(), limit);
+    if is_done {
+        done.out.extend_from_slice(done.bytes.as_slice().get(end..line.end).unwrap_or_default());
+    }
+    is_done
+}
+
+/// Transforms one event, or notes why not: `whole` is what is left out then.
 fn one<T: Transform>(
     transform: &mut T,
     done: &mut Done<T::Error>,
-    range: Range<usize>,
+    event: Range<usize>,
+    whole: Range<usize>,
     limit: usize,
 ) -> bool {
-    let event = done.bytes.as_slice().get(range.clone()).unwrap_or_default();
-    let len = range.len() as u64;
+    let bytes = done.bytes.as_slice();
+    let (number, start, len) = (done.events, whole.start, whole.len() as u64);
     if event.len() > limit {
-        let (error, sha256) = (EventError::TooLong { limit }, Some(sha256(event)));
-        done.refused.push(Refused {
-            number: done.events,
-            range: None,
-            start: range.start,
-            len,
-            sha256,
-            error,
-        });
+        let sha256 = Some(sha256(bytes.get(whole).unwrap_or_default()));
+        let error = EventError::TooLong { limit };
+        done.refused.push(Refused { number, range: None, start, len, sha256, error });
         return false;
     }
-    match transform.transform(event, &mut done.out) {
+    match transform.transform(bytes.get(event).unwrap_or_default(), &mut done.out) {
         Ok(counts) => {
             done.counts.add(&counts);
             done.counts.events += 1;
             true
         }
         Err(error) => {
-            let (error, start) = (EventError::Refused(error), range.start);
-            done.refused.push(Refused {
-                number: done.events,
-                range: Some(range),
-                start,
-                len,
-                sha256: None,
-                error,
-            });
+            let error = EventError::Refused(error);
+            done.refused.push(Refused { number, range: Some(whole), start, len, sha256: None, error });
             false
         }
     }

@@ -95,7 +95,8 @@ impl Splitter {
             seen: 0,
             array: (options.framing == Framing::Array).then(ArrayCutter::default),
             chunk_len: options.chunk_len.max(1),
-            max_event_len: options.max_event_len,
+            // One more may be the CR of its line.
+            max_event_len: options.max_event_len.saturating_add(1),
             too_long,
         }
     }

@@ -19,9 +19,6 @@ pub(crate) struct CatalogueArguments {
     /// Take the fields from a JSON file, as docs/formats.md has it
     #[arg(long, value_name = "F")]
     catalogue: Option<PathBuf>,
-    /// These fields too: names, and JSON Pointers, which begin with a slash
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    also: Vec<String>,
     /// Only fields of at least this priority: critical, high, medium
     #[arg(long, value_name = "PRIORITY")]
     min_priority: Option<Priority>,
@@ -31,19 +28,19 @@ pub(crate) struct CatalogueArguments {
     /// All but these of the fields
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     without: Vec<String>,
+    /// These fields too, whatever was said before: names, and JSON Pointers, which begin with a slash
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    also: Vec<String>,
 }
 
 impl CatalogueArguments {
     /// The fields that are meant.
     pub(super) fn read(&self) -> Result<Catalogue, Failure> {
-        let Self { catalogue, also, min_priority, fields, without } = self;
+        let Self { catalogue, min_priority, fields, without, also } = self;
         let failed = |error: aegis_pii::CatalogueError| {
             Failure::new("cannot tell which fields are personal", &error, error.help())
         };
         let mut chosen = file(catalogue.as_ref())?;
-        if !also.is_empty() {
-            chosen = chosen.extended(also.iter().map(|text| field(text))).map_err(failed)?;
-        }
         if let Some(priority) = min_priority {
             chosen = chosen.at_least(*priority).map_err(failed)?;
         }
@@ -52,6 +49,9 @@ impl CatalogueArguments {
         }
         if !without.is_empty() {
             chosen = chosen.without(&words(without)).map_err(failed)?;
+        }
+        if !also.is_empty() {
+            chosen = chosen.extended(also.iter().map(|text| field(text))).map_err(failed)?;
         }
         Ok(chosen)
     }
@@ -69,7 +69,7 @@ fn words(list: &[String]) -> Vec<&str> {
     list.iter().map(String::as_str).collect()
 }
 
-/// What somebody takes the trouble to add is not left out by a minimum.
+/// A field that somebody takes the trouble to add.
 fn field(text: &str) -> Field {
     let selector = match text.starts_with('/') {
         true => Selector::Pointer(text.to_owned()),

@@ -213,7 +213,7 @@ fn the_fields_are_those_that_were_asked_for() {
         (&["--fields", "actor_id,signer_id"], &["actor_id", "signer_id"]),
         (&["--without", "actor_id"], &["signer_id", "decision_actor"]),
         (&["--also", "email", "--min-priority", "critical"], &["decision_actor", "email"]),
-        (&["--also", "/email", "--fields", "/email"], &["email"]),
+        (&["--also", "/email", "--fields", "actor_id"], &["actor_id", "email"]),
         (&["--catalogue", "fields.json", "--without", "decision_actor"], &["actor_id", "signer_id", "email"]),
     ];
     for (options, sealed) in cases {
