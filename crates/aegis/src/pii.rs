@@ -27,8 +27,8 @@ pub(crate) enum PiiCommand {
     /// Seal the personal fields of events; every other byte is copied
     #[command(after_help = "\
 Events are JSON lines. Needs the keyring, which has the public half of the DEK, and neither KEK nor passphrase. Follows
-a rotation of the DEK while it runs. FILE and OUT are compressed if their names end in .gz or .zst. OUT gets its name when
-all of it is written. The exit code is 0 only if every event is in the output.
+a rotation of the DEK while it runs. FILE and OUT are compressed if their names end in .gz or .zst. OUT gets its name
+when all of it is written. The exit code is 0 only if every event is in the output.
 
 Examples:
   aegis pii encrypt events.jsonl -o sealed.jsonl.zst
@@ -138,7 +138,7 @@ pub(crate) struct InspectArguments {
     /// The events are elements of one array
     #[arg(long)]
     array: bool,
-    /// Exit with 1 if a personal field is in the clear, or something claims to be sealed and is not
+    /// Exit with 1 if a personal field is in the clear, or a claim to be sealed is false
     #[arg(long)]
     check: bool,
     #[command(flatten)]

@@ -28,7 +28,7 @@ pub(crate) struct CatalogueArguments {
     /// All but these of the fields
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     without: Vec<String>,
-    /// These fields too, whatever was said before: names, and JSON Pointers, which begin with a slash
+    /// These fields too, in any case: names, and JSON Pointers, which begin with a slash
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     also: Vec<String>,
 }
