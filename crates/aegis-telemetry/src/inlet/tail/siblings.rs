@@ -112,25 +112,28 @@ pub(super) fn next(
     finished: &Finished,
 ) -> Result<Option<Seen>, FileTailError> {
     // The usual case, without a look at the directory.
-    match look(path.to_owned()) {
-        Some(live) if !live.id.is(current) => {}
-        // Or it was renamed, and none has its name yet.
-        _ => return Ok(None),
+    if look(path.to_owned()).is_some_and(|live| live.id.is(current)) {
+        return Ok(None);
     }
     let Some(seen) = snapshot(path)? else { return Ok(None) };
-    let Some(live) = seen.first().filter(|live| live.path == path && !live.id.is(current)).cloned() else {
+    // None, if it was renamed and no other has its name yet. Those that were renamed after `current` are read meanwhile.
+    let live = seen.first().filter(|live| live.path == path).cloned();
+    if live.as_ref().is_some_and(|live| live.id.is(current)) {
         return Ok(None);
-    };
+    }
+    let is_changed_later = |seen: &Seen| modified.map(|modified| seen.modified >= modified);
     let is_later = |seen: &Seen| match (seen.id.born, current.born) {
-        (0, _) | (_, 0) => modified.is_some_and(|modified| seen.modified >= modified),
-        (born, current) => born >= current,
+        (0, _) | (_, 0) => is_changed_later(seen) == Some(true),
+        // The clock of births has ticks of milliseconds. In doubt it is read: twice is better than never.
+        (born, current) if born == current => is_changed_later(seen) != Some(false),
+        (born, current) => born > current,
     };
     let first = seen
         .into_iter()
         .filter(|seen| is_later(seen) && !seen.id.is(current) && !finished.has(&seen.id))
         .min_by_key(|seen| (seen.id.born, seen.path == path, seen.modified));
     // A file that is older, and was moved to the name, is what is written to all the same.
-    Ok(first.or_else(|| (!finished.has(&live.id)).then_some(live)))
+    Ok(first.or_else(|| live.filter(|live| !finished.has(&live.id))))
 }
 
 fn look(path: PathBuf) -> Option<Seen> {

@@ -86,10 +86,21 @@ fn a_file_is_followed_through_rotations_and_restarts_each_event_once() {
     wait_for_lines(&machine, 40);
     let ended = service.terminate();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // Rotated twice, and nobody has begun a new one yet.
+    append(&machine, &events(41..=42));
+    rotate(&machine, "events.jsonl.3");
+    append(&machine, &events(43..=44));
+    rotate(&machine, "events.jsonl.4");
+    let service = Service::start(&machine, CONFIG);
+    wait_for_lines(&machine, 44);
+    append(&machine, &events(45..=46));
+    wait_for_lines(&machine, 46);
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     // Nothing new: nothing comes.
     let ended = Service::start(&machine, CONFIG).terminate();
     assert_eq!((ended.code, &ended.counts()["events"]), (Some(0), &0.into()), "{}", ended.stderr);
-    assert_eq!(opened(&machine, &sealed(&machine)), (1..=40).collect::<Vec<_>>());
+    assert_eq!(opened(&machine, &sealed(&machine)), (1..=46).collect::<Vec<_>>());
 }
 
 #[test]
