@@ -185,6 +185,16 @@ enum Ready<E: Error + 'static> {
     End(Option<SplitError>),
 }
 
+/// What a thread has taken to work on.
+struct Read {
+    /// Which chunk it is, from the first.
+    number: u64,
+    /// Memory for what becomes of it.
+    out: Vec<u8>,
+    /// The chunk, or why there is no more: the end, or a fault.
+    chunk: Result<Chunk, Option<SplitError>>,
+}
+
 impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
     fn new(splitter: Splitter, committer: Committer<W, E>, work: Work, threads: usize) -> Self {
         Self {
@@ -220,8 +230,8 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
         }
     }
 
-    /// Reads the next chunk, with its number, and memory for what becomes of it. `None` if there is no more to do.
-    fn read(&self) -> Option<(u64, Vec<u8>, Result<Chunk, Option<SplitError>>)> {
+    /// Reads the next chunk. `None` if there is no more to do.
+    fn read(&self) -> Option<Read> {
         let (memory, out) = lock(&self.writing).memory.pop().unwrap_or_default();
         let mut reading = lock(&self.reading);
         if reading.has_ended || lock(&self.writing).has_ended() {
@@ -235,7 +245,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
             Err(error) => Err(Some(error)),
         };
         reading.has_ended = chunk.is_err();
-        Some((number, out, chunk))
+        Some(Read { number, out, chunk })
     }
 
     /// Puts what became of a chunk where it is written from; writes what is next in order, unless another thread does.
@@ -305,7 +315,7 @@ fn start<T: Transform, W: Write + Send + 'static>(shared: &Arc<Shared<W, T::Erro
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let watched = Watched(&shared);
-        while let Some((number, out, chunk)) = shared.read() {
+        while let Some(Read { number, out, chunk }) = shared.read() {
             let ready = match chunk {
                 Err(error) => Ready::End(error),
                 Ok(chunk) => Ready::Chunk(shared.work.transform(&mut transformer, chunk, out)),
