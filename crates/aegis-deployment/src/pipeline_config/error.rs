@@ -92,6 +92,14 @@ pub enum ConfigFault {
         /// The most bytes.
         max: usize,
     },
+    /// A list or a table that nobody writes by hand.
+    #[error("it has {found} entries, more than the limit of {limit}")]
+    TooMany {
+        /// Its entries.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
     /// A secret, where everybody who may read the configuration reads it.
     #[error("a secret is written down here")]
     LiteralSecret {
@@ -214,7 +222,7 @@ impl ConfigFault {
                 "correct or remove it; docs/guides/telemetry-pipeline.md lists all keys".to_owned()
             }
             Self::Missing => "add it".to_owned(),
-            Self::OutOfRange { .. } | Self::Text { .. } => "correct it".to_owned(),
+            Self::OutOfRange { .. } | Self::Text { .. } | Self::TooMany { .. } => "correct it".to_owned(),
             Self::Duration { .. } => {
                 "write a number and a unit: \"250ms\", \"30s\", \"5m\", \"12h\"".to_owned()
             }

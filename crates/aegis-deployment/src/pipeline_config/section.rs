@@ -12,6 +12,8 @@ use super::error::{ConfigFault, PipelineConfigError};
 
 /// The most bytes of a text.
 const MAX_TEXT: usize = 4096;
+/// The most entries of a list or table. The line of each is counted from the start of the file.
+const MAX_ENTRIES: usize = 1000;
 
 /// The file that is read.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +119,13 @@ impl<'a> Section<'a> {
         self.error_at(at, ConfigFault::WrongType { found: at.value.type_str(), expected })
     }
 
+    fn check_len<T>(&self, at: &At<T>, found: usize) -> Result<(), PipelineConfigError> {
+        match found {
+            0..=MAX_ENTRIES => Ok(()),
+            found => Err(self.error_at(at, ConfigFault::TooMany { found, limit: MAX_ENTRIES })),
+        }
+    }
+
     /// Refuses what nobody asked for.
     pub(super) fn finish(self) -> Result<(), PipelineConfigError> {
         let asked = self.asked.borrow();
@@ -152,6 +161,7 @@ impl<'a> Section<'a> {
     pub(super) fn texts(&self, key: &'static str) -> Result<Option<At<Vec<String>>>, PipelineConfigError> {
         let Some(at) = self.get(key) else { return Ok(None) };
         let Some(list) = at.value.as_array() else { return Err(self.wrong(&at, "a list of texts")) };
+        self.check_len(&at, list.len())?;
         let mut texts = Vec::new();
         for item in list.iter() {
             let own = At {
@@ -268,6 +278,7 @@ impl<'a> Section<'a> {
     pub(super) fn pairs(&self, key: &'static str) -> Result<Vec<At<(String, String)>>, PipelineConfigError> {
         let Some(at) = self.get(key) else { return Ok(Vec::new()) };
         let Some(table) = at.value.as_table() else { return Err(self.wrong(&at, "a table of texts")) };
+        self.check_len(&at, table.len())?;
         let mut pairs = Vec::new();
         for (name, value) in table {
             let name_text = name.get_ref().to_string();
@@ -293,6 +304,7 @@ impl<'a> Section<'a> {
         let Some(at) = self.get(key) else { return Ok(Vec::new()) };
         let expected = "a list of tables, each begun with [[…]]";
         let Some(list) = at.value.as_array() else { return Err(self.wrong(&at, expected)) };
+        self.check_len(&at, list.len())?;
         let mut sections = Vec::new();
         for item in list.iter() {
             let line = self.source.line_of(item.span().start);

@@ -370,6 +370,19 @@ fn a_file_that_is_no_configuration_is_refused() {
     machine.refused(&["pipeline", "check", "state"], "regular file");
     std::fs::write(machine.file("deep.toml"), format!("a = {}", "[".repeat(100_000))).unwrap();
     machine.refused(&["pipeline", "check", "deep.toml"], "this is no TOML");
+    // As many as fit: no time is spent on them.
+    for many in [
+        format!("{SOURCE}{PII}fields = [{}]\n{SINK}", "\"a\",".repeat(200_000)),
+        format!("{SOURCE}{PII}{}", "[[sink]]\n".repeat(100_000)),
+        format!(
+            "{}headers = {{ {} }}\n",
+            sink("http", "url = \"https://a/\"\n"),
+            (0..50_000).map(|n| format!("a{n}=\"b\",")).collect::<String>().trim_end_matches(',')
+        ),
+    ] {
+        std::fs::write(machine.file("many.toml"), many).unwrap();
+        machine.refused(&["pipeline", "check", "many.toml"], "more than the limit of 1000");
+    }
     assert_eq!(machine.run(&["pipeline", "run"]).code, Some(2));
 }
 
