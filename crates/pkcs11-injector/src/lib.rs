@@ -6,7 +6,7 @@
 //! | variable | what |
 //! |---|---|
 //! | `PKCS11_INJECTOR_MODULE` | path of the real module |
-//! | `PKCS11_INJECTOR_RULES` | a file of rules, read before every call ([`rules`]); without it all calls go through |
+//! | `PKCS11_INJECTOR_RULES` | a file of rules, read before every call; without it all calls go through |
 //! | `PKCS11_INJECTOR_LOG` | a file to which the name of every call is added, a line each |
 //!
 //! It panics at whatever is wrong with them, which ends the process: a test must not pass by accident.

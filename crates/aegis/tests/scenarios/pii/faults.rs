@@ -85,7 +85,7 @@ fn killed_or_refused_by_the_disk_at_any_call_the_output_is_whole_or_absent() {
             match run.code {
                 Some(0) => assert!(!is_old, "{what}"),
                 Some(1) => {
-                    assert!(run.stderr.starts_with("error: ") || run.stderr.contains("\nerror: "), "{what}")
+                    assert!(run.stderr.starts_with("error: ") || run.stderr.contains("\nerror: "), "{what}");
                 }
                 code => assert!(code.is_none() && fault == Fault::Kill, "{what}"),
             }
