@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aegis_pii::stream::{RefusedEvent, RefusedEvents};
@@ -64,18 +64,32 @@ impl DeadLetters {
     /// Opens the file, which is made if it is not there.
     pub(super) fn open(
         path: &Path,
-        inputs: &[PathBuf],
+        (inputs, out): (&[PathBuf], Option<&Path>),
         is_array: bool,
         encryptor: Option<PiiEncryptor>,
         session: &Session,
     ) -> Result<Self, Failure> {
         session.refuse_reserved(path)?;
         let what = || format!("cannot append to {}", name(path));
+        if out == Some(path) {
+            return Err(is_other(what(), "OUT"));
+        }
         let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         let file = opened.map_err(|error| Failure::new(what(), &error, None))?;
         let metadata = file.metadata().map_err(|error| Failure::new(what(), &error, None))?;
         if !metadata.is_file() {
             return Err(Failure::because(what(), "it is no regular file"));
+        }
+        let is_same = |other: &Path| {
+            std::fs::metadata(other)
+                .is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
+        };
+        if inputs.iter().any(|input| is_same(input)) {
+            return Err(is_other(what(), "a FILE that is read"));
+        }
+        // It would be replaced when OUT gets its name.
+        if out.is_some_and(is_same) {
+            return Err(is_other(what(), "OUT"));
         }
         Ok(Self { file, inputs: inputs.to_vec(), is_array, encryptor })
     }
@@ -112,6 +126,10 @@ impl<E: Error + 'static> RefusedEvents<E> for DeadLetters {
         // In one piece: others may append to the same file.
         self.file.write_all(&line)
     }
+}
+
+fn is_other(what: String, role: &str) -> Failure {
+    Failure::because(what, format!("it is {role}")).with_help("name another file for what is refused")
 }
 
 /// The error and its causes, each once.

@@ -68,7 +68,10 @@ impl Job<'_> {
             OnError::Skip => OnRefusal::Skip,
             OnError::DeadLetter(path) => {
                 let encryptor = letters_sealed_by()?;
-                let letters = DeadLetters::open(path, files, streams.array, encryptor, self.session)?;
+                let letters = {
+                    let places = (files.as_slice(), streams.out.as_deref());
+                    DeadLetters::open(path, places, streams.array, encryptor, self.session)?
+                };
                 let file = letters.file().map_err(|error| cannot_append(path, &error))?;
                 letters_file = Some((path, file));
                 OnRefusal::HandOver(Box::new(letters) as Box<dyn RefusedEvents<T::Error>>)

@@ -123,6 +123,17 @@ fn the_output_may_replace_the_input_and_goes_nowhere_else() {
         filter(&machine, &dead, b"").refused(if out == "/dev/null" { "it is no regular file" } else { why });
     }
     machine.ok(&["kek", "verify"]);
+    // What is refused does not go where it would be replaced, or read again.
+    std::os::unix::fs::symlink("events.jsonl", machine.file("same")).unwrap();
+    for (out, dead, why) in [
+        ("new", "new", "it is OUT"),
+        ("events.jsonl", "same", "it is a FILE that is read"),
+        ("other", "events.jsonl", "it is a FILE that is read"),
+    ] {
+        let arguments = ["pii", "encrypt", "events.jsonl", "-o", out, "--on-error", "dead-letter", dead];
+        filter(&machine, &arguments, b"").refused(why);
+    }
+    same(&fs::read(machine.file("events.jsonl")).unwrap(), &events, "untouched");
 }
 
 #[test]
