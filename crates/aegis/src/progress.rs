@@ -11,10 +11,18 @@ pub(crate) struct Progress(ProgressBar);
 impl Progress {
     /// A bar named `what`, if somebody is watching standard error.
     pub(crate) fn new(what: &'static str) -> Self {
+        Self::start(what, None, None)
+    }
+
+    /// The style comes before the first tick, which would show another one.
+    fn start(what: &'static str, total: Option<u64>, style: Option<ProgressStyle>) -> Self {
         if !io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
+            return Self::hidden();
         }
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        if let Some(style) = style {
+            bar.set_style(style);
+        }
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)
@@ -22,19 +30,13 @@ impl Progress {
 
     /// A bar for a stream of `total` bytes, if that is known, with rate and remaining time.
     pub(crate) fn of_stream(what: &'static str, total: Option<u64>) -> Self {
-        let progress = Self::new(what);
         let template = match total {
-            Some(total) => {
-                progress.0.set_length(total);
-                "{prefix} [{wide_bar}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}"
-            }
+            Some(_) => "{prefix} [{wide_bar}] {bytes}/{total_bytes} {binary_bytes_per_sec} {eta}",
             None => "{prefix} {spinner} {bytes} {binary_bytes_per_sec} {elapsed}",
         };
-        // As below.
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            progress.0.set_style(style.progress_chars("=> "));
-        }
-        progress
+        // A constant text; one that did not parse would leave the default bar.
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        Self::start(what, total, Some(style.progress_chars("=> ")))
     }
 
     /// What adds to the bytes that are done, for other threads.

@@ -186,6 +186,31 @@ fn what_was_done_is_printed_where_no_events_are() {
     assert_eq!((&report["opened"], piped.stderr.lines().count()), (&31.into(), 1));
 }
 
+#[test]
+fn somebody_who_watches_sees_how_far_it_is() {
+    if !test_services::tools::need("somebody_who_watches_sees_how_far_it_is", &["script"]) {
+        return;
+    }
+    let machine = Machine::set_up();
+    fs::write(machine.file("events.jsonl"), sample_text().repeat(200)).unwrap();
+    let line = format!("{} pii encrypt events.jsonl -o out", crate::machine::PROGRAM);
+    // The terminal is that of `script`, which has the variables of the machine.
+    let mut command = std::process::Command::new("script");
+    let aegis = machine.command(&[]);
+    command.args(["-qec", &line, "/dev/null"]).current_dir(machine.path());
+    for (name, value) in aegis.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let shown = filter::of(command.env("TERM", "xterm"), b"");
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert_eq!(shown.code, Some(0), "{text}");
+    assert!(text.contains("encrypt [") && text.contains("B/s"), "{text}");
+    assert!(text.contains("sealed 6200 fields of 2400 events"), "{text}");
+}
+
 fn private(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
