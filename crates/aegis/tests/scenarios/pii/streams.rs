@@ -146,6 +146,24 @@ fn dead_letters_hold_what_was_refused_and_no_word_of_it_in_the_clear() {
 }
 
 #[test]
+fn the_log_has_nothing_personal_at_any_level() {
+    let machine = Machine::set_up();
+    let events = sample_text();
+    let broken = [&events[..], b"{\"actor_id\":\"mara.lindqvist@example.org\"\n"].concat();
+    let run = |arguments: &[&str], input: &[u8]| {
+        let ended = filter::of(machine.command(arguments).env("AEGIS_LOG", "trace"), input);
+        nothing_personal(&events, ended.stderr.as_bytes(), &format!("{arguments:?}"));
+        ended
+    };
+    run(&["pii", "encrypt", "--on-error", "skip"], &broken).refused("1 event refused");
+    run(&["pii", "encrypt"], &broken).refused("line 13");
+    let sealed = run(&["pii", "encrypt"], &events).stdout;
+    run(&["pii", "decrypt"], &sealed);
+    run(&["pii", "decrypt", "--tenant", "other"], &sealed).refused("it was changed, or moved");
+    run(&["pii", "inspect"], &broken).refused("1 cannot be read");
+}
+
+#[test]
 fn what_does_not_open_goes_to_dead_letters_without_its_content() {
     let machine = Machine::set_up();
     let events = sample_text();
