@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::table::Table;
 use super::{Effort, example};
 use crate::checkout::{self, Profile};
 use crate::failure::{Failure, Outcome};
-use crate::measure::{Cost, Work, medians, peak_memory_kib};
+use crate::measure::{Cost, Work, median, medians, peak_memory_kib};
 
 /// All rows.
 pub(super) fn measure(effort: Effort, table: &mut Table) -> Outcome {
@@ -42,24 +43,17 @@ impl Bench {
         let directory = checkout::target_dir().join(format!("bench-pii-{}", std::process::id()));
         make_private(&directory)?;
         let mut bench = Self { directory, events, variables: Vec::new() };
-        bench.run(&mut bench.aegis(&[
-            "kek",
-            "provision",
-            "--provider",
-            "environment",
-            "--out",
-            "kek.env",
-        ]))?;
+        bench.quietly(bench.aegis(&["kek", "provision", "--provider", "environment", "--out", "kek.env"]))?;
         let text = std::fs::read_to_string(bench.file("kek.env")).map_err(Failure::of("read kek.env"))?;
         let variables = text.lines().filter_map(|line| line.split_once('='));
         bench.variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        bench.run(&mut bench.aegis(&["init"]))?;
+        bench.quietly(bench.aegis(&["init"]))?;
         let mut print = Command::new(example("pii_speed"));
         print.args(["--events", &events.to_string()]);
         bench.run(print.stdout(bench.create("events.jsonl")?))?;
-        bench.run(&mut bench.aegis(&["pii", "encrypt", "events.jsonl", "-o", "sealed.jsonl"]))?;
+        bench.quietly(bench.aegis(&["pii", "encrypt", "events.jsonl", "-o", "sealed.jsonl"]))?;
         let compact = ["pii", "encrypt", "--envelope", "compact", "events.jsonl", "-o", "compact.jsonl"];
-        bench.run(&mut bench.aegis(&compact))?;
+        bench.quietly(bench.aegis(&compact))?;
         Ok(bench)
     }
 
@@ -131,19 +125,32 @@ impl Bench {
             println!("skipped: two threads (there is one core, or taskset is missing)");
             return Ok(());
         };
+        if checkout::on_path("bash").is_none() {
+            println!(
+                "skipped: two threads (bash, which counts the processor time of all threads, is missing)"
+            );
+            return Ok(());
+        }
         for (what, file) in [("encrypt", "events.jsonl"), ("decrypt", "sealed.jsonl")] {
-            let work = |threads: &str| {
+            let run = |threads: &str| {
+                let files = vec![file; 4];
                 let unbound =
                     [taskset.display().to_string(), "--cpu-list".to_owned(), cores.trim().to_owned()];
-                let command = [&unbound[..], &self.command(&[what, "--threads", threads, file])].concat();
-                Work { name: "threads", command, exit: 0 }
+                let command = self.command(&[&[what, "--threads", threads][..], &files].concat());
+                all_threads(&[&unbound[..], &command].concat())
             };
-            let costs = medians(&[work("1"), work("2")], rounds)?;
-            let [one, two] = costs.as_slice() else { continue };
+            let (mut one, mut two) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                one.push(run("1")?);
+                two.push(run("2")?);
+            }
+            let middle = |costs: &[Cost], of: fn(&Cost) -> Duration| median(costs.iter().map(of));
             let row = format!("pii {what}, processor of one thread / of two");
-            table.at_least_times(&row, one.cpu.as_secs_f64() / two.cpu.as_secs_f64(), 0.95);
+            let (cpu_of_one, cpu_of_two) = (middle(&one, |cost| cost.cpu), middle(&two, |cost| cost.cpu));
+            table.at_least_times(&row, cpu_of_one.as_secs_f64() / cpu_of_two.as_secs_f64(), 0.95);
             // Other load on the machine makes it smaller, so it is no target here: 1.8 on an idle machine.
-            table.ratio_for_information("  one thread / two, by the clock", one.wall, two.wall);
+            let (wall_of_one, wall_of_two) = (middle(&one, |cost| cost.wall), middle(&two, |cost| cost.wall));
+            table.ratio_for_information("  one thread / two, by the clock", wall_of_one, wall_of_two);
         }
         Ok(())
     }
@@ -205,6 +212,10 @@ impl Bench {
         words
     }
 
+    fn quietly(&self, mut command: Command) -> Outcome {
+        self.run(command.stdout(Stdio::null()))
+    }
+
     fn run(&self, command: &mut Command) -> Outcome {
         let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let output = child.and_then(std::process::Child::wait_with_output);
@@ -219,6 +230,26 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Runs a command, and reads what all its threads together cost.
+fn all_threads(command: &[String]) -> Outcome<Cost> {
+    let script = r#"TIMEFORMAT='%R %U %S'; time "$@" > /dev/null"#;
+    let output = Command::new("bash")
+        .args(["--noprofile", "--norc", "-c", script, "bash"])
+        .args(command)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(Failure::of("run bash"))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let seconds: Vec<f64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    match seconds.as_slice() {
+        [wall, user, system] if output.status.success() => {
+            Ok(Cost { wall: Duration::from_secs_f64(*wall), cpu: Duration::from_secs_f64(user + system) })
+        }
+        _ => Err(Failure::new(format!("{}: {said}", command.join(" ")))),
     }
 }
 
