@@ -29,6 +29,16 @@ pub(crate) fn dir() -> tempfile::TempDir {
     dir
 }
 
+/// A script that runs the program without the variables that the suite sets for tests.
+pub(crate) fn without_test_variables(dir: &Path) -> PathBuf {
+    let script = dir.join("aegis");
+    let text =
+        format!("#!/bin/bash\nunset ${{!AEGIS_TEST_*}}\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_aegis"));
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    script
+}
+
 /// The program with its state in `dir`, not yet started. No variable of a developer reaches it.
 pub(crate) fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_aegis"));
