@@ -153,8 +153,10 @@ fn typed_on_a_terminal(kek: &Path, typed: &[Vec<u8>], twice: bool) -> (String, L
     if twice {
         variables.push(("AEGIS_TEST_TWICE", "1".to_owned()));
     }
-    let mut child = Command::new("setsid")
-        .args(["--ctty", "--wait", "sh", "-c", &format!("{command}; echo {ENDED}")])
+    // Where the suite runs in the background of a script, ^C is ignored, and children inherit that.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", "setsid", "--ctty", "--wait", "sh", "-c"])
+        .arg(format!("{command}; echo {ENDED}"))
         .envs(variables)
         .stdin(slave.try_clone().unwrap())
         .stdout(slave)
