@@ -29,7 +29,7 @@ usage: cargo xtask COMMAND
 
   setup                       install what the tests need (Debian 12; needs root only if something is missing)
   quickstart [--keep]         the main jobs: keys for data and keys for policy, made, used, rotated, revoked
-  test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 10, 0 skips)
+  test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 5, 0 skips)
   fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
   bench [--quick] [GROUP...]  speed and memory against the cost of the unavoidable work; all of it, or policy, audit,
                               crypto
@@ -61,7 +61,7 @@ fn run(words: &[&str]) -> Outcome {
         ["setup"] => setup::run(),
         ["quickstart"] => quickstart::run(scratch::Keep::No),
         ["quickstart", "--keep"] => quickstart::run(scratch::Keep::Yes),
-        ["test"] => test_suite::run(10),
+        ["test"] => test_suite::run(5),
         ["test", "--fuzz-seconds", seconds] => test_suite::run(whole_number(seconds)?),
         ["fuzz"] => fuzz::run(60, None),
         ["fuzz", "--seconds", seconds] => fuzz::run(whole_number(seconds)?, None),
