@@ -242,12 +242,14 @@ pub enum AddressFault {
     )]
     Parameter,
     /// A file that it refers to, such as that of `sslrootcert`, cannot be read as what it should be.
-    #[error("{} cannot be used as {purpose}", path.display())]
+    #[error("{} cannot be used as {purpose}: {why}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What for.
         purpose: &'static str,
+        /// What was found instead; nothing of its content.
+        why: String,
     },
     /// A variable holds what is no text.
     #[error("the variable {name} is not valid UTF-8")]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aegis_deployment::ReadBackup;
+use aegis_deployment::{BackupCommandError, Deployment, ReadBackup};
 use aegis_keyring::{AgeRecipient, BackupSummary};
 use aegis_terminal::{Escaped, Failure, Form};
 use clap::{Args, Subcommand};
@@ -108,30 +108,32 @@ fn create(arguments: CreateArguments, session: &Session) -> Result<ExitCode, Fai
 
 fn verify(arguments: &VerifyArguments, session: &Session) -> Result<ExitCode, Failure> {
     let VerifyArguments { file, identity, passphrase, form: _ } = arguments;
-    session.with_deployment(|deployment| {
-        let request =
-            ReadBackup { path: file, identity: identity.as_deref(), passphrase_file: passphrase.file() };
-        let found = deployment.verify_backup(&request).map_err(|error| {
-            Failure::new(format!("{} cannot be relied on", file.display()), &error, error.help())
-        })?;
-        session.output.report(&report(&found), |out| {
-            writeln!(out, "whole: {}", Escaped(file.display()))?;
-            print(out, &found)
-        })?;
-        Ok(ExitCode::SUCCESS)
-    })
+    let request =
+        ReadBackup { path: file, identity: identity.as_deref(), passphrase_file: passphrase.file() };
+    let failed = format!("{} cannot be relied on", file.display());
+    read(session, &request, Deployment::verify_backup, "whole", failed)
 }
 
 fn restore(arguments: &RestoreArguments, session: &Session) -> Result<ExitCode, Failure> {
     let RestoreArguments { file, identity, passphrase, form: _ } = arguments;
+    let request =
+        ReadBackup { path: file, identity: identity.as_deref(), passphrase_file: passphrase.file() };
+    let failed = format!("cannot restore {}", file.display());
+    read(session, &request, Deployment::restore_backup, "restored", failed)
+}
+
+/// What verifying and restoring share: a backup is read, and what was found in it is printed.
+fn read(
+    session: &Session,
+    request: &ReadBackup<'_>,
+    read: impl FnOnce(&Deployment, &ReadBackup<'_>) -> Result<BackupSummary, BackupCommandError>,
+    done: &str,
+    failed: String,
+) -> Result<ExitCode, Failure> {
     session.with_deployment(|deployment| {
-        let request =
-            ReadBackup { path: file, identity: identity.as_deref(), passphrase_file: passphrase.file() };
-        let found = deployment.restore_backup(&request).map_err(|error| {
-            Failure::new(format!("cannot restore {}", file.display()), &error, error.help())
-        })?;
+        let found = read(deployment, request).map_err(|error| Failure::new(failed, &error, error.help()))?;
         session.output.report(&report(&found), |out| {
-            writeln!(out, "restored: {}", Escaped(file.display()))?;
+            writeln!(out, "{done}: {}", Escaped(request.path.display()))?;
             print(out, &found)
         })?;
         Ok(ExitCode::SUCCESS)

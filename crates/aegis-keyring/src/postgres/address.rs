@@ -216,6 +216,14 @@ fn decoded(text: &str) -> Result<String, StoreError> {
     String::from_utf8(bytes).map_err(|_| fault(AddressFault::Parameter))
 }
 
+/// Why a file was not read, in one line.
+pub(super) fn unreadable(error: &aegis_durable::ReadError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 pub(super) const fn fault(fault: AddressFault) -> StoreError {
     StoreError::Address { fault }
 }

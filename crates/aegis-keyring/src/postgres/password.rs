@@ -8,7 +8,7 @@ use postgres::Config;
 use postgres::config::Host;
 use zeroize::Zeroizing;
 
-use super::address::{fault, variable};
+use super::address::{fault, unreadable, variable};
 use crate::store_error::{AddressFault, StoreError};
 
 /// The most bytes of a password file.
@@ -29,11 +29,11 @@ pub(super) fn find(config: &Config, variables: &Variables) -> Result<Option<Secr
             None => return Ok(None),
         },
     };
-    let unusable = || fault(AddressFault::File { path: path.clone(), purpose: "a password file" });
-    let Some((bytes, metadata)) =
-        aegis_durable::read_state_of(&path, MAX_FILE_LEN).map_err(|_| unusable())?
-    else {
-        return if is_named { Err(unusable()) } else { Ok(None) };
+    let unusable =
+        |why: String| fault(AddressFault::File { path: path.clone(), purpose: "a password file", why });
+    let read = aegis_durable::read_state_of(&path, MAX_FILE_LEN);
+    let Some((bytes, metadata)) = read.map_err(|error| unusable(unreadable(&error)))? else {
+        return if is_named { Err(unusable("it is not there".to_owned())) } else { Ok(None) };
     };
     let bytes = Zeroizing::new(bytes);
     let mode = metadata.permissions().mode() & 0o7777;
@@ -42,7 +42,7 @@ pub(super) fn find(config: &Config, variables: &Variables) -> Result<Option<Secr
     if let Some(why) = aegis_durable::insecure(&metadata).or(open) {
         return Err(StoreError::Insecure { path, why });
     }
-    let text = std::str::from_utf8(&bytes).map_err(|_| unusable())?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| unusable("it is no UTF-8 text".to_owned()))?;
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.as_str(),
         // As libpq calls it.

@@ -61,7 +61,9 @@ fn a_password_file_is_private_and_readable_or_refused() {
         let variables = Variables::of_pairs([("PGPASSFILE", path.to_str().unwrap())]);
         open_store_with(address, &variables).map(|store| store.location().to_owned()).unwrap_err()
     };
-    assert!(matches!(open(&path), StoreError::Address { fault: AddressFault::File { .. } }));
+    let missing = open(&path);
+    assert!(matches!(missing, StoreError::Address { fault: AddressFault::File { .. } }));
+    assert!(told(&missing).contains("it is not there"), "{}", told(&missing));
     test_services::postgres::private_copy("*:*:*:*:s3cret\n", &path);
     assert!(matches!(open(&path), StoreError::Unavailable { .. }));
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();

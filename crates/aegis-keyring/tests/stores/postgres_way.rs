@@ -45,10 +45,15 @@ fn tls_is_verified_or_there_is_none() {
     assert!(unknown.help().unwrap().contains("sslrootcert"), "{unknown:?}");
     let elsewhere = refused(&format!("{}?sslmode=verify-ca&sslrootcert={ours}", database.url));
     assert!(matches!(elsewhere, StoreError::Denied { .. }), "a certificate for another name: {elsewhere:?}");
-    for unusable in [&other, &empty, &dir.path().join("none.pem")] {
+    let none_there = dir.path().join("none.pem");
+    // What is there and what is not are told apart.
+    for (unusable, why) in
+        [(&other, "there is none in it"), (&empty, "there is none in it"), (&none_there, "No such file")]
+    {
         let error = refused(&format!("{named}?sslmode=require&sslrootcert={}", unusable.display()));
         assert!(matches!(error, StoreError::Address { fault: AddressFault::File { .. } }), "{error:?}");
         assert!(!told(&error).contains(&database.password));
+        assert!(told(&error).contains(why), "{}", told(&error));
     }
     // On this machine it may be left out.
     let _open = open(&database.url, &none).unwrap();
