@@ -31,6 +31,9 @@ mod subject;
 mod text;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use dual::{DualChecks, DualFault, DualSignatureValidator, RequestFault};
 pub use name::{Audience, Gate, NameError, NameKind, PersonId, RequestId, Role};
 pub use quorum::{Quorum, QuorumError};
