@@ -15,6 +15,12 @@ impl AssociatedData {
         Self(length_prefixed(&parts))
     }
 
+    /// As [`new`](Self::new), for parts whose number is known only at run time.
+    pub fn of(first: &[u8], rest: &[&[u8]]) -> Self {
+        let parts: Vec<&[u8]> = std::iter::once(first).chain(rest.iter().copied()).collect();
+        Self(length_prefixed(&parts))
+    }
+
     /// For vectors that have no parts.
     #[cfg(test)]
     pub(crate) fn of_raw(encoded: Vec<u8>) -> Self {

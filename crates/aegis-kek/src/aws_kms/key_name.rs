@@ -21,7 +21,7 @@ impl KeyName {
         if !(1..=MAX_KEY_NAME_LEN).contains(&text.len()) {
             return Err(KmsSettingsError::KeyNameLength { found: text.len() });
         }
-        if let Some(found) = text.chars().find(|c| !is_name_char(*c) && *c != '/' && *c != ':') {
+        if let Some(found) = text.chars().find(|c| !is_name_char(*c) && !"/:.".contains(*c)) {
             return Err(KmsSettingsError::KeyNameCharacter { found });
         }
         let region = match text.strip_prefix("arn:") {
@@ -71,7 +71,7 @@ fn arn_region(rest: &str) -> Option<std::ops::Range<usize>> {
         && is_region(region)
         && !account.is_empty()
         && account.bytes().all(|byte| byte.is_ascii_digit())
-        && (resource.strip_prefix("key/").is_some_and(is_id) || is_alias(resource));
+        && (resource.strip_prefix("key/").is_some_and(is_id_of_arn) || is_alias(resource));
     let start = partition.len() + service.len() + 2;
     fits.then(|| start..start + region.len())
 }
@@ -87,6 +87,11 @@ fn is_alias(text: &str) -> bool {
 
 fn is_id(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_name_char)
+}
+
+/// With dots, as documents shorten an id. No key has such a name, which KMS says when it is asked.
+fn is_id_of_arn(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| is_name_char(c) || c == '.')
 }
 
 fn is_name_char(c: char) -> bool {
@@ -125,6 +130,7 @@ mod tests {
                 Some("eu-central-1"),
             ),
             ("arn:aws:kms:us-west-2:111122223333:alias/team/aegis", Some("us-west-2")),
+            ("arn:aws:kms:us-west-2:123456789012:key/...", Some("us-west-2")),
             ("arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/mrk-12", Some("us-gov-west-1")),
             ("arn:aws-cn:kms:cn-north-1:111122223333:key/12", Some("cn-north-1")),
         ] {
@@ -148,6 +154,9 @@ mod tests {
             ("alias/", E::KeyNameShape),
             ("key/1234", E::KeyNameShape),
             ("alias/a:b", E::KeyNameShape),
+            ("alias/a.b", E::KeyNameShape),
+            ("1234.5", E::KeyNameShape),
+            ("arn:aws:kms:eu.central:111122223333:key/12", E::KeyArn),
             ("arn:aws:kms:eu-central-1:111122223333:key/", E::KeyArn),
             ("arn:aws:kms:eu-central-1:111122223333:alias/", E::KeyArn),
             ("arn:aws:kms:eu-central-1:111122223333:grant/12", E::KeyArn),

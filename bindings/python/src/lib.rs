@@ -1,0 +1,48 @@
+//! The Python package `aegis_governance`: the crates of Aegis, for Python programs.
+//!
+//! This is a translation and decides nothing: one call of a crate, its error as an exception. What it adds is what only
+//! Python asks for: events that are `dict` or `str`, functions as enrichers and sinks, `logging`, forks.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `kek_provider` | KEK providers and `get_kek_provider` |
+//! | `hybrid_kem`, `bip322` | keys, boxes and signatures for those who use them directly |
+//! | `failure` | errors of the crates as exceptions of `aegis_governance.errors` |
+//! | `bytes` | bytes in and out; secret ones in a type that does not show them |
+//! | `log` | what the crates log, in Python's `logging` |
+//!
+//! What never happens here: a lock is waited for while the thread is attached to the interpreter, unless it is held for
+//! an assignment only, and by attached threads alone; so neither the log nor a fork can end in a deadlock. A secret is in
+//! a `repr`, a pickle or an exception.
+
+mod bip322;
+mod bytes;
+mod failure;
+mod hybrid_kem;
+mod kek_provider;
+mod log;
+
+use pyo3::prelude::*;
+
+/// The compiled part of `aegis_governance`. Its names are public there, not here.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::bip322::Bip322;
+    #[pymodule_export]
+    use crate::hybrid_kem::{HybridKem, key_id};
+    #[pymodule_export]
+    use crate::kek_provider::{
+        AwsKmsProvider, EnvironmentProvider, FileProvider, HealthReport, HsmProvider, InMemoryProvider,
+        KekObject, Provider, get_kek_provider,
+    };
+
+    use super::{PyModule, PyResult};
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::log::begin();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
