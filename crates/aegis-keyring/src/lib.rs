@@ -38,6 +38,7 @@ mod usage;
 mod version;
 mod wrapping;
 
+pub use aegis_database::{AddressFault, Answer, Damage, DatabaseError};
 pub use backup::{
     AgeIdentities, AgeKeyError, AgeRecipient, BackupError, BackupKey, BackupLock, BackupRecipient,
     BackupSummary, ReadBackupError, RecordFault, check_plaintext, verify_backup,
@@ -67,7 +68,7 @@ pub use scope::{Scope, ScopeError};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 pub use store::{DekQuery, Dumped, MAX_SEALED_LEN, Store};
-pub use store_error::{AddressFault, Answer, ConflictKind, Damage, StoreError};
+pub use store_error::{ConflictKind, StoreError};
 pub use usage::{DEFAULT_FLUSH_INTERVAL, UsageCounter, UsageMeter};
 pub use version::{DekVersion, DekVersionError};
 pub use wrapping::UnwrapError;

@@ -1,9 +1,12 @@
 //! A store from its address.
 
+use std::path::Path;
+
+use aegis_database::{Address, AddressFault, DatabaseError};
 use aegis_kek::Variables;
 
 use crate::store::Store;
-use crate::store_error::{AddressFault, StoreError};
+use crate::store_error::{KEYRING, StoreError};
 
 /// Opens the keyring at an address, with the variables of this process: see [`open_store_with`].
 ///
@@ -25,30 +28,20 @@ pub fn open_store(address: &str) -> Result<Box<dyn Store>, StoreError> {
 ///
 /// [`StoreError`]. No message repeats the address, which may hold a password.
 pub fn open_store_with(address: &str, variables: &Variables) -> Result<Box<dyn Store>, StoreError> {
-    let path = match address.split_once(':') {
-        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
-            return open_server(address, variables);
-        }
-        // As other programs write it: two slashes, no host, and a path from the root.
-        Some(("sqlite", rest)) if rest.starts_with("///") => rest.get(2..).unwrap_or(rest),
-        Some(("sqlite", rest)) if !rest.starts_with("//") && !rest.starts_with(':') => rest,
-        Some((_, rest)) if rest.starts_with("//") || rest == "memory:" => {
-            return Err(fault(AddressFault::Scheme));
-        }
-        Some(("sqlite", _)) => return Err(fault(AddressFault::NoFile)),
-        _ => address,
-    };
-    open_file(path)
+    match address.parse().map_err(refused)? {
+        Address::File(path) => open_file(&path),
+        Address::Server(address) => open_server(&address, variables),
+    }
 }
 
 #[cfg(feature = "sqlite")]
-fn open_file(path: &str) -> Result<Box<dyn Store>, StoreError> {
-    Ok(Box::new(crate::sqlite::SqliteStore::open(std::path::Path::new(path))?))
+fn open_file(path: &Path) -> Result<Box<dyn Store>, StoreError> {
+    Ok(Box::new(crate::sqlite::SqliteStore::open(path)?))
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn open_file(_path: &str) -> Result<Box<dyn Store>, StoreError> {
-    Err(fault(AddressFault::NotBuilt { store: "SQLite" }))
+fn open_file(_path: &Path) -> Result<Box<dyn Store>, StoreError> {
+    Err(refused(AddressFault::NotBuilt { store: "SQLite" }))
 }
 
 #[cfg(feature = "postgres")]
@@ -58,9 +51,9 @@ fn open_server(address: &str, variables: &Variables) -> Result<Box<dyn Store>, S
 
 #[cfg(not(feature = "postgres"))]
 fn open_server(_address: &str, _variables: &Variables) -> Result<Box<dyn Store>, StoreError> {
-    Err(fault(AddressFault::NotBuilt { store: "PostgreSQL" }))
+    Err(refused(AddressFault::NotBuilt { store: "PostgreSQL" }))
 }
 
-fn fault(fault: AddressFault) -> StoreError {
-    StoreError::Address { fault }
+fn refused(fault: AddressFault) -> StoreError {
+    DatabaseError::Address { contents: &KEYRING, fault }.into()
 }

@@ -1,11 +1,10 @@
 //! Records from rows, the same for every database. A row that no valid record can be made of is damage, and is named.
 
 use aegis_crypto::{HybridPublicKey, KeyId};
-use jiff::Timestamp;
+use aegis_database::{At, Cell, Cells, Damage, shown};
 
 use crate::record::{DekRecord, KekRecord, StoredWrapping, Usage};
 use crate::store::MAX_SEALED_LEN;
-use crate::store_error::Damage;
 use crate::version::DekVersion;
 
 /// The columns of [`dek`], in its order.
@@ -15,23 +14,6 @@ pub(crate) const DEK_COLUMNS: &str =
 /// The columns of [`kek`], in its order.
 pub(crate) const KEK_COLUMNS: &str =
     "id, key_id, public_key, provider, state, created_at, changed_at, grace_until";
-
-/// A value as a database gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cell {
-    Null,
-    Integer(i64),
-    Text(String),
-    Bytes(Vec<u8>),
-    /// Of a type that no column here has, or that cannot be read.
-    Other,
-}
-
-/// A row as a database gave it.
-pub(crate) trait Cells {
-    /// The value of a column, counted from 0.
-    fn cell(&self, index: usize) -> Cell;
-}
 
 /// Makes a DEK of [`DEK_COLUMNS`].
 pub(crate) fn dek(row: &dyn Cells) -> Result<DekRecord, Damage> {
@@ -44,7 +26,7 @@ pub(crate) fn dek(row: &dyn Cells) -> Result<DekRecord, Damage> {
         version,
         scope: at.parsed(row, 1, "scope")?,
         state: at.parsed(row, 2, "state")?,
-        public_key: at.public_key(row, 3)?,
+        public_key: public_key(&at, row, 3)?,
         created_at: at.time(row, 4, "created_at")?,
         changed_at: at.time(row, 5, "changed_at")?,
         destroy_after: at.optional_time(row, 6, "destroy_after")?,
@@ -60,7 +42,7 @@ pub(crate) fn kek(row: &dyn Cells) -> Result<(i64, KekRecord), Damage> {
     };
     let at = At { table: "keks", row: format!("row {id}") };
     let key_id = at.bytes(row, 1, "key_id")?;
-    let public_key = at.public_key(row, 2)?;
+    let public_key = public_key(&at, row, 2)?;
     if public_key.key_id().as_bytes().as_slice() != key_id {
         return Err(at.damage("key_id", "not that of its public_key".to_owned()));
     }
@@ -81,14 +63,14 @@ pub(crate) fn wrapping(row: &dyn Cells) -> Result<StoredWrapping, Damage> {
     let (version, at) = version_of(row, 0, "wrappings")?;
     let public_key = match row.cell(1) {
         Cell::Null => return Err(at.damage("dek", "the version of no DEK".to_owned())),
-        _ => At { table: "deks", row: version.to_string() }.public_key(row, 1)?,
+        _ => public_key(&At { table: "deks", row: version.to_string() }, row, 1)?,
     };
-    Ok(StoredWrapping { version, public_key, sealed: at.sealed(row, 2)? })
+    Ok(StoredWrapping { version, public_key, sealed: sealed_of(&at, row, 2)? })
 }
 
 /// The box of a wrapping, from column `index`.
 pub(crate) fn sealed(row: &dyn Cells, index: usize, version: DekVersion) -> Result<Vec<u8>, Damage> {
-    At { table: "wrappings", row: version.to_string() }.sealed(row, index)
+    sealed_of(&At { table: "wrappings", row: version.to_string() }, row, index)
 }
 
 /// Checks when a wrapping was verified, in column `index`.
@@ -101,28 +83,9 @@ pub(crate) fn version(row: &dyn Cells, index: usize, table: &'static str) -> Res
     version_of(row, index, table).map(|(version, _)| version)
 }
 
-/// A count, from column `index`.
-pub(crate) fn count(row: &dyn Cells, index: usize) -> Result<u64, Damage> {
-    match row.cell(index) {
-        Cell::Integer(number) => u64::try_from(number).ok(),
-        _ => None,
-    }
-    .ok_or_else(no_count)
-}
-
-/// A count that is none.
-pub(crate) fn no_count() -> Damage {
-    Damage::Structure { found: "a count is not a number".to_owned() }
-}
-
 /// A wrapping that refers to what it may not.
 pub(crate) fn misplaced(version: DekVersion, column: &'static str, found: &str) -> Damage {
     At { table: "wrappings", row: version.to_string() }.damage(column, found.to_owned())
-}
-
-/// The one spelling of a time in a store.
-pub(crate) fn time_text(time: Timestamp) -> String {
-    time.to_string()
 }
 
 /// The bytes by which a store looks for a KEK.
@@ -130,85 +93,22 @@ pub(crate) const fn key_bytes(kek: &KeyId) -> &[u8] {
     kek.as_bytes().as_slice()
 }
 
-/// Where a value stands, for the message if it is damaged.
-struct At {
-    table: &'static str,
-    row: String,
+fn sealed_of(at: &At, row: &dyn Cells, index: usize) -> Result<Vec<u8>, Damage> {
+    let sealed = match row.cell(index) {
+        Cell::Null => return Err(at.damage("box", "the number of no box".to_owned())),
+        _ => at.bytes(row, index, "sealed")?,
+    };
+    if (1..=MAX_SEALED_LEN).contains(&sealed.len()) {
+        Ok(sealed)
+    } else {
+        Err(at.damage("sealed", shown(&Cell::Bytes(sealed))))
+    }
 }
 
-impl At {
-    fn damage(&self, column: &'static str, found: String) -> Damage {
-        Damage::Row { table: self.table, row: self.row.clone(), column, found }
-    }
-
-    fn integer(&self, row: &dyn Cells, index: usize, column: &'static str) -> Result<i64, Damage> {
-        match row.cell(index) {
-            Cell::Integer(number) => Ok(number),
-            other => Err(self.damage(column, shown(&other))),
-        }
-    }
-
-    fn bytes(&self, row: &dyn Cells, index: usize, column: &'static str) -> Result<Vec<u8>, Damage> {
-        match row.cell(index) {
-            Cell::Bytes(bytes) => Ok(bytes),
-            other => Err(self.damage(column, shown(&other))),
-        }
-    }
-
-    fn sealed(&self, row: &dyn Cells, index: usize) -> Result<Vec<u8>, Damage> {
-        let sealed = match row.cell(index) {
-            Cell::Null => return Err(self.damage("box", "the number of no box".to_owned())),
-            _ => self.bytes(row, index, "sealed")?,
-        };
-        if (1..=MAX_SEALED_LEN).contains(&sealed.len()) {
-            Ok(sealed)
-        } else {
-            Err(self.damage("sealed", shown(&Cell::Bytes(sealed))))
-        }
-    }
-
-    fn parsed<T: std::str::FromStr>(
-        &self,
-        row: &dyn Cells,
-        index: usize,
-        column: &'static str,
-    ) -> Result<T, Damage> {
-        let cell = row.cell(index);
-        match &cell {
-            Cell::Text(text) => text.parse().ok(),
-            _ => None,
-        }
-        .ok_or_else(|| self.damage(column, shown(&cell)))
-    }
-
-    fn public_key(&self, row: &dyn Cells, index: usize) -> Result<HybridPublicKey, Damage> {
-        let bytes = self.bytes(row, index, "public_key")?;
-        HybridPublicKey::from_bytes(&bytes).map_err(|error| {
-            self.damage("public_key", format!("{} bytes that are no key: {error}", bytes.len()))
-        })
-    }
-
-    fn time(&self, row: &dyn Cells, index: usize, column: &'static str) -> Result<Timestamp, Damage> {
-        let cell = row.cell(index);
-        match &cell {
-            // One time, one spelling.
-            Cell::Text(text) => text.parse::<Timestamp>().ok().filter(|time| time_text(*time) == *text),
-            _ => None,
-        }
-        .ok_or_else(|| self.damage(column, shown(&cell)))
-    }
-
-    fn optional_time(
-        &self,
-        row: &dyn Cells,
-        index: usize,
-        column: &'static str,
-    ) -> Result<Option<Timestamp>, Damage> {
-        match row.cell(index) {
-            Cell::Null => Ok(None),
-            _ => self.time(row, index, column).map(Some),
-        }
-    }
+fn public_key(at: &At, row: &dyn Cells, index: usize) -> Result<HybridPublicKey, Damage> {
+    let bytes = at.bytes(row, index, "public_key")?;
+    HybridPublicKey::from_bytes(&bytes)
+        .map_err(|error| at.damage("public_key", format!("{} bytes that are no key: {error}", bytes.len())))
 }
 
 fn version_of(row: &dyn Cells, index: usize, table: &'static str) -> Result<(DekVersion, At), Damage> {
@@ -224,16 +124,5 @@ fn version_of(row: &dyn Cells, index: usize, table: &'static str) -> Result<(Dek
             let found = shown(&cell);
             Err(Damage::Row { table, row: "a row".to_owned(), column, found })
         }
-    }
-}
-
-/// What a value looks like in a message: never the bytes of a box.
-fn shown(cell: &Cell) -> String {
-    match cell {
-        Cell::Null => "missing".to_owned(),
-        Cell::Integer(number) => format!("the number {number}"),
-        Cell::Text(text) => format!("{:?}", text.chars().take(64).collect::<String>()),
-        Cell::Bytes(bytes) => format!("{} bytes", bytes.len()),
-        Cell::Other => "of another type".to_owned(),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use aegis_database::postgres::Session;
+use aegis_database::time_text;
 use jiff::Timestamp;
 use postgres::types::ToSql;
 
-use super::fault::Fault;
-use super::session::Session;
-use super::{keks, wrappings};
+use super::{Fault, keks, wrappings};
 use crate::record::{DekRecord, DekState, KekState, NewDek, Usage};
-use crate::row::{self, DEK_COLUMNS, time_text};
+use crate::row::{self, DEK_COLUMNS};
 use crate::scope::Scope;
 use crate::store::DekQuery;
 use crate::store_error::ConflictKind;

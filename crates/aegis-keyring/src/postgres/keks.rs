@@ -1,12 +1,13 @@
 //! KEKs: enrolled, switched to, given up, retired.
 
 use aegis_crypto::KeyId;
+use aegis_database::postgres::Session;
+use aegis_database::{count, no_count, time_text};
 use jiff::Timestamp;
 
-use super::fault::Fault;
-use super::session::Session;
+use super::Fault;
 use crate::record::{KekRecord, KekState};
-use crate::row::{self, KEK_COLUMNS, key_bytes, time_text};
+use crate::row::{self, KEK_COLUMNS, key_bytes};
 use crate::store_error::{ConflictKind, StoreError};
 
 /// Every KEK with its number, in the order of enrolment.
@@ -139,7 +140,7 @@ fn all_verified(session: &mut Session, kek: KeyId, id: i64) -> Result<(), Fault>
          WHERE d.state <> 'destroyed'",
         &[&id],
     )?;
-    let Some(counts) = counts else { return Err(row::no_count().into()) };
-    let (deks, missing) = (row::count(&counts, 0)?, row::count(&counts, 1)?);
+    let Some(counts) = counts else { return Err(no_count().into()) };
+    let (deks, missing) = (count(&counts, 0)?, count(&counts, 1)?);
     if missing == 0 { Ok(()) } else { Err(StoreError::NotVerified { kek, missing, deks }.into()) }
 }

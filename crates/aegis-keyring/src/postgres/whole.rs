@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use aegis_crypto::KeyId;
+use aegis_database::postgres::Session;
+use aegis_database::{Cell, Cells as _};
 
-use super::fault::Fault;
-use super::session::Session;
-use super::{deks, keks, schema, wrappings};
+use super::{Fault, SCHEMA, deks, keks, wrappings};
 use crate::record::{DekRecord, DekState, KekRecord, KekState, NewWrapping};
-use crate::row::{self, Cell, Cells as _};
+use crate::row;
 use crate::store::{DekQuery, Dumped};
 use crate::store_error::ConflictKind;
 use crate::version::DekVersion;
@@ -92,7 +92,7 @@ pub(super) fn restore_dek(
 
 /// Reads everything, and finds what is damaged.
 pub(super) fn check(session: &mut Session) -> Result<(), Fault> {
-    schema::check(session)?;
+    SCHEMA.check(session)?;
     for (id, _) in keks::all(session)? {
         all_wrappings(session, id)?;
     }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aegis_crypto::KeyId;
+use aegis_database::postgres::Session;
+use aegis_database::{count, no_count, time_text};
 use jiff::Timestamp;
 
 use super::deks::rows_of;
-use super::fault::Fault;
-use super::keks;
-use super::session::Session;
+use super::{Fault, keks};
 use crate::record::{KekRecord, KekState, NewWrapping, StoredWrapping, WrapProgress};
-use crate::row::{self, key_bytes, time_text};
+use crate::row::{self, key_bytes};
 use crate::store::MAX_SEALED_LEN;
 use crate::store_error::{ConflictKind, StoreError};
 use crate::version::DekVersion;
@@ -85,7 +85,7 @@ pub(super) fn all_of(
     )?;
     rows.iter()
         .map(|found| {
-            let id = row::count(found, 0)?;
+            let id = count(found, 0)?;
             let kek = keks.iter().find(|(kek, _)| u64::try_from(*kek) == Ok(id));
             let (_, kek) = kek.ok_or_else(|| row::misplaced(version, "kek", "the number of no KEK"))?;
             Ok(NewWrapping { version, kek: kek.key_id(), sealed: row::sealed(found, 1, version)? })
@@ -109,7 +109,7 @@ pub(super) fn add(session: &mut Session, wrappings: &[NewWrapping]) -> Result<()
         let sealed: Vec<&[u8]> = batch.iter().map(|wrapping| wrapping.sealed.as_slice()).collect();
         let known =
             session.first("SELECT count(*) FROM aegis.deks WHERE ordinal = ANY ($1)", &[&ordinals])?;
-        let known = known.map(|found| row::count(&found, 0)).transpose()?;
+        let known = known.map(|found| count(&found, 0)).transpose()?;
         let distinct: BTreeSet<i64> = ordinals.iter().copied().collect();
         if known != Some(distinct.len() as u64) {
             return Err(ConflictKind::UnknownVersion.into());
@@ -187,10 +187,6 @@ pub(super) fn progress(session: &mut Session, kek: KeyId) -> Result<WrapProgress
          FROM aegis.wrappings AS w WHERE w.kek = (SELECT id FROM aegis.keks WHERE key_id = $1)",
         &[&key_bytes(&kek)],
     )?;
-    let Some(counts) = counts else { return Err(row::no_count().into()) };
-    Ok(WrapProgress {
-        deks: row::count(&counts, 0)?,
-        wrapped: row::count(&counts, 1)?,
-        verified: row::count(&counts, 2)?,
-    })
+    let Some(counts) = counts else { return Err(no_count().into()) };
+    Ok(WrapProgress { deks: count(&counts, 0)?, wrapped: count(&counts, 1)?, verified: count(&counts, 2)? })
 }

@@ -1,13 +1,13 @@
 //! Reads everything, and finds what is damaged.
 
+use aegis_database::sqlite::check_structure;
+use aegis_database::{Cell, Cells as _, Damage, count};
 use rusqlite::Connection;
 
-use super::fault::Fault;
-use super::{deks, keks};
+use super::{Fault, deks, keks};
 use crate::record::DekState;
-use crate::row::{self, Cell, Cells as _};
+use crate::row;
 use crate::store::DekQuery;
-use crate::store_error::{Answer, Damage};
 
 /// Rows that are held in memory at once.
 const PAGE: usize = 256;
@@ -17,22 +17,7 @@ pub(super) fn everything(connection: &Connection) -> Result<(), Fault> {
     keks::all(connection)?;
     all_deks(connection)?;
     all_wrappings(connection)?;
-    structure(connection)
-}
-
-fn structure(connection: &Connection) -> Result<(), Fault> {
-    let mut statement = connection.prepare("PRAGMA integrity_check(1)")?;
-    let mut rows = statement.query([])?;
-    while let Some(found) = rows.next()? {
-        match found.cell(0) {
-            Cell::Text(text) if text == "ok" => {}
-            Cell::Text(text) => {
-                return Err(Damage::Structure { found: Answer::new(&text, None).text }.into());
-            }
-            _ => return Err(Damage::Structure { found: "no answer".to_owned() }.into()),
-        }
-    }
-    Ok(())
+    check_structure(connection)
 }
 
 fn all_deks(connection: &Connection) -> Result<(), Fault> {
@@ -66,8 +51,7 @@ fn all_wrappings(connection: &Connection) -> Result<(), Fault> {
         }
         wrappings = wrappings.saturating_add(1);
     }
-    let boxes =
-        connection.query_row("SELECT count(*) FROM boxes", [], |found| Ok(row::count(found, 0)))??;
+    let boxes = connection.query_row("SELECT count(*) FROM boxes", [], |found| Ok(count(found, 0)))??;
     if boxes == wrappings {
         Ok(())
     } else {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use aegis_database::time_text;
 use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 
-use super::fault::Fault;
-use super::{keks, wrappings};
+use super::{Fault, keks, wrappings};
 use crate::record::{DekRecord, DekState, KekState, NewDek, Usage};
-use crate::row::{self, DEK_COLUMNS, time_text};
+use crate::row::{self, DEK_COLUMNS};
 use crate::scope::Scope;
 use crate::store::DekQuery;
 use crate::store_error::ConflictKind;

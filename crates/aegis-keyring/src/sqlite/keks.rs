@@ -1,12 +1,13 @@
 //! KEKs: enrolled, switched to, given up, retired.
 
 use aegis_crypto::KeyId;
+use aegis_database::{count, time_text};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::fault::Fault;
+use super::Fault;
 use crate::record::{KekRecord, KekState};
-use crate::row::{self, KEK_COLUMNS, key_bytes, time_text};
+use crate::row::{self, KEK_COLUMNS, key_bytes};
 use crate::store_error::{ConflictKind, StoreError};
 
 /// Every KEK with its number, in the order of enrolment.
@@ -154,7 +155,7 @@ fn all_verified(connection: &Connection, kek: KeyId, id: i64) -> Result<(), Faul
              WHERE w.kek = ?1 AND w.dek = d.ordinal AND w.verified_at IS NOT NULL))
          FROM deks AS d WHERE d.state <> 'destroyed'",
         [id],
-        |found| Ok((row::count(found, 0), row::count(found, 1))),
+        |found| Ok((count(found, 0), count(found, 1))),
     )?;
     let (deks, missing) = (deks?, missing?);
     if missing == 0 { Ok(()) } else { Err(StoreError::NotVerified { kek, missing, deks }.into()) }

@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
-use super::fault::Fault;
-use super::{deks, keks, wrappings};
+use super::{Fault, deks, keks, wrappings};
 use crate::record::{DekRecord, DekState, KekRecord, KekState, NewWrapping};
 use crate::store::{DekQuery, Dumped};
 use crate::store_error::{ConflictKind, StoreError};

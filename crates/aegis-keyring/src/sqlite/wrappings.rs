@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use aegis_crypto::KeyId;
+use aegis_database::{count, time_text};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::deks::rows_of;
-use super::fault::Fault;
-use super::{deks, keks};
+use super::{Fault, deks, keks};
 use crate::record::{DekState, KekRecord, KekState, NewWrapping, StoredWrapping, WrapProgress};
-use crate::row::{self, time_text};
+use crate::row;
 use crate::store::MAX_SEALED_LEN;
 use crate::store_error::{ConflictKind, StoreError};
 use crate::version::DekVersion;
@@ -208,8 +208,8 @@ pub(super) fn progress(connection: &Connection, kek: KeyId) -> Result<WrapProgre
                 (SELECT count(*) FROM wrappings WHERE kek = ?1),
                 (SELECT count(*) FROM wrappings WHERE kek = ?1 AND verified_at IS NULL)",
     )?;
-    let counts = statement
-        .query_row([id], |found| Ok((row::count(found, 0), row::count(found, 1), row::count(found, 2))))?;
+    let counts =
+        statement.query_row([id], |found| Ok((count(found, 0), count(found, 1), count(found, 2))))?;
     let (deks, wrapped, unverified) = (counts.0?, counts.1?, counts.2?);
     Ok(WrapProgress { deks, wrapped, verified: wrapped.saturating_sub(unverified) })
 }

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use aegis_crypto::KeyId;
+use aegis_database::{Contents, Place};
 use aegis_keyring::{
-    Answer, DekQuery, DekRecord, DekState, DekVersion, Dumped, KekRecord, NewDek, NewWrapping, Scope, Store,
-    StoreError, StoredWrapping, Usage, WrapProgress,
+    Answer, DatabaseError, DekQuery, DekRecord, DekState, DekVersion, Dumped, KekRecord, NewDek, NewWrapping,
+    Scope, Store, StoreError, StoredWrapping, Usage, WrapProgress,
 };
 use jiff::Timestamp;
 
@@ -94,7 +95,9 @@ impl Hooked {
 /// What a store says that cannot be reached.
 pub(crate) fn unavailable() -> StoreError {
     let answer = Answer { text: "it was to be so".to_owned(), code: None };
-    StoreError::Unavailable { location: "here".to_owned(), answer }
+    static NOTHING: Contents = Contents { name: "nothing", one: "nothing", example: "", restore: "" };
+    let place = Place { contents: &NOTHING, location: "here".to_owned() };
+    StoreError::Database(DatabaseError::Unavailable { place, answer })
 }
 
 impl Store for Hooked {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use aegis_kek::ProviderKind;
 use aegis_keyring::{
-    DekVersion, Grace, KekRotation, KekRotationError, KekRotationOptions, KekState, RetireKekError, Store,
-    StoreError,
+    DatabaseError, DekVersion, Grace, KekRotation, KekRotationError, KekRotationOptions, KekState,
+    RetireKekError, Store, StoreError,
 };
 
 use crate::fixture::{Ring, assert_all_open, assert_whole, kek, open, options, rotate_kek, version};
@@ -165,7 +165,9 @@ fn a_store_that_fails_at_any_call_stops_it_and_the_next_run_goes_on() {
             })));
             match rotate_kek(&keyring, &ring.kek, &new) {
                 Ok(rotated) => break rotated,
-                Err(KekRotationError::Store(StoreError::Unavailable { .. })) => runs += 1,
+                Err(KekRotationError::Store(StoreError::Database(DatabaseError::Unavailable { .. }))) => {
+                    runs += 1;
+                }
                 Err(error) => panic!("{error:?}"),
             }
             assert_whole(&ring.keyring);

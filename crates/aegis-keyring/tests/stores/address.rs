@@ -1,7 +1,7 @@
 //! What names a store, and what does not.
 
 use aegis_kek::Variables;
-use aegis_keyring::{AddressFault, StoreError, open_store_with};
+use aegis_keyring::{AddressFault, DatabaseError, StoreError, open_store_with};
 use test_services::scratch;
 
 use crate::fixture::{filled, nth_version, told};
@@ -46,7 +46,9 @@ fn refuses_addresses_that_name_nothing_and_never_repeats_them() {
         let error = refusal(address);
         assert!(!format!("{error:?} {}", told(&error)).contains("s3cret"), "{error:?}");
         match error {
-            StoreError::Address { fault } => assert_eq!(fault, expected, "{address}"),
+            StoreError::Database(DatabaseError::Address { fault, .. }) => {
+                assert_eq!(fault, expected, "{address}");
+            }
             other => panic!("{address}: {other:?}"),
         }
     }
@@ -62,15 +64,21 @@ fn a_password_file_is_private_and_readable_or_refused() {
         open_store_with(address, &variables).map(|store| store.location().to_owned()).unwrap_err()
     };
     let missing = open(&path);
-    assert!(matches!(missing, StoreError::Address { fault: AddressFault::File { .. } }));
+    assert!(matches!(
+        missing,
+        StoreError::Database(DatabaseError::Address { fault: AddressFault::File { .. }, .. })
+    ));
     assert!(told(&missing).contains("it is not there"), "{}", told(&missing));
     test_services::postgres::private_copy("*:*:*:*:s3cret\n", &path);
-    assert!(matches!(open(&path), StoreError::Unavailable { .. }));
+    assert!(matches!(open(&path), StoreError::Database(DatabaseError::Unavailable { .. })));
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     let error = open(&path);
-    assert!(matches!(error, StoreError::Insecure { .. }));
+    assert!(matches!(error, StoreError::Database(DatabaseError::Insecure { .. })));
     assert!(!told(&error).contains("s3cret"));
     // The one in the home directory need not be there.
     let home = Variables::of_pairs([("HOME", dir.path().to_str().unwrap())]);
-    assert!(matches!(open_store_with(address, &home).map(drop), Err(StoreError::Unavailable { .. })));
+    assert!(matches!(
+        open_store_with(address, &home).map(drop),
+        Err(StoreError::Database(DatabaseError::Unavailable { .. }))
+    ));
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use aegis_keyring::{Damage, DekQuery, Store, StoreError};
+use aegis_keyring::{Damage, DatabaseError, DekQuery, Store, StoreError};
 use test_services::postgres::Postgres;
 
 use crate::fixture::{filled, kek, nth_version, told};
@@ -64,7 +64,10 @@ fn find(store: &dyn Store, case: &Case) {
     let kek = kek(0).key_id();
     let table = if case.table == "boxes" { "wrappings" } else { case.table };
     let expect = |call: &str, result: Result<(), StoreError>| match result {
-        Err(StoreError::Damaged { damage: Damage::Row { table: at, row, column, found }, .. }) => {
+        Err(StoreError::Database(DatabaseError::Damaged {
+            damage: Damage::Row { table: at, row, column, found },
+            ..
+        })) => {
             assert_eq!((at, column), (table, case.column), "{call}: {found}");
             assert!(found.contains(case.found), "{call}: {found}");
             assert!(row == "dek-v1-20260101" || table == "keks" && row == "row 1", "{row}");
@@ -179,12 +182,15 @@ fn sqlite_names_values_of_another_type() {
         let all = DekQuery { scope: None, state: None, after: None, limit: 9 };
         let result = if by == By::Keks { store.keks().map(drop) } else { store.deks(&all).map(drop) };
         match result {
-            Err(StoreError::Damaged { damage: Damage::Row { table: at, column: found, .. }, .. }) => {
+            Err(StoreError::Database(DatabaseError::Damaged {
+                damage: Damage::Row { table: at, column: found, .. },
+                ..
+            })) => {
                 assert_eq!((at, found), (table, column));
             }
             other => panic!("{table}.{column} = {value}: {other:?}"),
         }
-        assert!(matches!(store.check(), Err(StoreError::Damaged { .. })));
+        assert!(matches!(store.check(), Err(StoreError::Database(DatabaseError::Damaged { .. }))));
     }
 }
 
@@ -211,7 +217,10 @@ fn sqlite_names_rows_that_refer_to_nothing() {
         assert!(told(&error).contains(expected), "{sql}: {}", told(&error));
         let listed = store.wrappings_under(kek(0).key_id(), false, None, 9);
         if expected.starts_with("box") || expected.starts_with("dek") {
-            assert!(matches!(listed, Err(StoreError::Damaged { .. })), "{sql}: {listed:?}");
+            assert!(
+                matches!(listed, Err(StoreError::Database(DatabaseError::Damaged { .. }))),
+                "{sql}: {listed:?}"
+            );
         }
     }
 }
@@ -225,8 +234,8 @@ fn sqlite_never_reads_a_value_that_is_far_too_long() {
     raw.execute_batch("PRAGMA ignore_check_constraints = ON").unwrap();
     raw.execute_batch("UPDATE boxes SET sealed = zeroblob(100000000) WHERE id = 1").unwrap();
     let read = store.wrapping(nth_version(1), kek(0).key_id());
-    assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
-    assert!(matches!(store.check(), Err(StoreError::Damaged { .. })));
+    assert!(matches!(read, Err(StoreError::Database(DatabaseError::Damaged { .. }))), "{read:?}");
+    assert!(matches!(store.check(), Err(StoreError::Database(DatabaseError::Damaged { .. }))));
 }
 
 /// Takes every constraint away that could refuse a bad value.
@@ -272,7 +281,7 @@ fn postgres_names_every_damaged_value() {
     for (sql, expected) in orphans {
         server.sql(name, sql);
         let error = store.check().unwrap_err();
-        assert!(matches!(error, StoreError::Damaged { .. }), "{sql}: {error:?}");
+        assert!(matches!(error, StoreError::Database(DatabaseError::Damaged { .. })), "{sql}: {error:?}");
         assert!(told(&error).contains(expected), "{sql}: {}", told(&error));
         if !sql.contains("DROP") {
             for table in ["wrappings", "deks"] {

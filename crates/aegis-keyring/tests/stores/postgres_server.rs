@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aegis_kek::Variables;
-use aegis_keyring::{ConflictKind, DekState, NewWrapping, PostgresStore, Store, StoreError, Usage};
+use aegis_keyring::{
+    ConflictKind, DatabaseError, DekState, NewWrapping, PostgresStore, Store, StoreError, Usage,
+};
 use test_services::postgres::Postgres;
 
 use crate::child;
@@ -121,13 +123,16 @@ fn an_outcome_that_cannot_be_found_out_is_not_made_up() {
         way.close_after_it();
         way.lose(what, 1);
         let error = store.add_usage(&[(nth_version(1), USED)]).unwrap_err();
-        assert!(matches!(error, StoreError::OutcomeUnknown { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::Database(DatabaseError::OutcomeUnknown { .. })), "{error:?}");
         assert!(!error.is_transient());
         assert_eq!(used(direct.as_ref()), u64::from(what == Lose::Answer));
         // Now it is known that nothing was done.
         let error = store.add_usage(&[(nth_version(1), USED)]).unwrap_err();
-        assert!(matches!(error, StoreError::Unavailable { .. }) && error.is_transient(), "{error:?}");
-        assert!(matches!(store.keks(), Err(StoreError::Unavailable { .. })));
+        assert!(
+            matches!(error, StoreError::Database(DatabaseError::Unavailable { .. })) && error.is_transient(),
+            "{error:?}"
+        );
+        assert!(matches!(store.keks(), Err(StoreError::Database(DatabaseError::Unavailable { .. }))));
     }
 }
 
@@ -147,7 +152,7 @@ fn a_restore_that_is_cut_off_restores_nothing() {
     };
     way.lose(Lose::Commit, 1);
     let error = store.restore(&[kek(0)], &mut records()).unwrap_err();
-    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Database(DatabaseError::Unavailable { .. })), "{error:?}");
     assert!(direct.keks().unwrap().is_empty());
     // Here it was only the answer that was lost.
     way.lose(Lose::Answer, 1);
@@ -165,18 +170,21 @@ fn says_why_it_cannot_be_used_and_never_with_the_password() {
     let nobody_listens = format!(":{}/", test_services::guarded::free_port());
     type Is = fn(&StoreError) -> bool;
     let cases: [(&str, String, Is); 5] = [
-        ("wrong password", wrong, |error| matches!(error, StoreError::Denied { .. })),
+        ("wrong password", wrong, |error| {
+            matches!(error, StoreError::Database(DatabaseError::Denied { .. }))
+        }),
         ("no password", url.replace(&format!(":{}@", database.password), "@"), |error| {
-            matches!(error, StoreError::Denied { .. })
+            matches!(error, StoreError::Database(DatabaseError::Denied { .. }))
         }),
         ("no such database", format!("{url}_none"), |error| {
-            matches!(error, StoreError::NoPlace { .. }) && error.help().unwrap().contains("`createdb`")
+            matches!(error, StoreError::Database(DatabaseError::NoPlace { .. }))
+                && error.help().unwrap().contains("`createdb`")
         }),
         ("may make no schema", url.replace("keeper:", &format!("{name}_guest:")), |error| {
-            matches!(error, StoreError::Denied { .. })
+            matches!(error, StoreError::Database(DatabaseError::Denied { .. }))
         }),
         ("no server", url.replace(&format!(":{}/", server.port()), &nobody_listens), |error| {
-            matches!(error, StoreError::Unavailable { .. })
+            matches!(error, StoreError::Database(DatabaseError::Unavailable { .. }))
         }),
     ];
     for (name, address, is_expected) in cases {
@@ -210,7 +218,7 @@ fn leaves_the_schema_of_another_program_alone() {
         );
         let before = server.dump(&database.name).len();
         let error = open_patiently(&database.url, Duration::from_secs(20)).err().unwrap();
-        assert!(matches!(error, StoreError::Foreign { .. }), "{sql}: {error:?}");
+        assert!(matches!(error, StoreError::Database(DatabaseError::Foreign { .. })), "{sql}: {error:?}");
         assert_eq!(server.dump(&database.name).len(), before, "{sql}");
     }
     // A schema that an administrator has made is filled.
@@ -227,17 +235,18 @@ fn refuses_a_newer_schema_also_if_it_comes_later() {
     let store = place.open();
     filled(store.as_ref(), 1);
     server.sql(name, "UPDATE aegis.keyring SET version = 2");
-    let is_newer = |error| matches!(error, StoreError::Newer { found: 2, known: 1, .. });
+    let is_newer =
+        |error| matches!(error, StoreError::Database(DatabaseError::Newer { found: 2, known: 1, .. }));
     assert!(is_newer(open_patiently(&place.address, Duration::from_secs(20)).err().unwrap()));
     assert!(is_newer(store.add_usage(&[(nth_version(1), USED)]).unwrap_err()));
     server.sql(name, "UPDATE aegis.keyring SET version = 1");
     store.add_usage(&[(nth_version(1), USED)]).unwrap();
     server.sql(name, "UPDATE aegis.keyring SET version = 0");
-    assert!(matches!(store.add_usage(&[]), Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.add_usage(&[]), Err(StoreError::Database(DatabaseError::Damaged { .. }))));
     server.sql(name, "DELETE FROM aegis.keyring");
-    assert!(matches!(store.add_usage(&[]), Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.add_usage(&[]), Err(StoreError::Database(DatabaseError::Damaged { .. }))));
     let error = open_patiently(&place.address, Duration::from_secs(20)).err().unwrap();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Database(DatabaseError::Damaged { .. })), "{error:?}");
 }
 
 #[test]
@@ -258,7 +267,10 @@ fn waits_for_another_writer_and_says_how_long() {
     let mut other = postgres::Client::connect(&place.address, postgres::NoTls).unwrap();
     other.batch_execute("BEGIN; SELECT 1 FROM aegis.keyring FOR UPDATE").unwrap();
     let error = store.add_usage(&[(nth_version(1), USED)]).unwrap_err();
-    assert!(matches!(error, StoreError::Busy { .. }) && error.is_transient(), "{error:?}");
+    assert!(
+        matches!(error, StoreError::Database(DatabaseError::Busy { .. })) && error.is_transient(),
+        "{error:?}"
+    );
     assert_eq!(store.keks().unwrap().len(), 1);
     other.batch_execute("ROLLBACK").unwrap();
     store.add_usage(&[(nth_version(1), USED)]).unwrap();
@@ -275,7 +287,7 @@ fn a_server_that_may_not_be_written_to_says_so() {
     let store = place.open();
     assert_eq!(store.keks().unwrap().len(), 1);
     let error = store.add_usage(&[(nth_version(1), USED)]).unwrap_err();
-    assert!(matches!(error, StoreError::ReadOnly { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Database(DatabaseError::ReadOnly { .. })), "{error:?}");
 }
 
 #[test]

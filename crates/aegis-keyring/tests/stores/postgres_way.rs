@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegis_kek::Variables;
-use aegis_keyring::{AddressFault, PostgresStore, Store as _, StoreError};
+use aegis_keyring::{AddressFault, DatabaseError, PostgresStore, Store as _, StoreError};
 use test_services::postgres::{Postgres, private_copy};
 use test_services::scratch;
 
@@ -41,17 +41,29 @@ fn tls_is_verified_or_there_is_none() {
     let refused = |address: &str| open(address, &none).err().unwrap();
     let ours = ours.display();
     let unknown = refused(&format!("{named}?sslmode=require"));
-    assert!(matches!(unknown, StoreError::Denied { .. }), "an authority that nobody knows: {unknown:?}");
+    assert!(
+        matches!(unknown, StoreError::Database(DatabaseError::Denied { .. })),
+        "an authority that nobody knows: {unknown:?}"
+    );
     assert!(unknown.help().unwrap().contains("sslrootcert"), "{unknown:?}");
     let elsewhere = refused(&format!("{}?sslmode=verify-ca&sslrootcert={ours}", database.url));
-    assert!(matches!(elsewhere, StoreError::Denied { .. }), "a certificate for another name: {elsewhere:?}");
+    assert!(
+        matches!(elsewhere, StoreError::Database(DatabaseError::Denied { .. })),
+        "a certificate for another name: {elsewhere:?}"
+    );
     let none_there = dir.path().join("none.pem");
     // What is there and what is not are told apart.
     for (unusable, why) in
         [(&other, "there is none in it"), (&empty, "there is none in it"), (&none_there, "No such file")]
     {
         let error = refused(&format!("{named}?sslmode=require&sslrootcert={}", unusable.display()));
-        assert!(matches!(error, StoreError::Address { fault: AddressFault::File { .. } }), "{error:?}");
+        assert!(
+            matches!(
+                error,
+                StoreError::Database(DatabaseError::Address { fault: AddressFault::File { .. }, .. })
+            ),
+            "{error:?}"
+        );
         assert!(!told(&error).contains(&database.password));
         assert!(told(&error).contains(why), "{}", told(&error));
     }
@@ -65,7 +77,7 @@ fn a_server_without_tls_is_refused_where_tls_is_wanted() {
     let Some(server) = Postgres::shared("a server without TLS") else { return };
     let database = server.database();
     let error = open(&format!("{}?sslmode=require", database.url), &Variables::of_pairs([])).err().unwrap();
-    assert!(matches!(error, StoreError::Denied { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Database(DatabaseError::Denied { .. })), "{error:?}");
     assert!(error.help().unwrap().contains("switch TLS on"), "{error:?}");
 }
 
@@ -82,7 +94,7 @@ fn takes_the_password_from_variable_or_file_and_the_socket_by_its_directory() {
     open(&without, &Variables::of_pairs([("PGPASSFILE", file.to_str().unwrap())])).unwrap();
     open(&without, &Variables::of_pairs([("HOME", dir.path().to_str().unwrap())])).unwrap();
     let wrong = Variables::of_pairs([("PGPASSWORD", "wr0ng"), ("HOME", dir.path().to_str().unwrap())]);
-    assert!(matches!(open(&without, &wrong), Err(StoreError::Denied { .. })));
+    assert!(matches!(open(&without, &wrong), Err(StoreError::Database(DatabaseError::Denied { .. }))));
 
     let port = server.port();
     let socket = format!("postgres:///{name}?host={}&port={port}&user=keeper", server.socket_dir().display());

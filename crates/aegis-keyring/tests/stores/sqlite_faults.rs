@@ -94,14 +94,14 @@ fn at_every_point(start: &tempfile::TempDir, states: &[Whole], fault: Fault) {
         if fault == Fault::Full {
             let failed = said.iter().find(|said| said.starts_with("failed "));
             let is_named = |failed: &String| {
-                ["failed Full", "failed OutcomeUnknown", "failed Failed"]
+                ["failed Database(Full", "failed Database(OutcomeUnknown", "failed Database(Failed"]
                     .iter()
                     .any(|name| failed.starts_with(name))
             };
             // Some refusals SQLite can do without: the WAL is moved into the file another time.
             assert!(failed.is_none_or(is_named), "{}: {said:?}", point.shown);
             assert!(failed.is_some() || done == STEPS.len(), "{}: {said:?}", point.shown);
-            if failed.is_some_and(|failed| failed.starts_with("failed Full")) {
+            if failed.is_some_and(|failed| failed.starts_with("failed Database(Full")) {
                 assert_eq!(reached, Some(done), "{}: {said:?}", point.shown);
             }
         }

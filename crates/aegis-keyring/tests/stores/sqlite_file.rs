@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use aegis_keyring::{Damage, SqliteStore, Store as _, StoreError};
+use aegis_keyring::{Damage, DatabaseError, SqliteStore, Store as _, StoreError};
 use rusqlite::Connection;
 use test_services::scratch;
 
@@ -76,7 +76,7 @@ fn the_mode_of_a_file_of_somebody_else_is_left_alone() {
     fs::write(&path, "root:x:0:0:root:/root:/bin/sh\n".repeat(40)).unwrap();
     set_mode(&path, 0o644);
     let error = refused(&path);
-    assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Database(DatabaseError::Foreign { .. })), "{error:?}");
     assert!(!told(&error).contains("chmod"), "{}", told(&error));
 }
 
@@ -87,7 +87,10 @@ fn refuses_what_others_can_read_or_change() {
     for bad in [0o640, 0o604, 0o644, 0o660, 0o606, 0o666] {
         set_mode(&path, bad);
         let error = refused(&path);
-        assert!(matches!(&error, StoreError::Insecure { path: found, .. } if *found == path), "{error:?}");
+        assert!(
+            matches!(&error, StoreError::Database(DatabaseError::Insecure { path: found, .. }) if *found == path),
+            "{error:?}"
+        );
         assert!(told(&error).contains("chmod 600"), "{}", told(&error));
         assert_eq!(mode(&path), bad);
     }
@@ -96,14 +99,16 @@ fn refuses_what_others_can_read_or_change() {
         let companion = dir.path().join(format!("keyring.db{companion}"));
         fs::write(&companion, b"").unwrap();
         set_mode(&companion, 0o644);
-        assert!(matches!(refused(&path), StoreError::Insecure { path, .. } if path == companion));
+        assert!(
+            matches!(refused(&path), StoreError::Database(DatabaseError::Insecure { path, .. }) if path == companion)
+        );
         fs::remove_file(&companion).unwrap();
     }
     for bad in [0o770, 0o707, 0o777, 0o1777] {
         set_mode(dir.path(), bad);
-        assert!(matches!(refused(&path), StoreError::Insecure { .. }), "{bad:o}");
+        assert!(matches!(refused(&path), StoreError::Database(DatabaseError::Insecure { .. })), "{bad:o}");
         let new = refused(&dir.path().join("new.db"));
-        assert!(matches!(&new, StoreError::Insecure { .. }), "{bad:o}");
+        assert!(matches!(&new, StoreError::Database(DatabaseError::Insecure { .. })), "{bad:o}");
         assert!(told(&new).contains("chmod 700"), "{}", told(&new));
     }
     set_mode(dir.path(), 0o700);
@@ -148,17 +153,28 @@ fn refuses_what_is_no_file() {
     ];
     for (name, expected) in cases {
         match refused(&at(name)) {
-            StoreError::NotAFile { path, kind } => assert_eq!((path, kind), (at(name), expected)),
+            StoreError::Database(DatabaseError::NotAFile { path, kind }) => {
+                assert_eq!((path, kind), (at(name), expected));
+            }
             other => panic!("{name}: {other:?}"),
         }
     }
     symlink(at("elsewhere"), at("keyring.db-wal")).unwrap();
-    assert!(matches!(refused(&sound), StoreError::NotAFile { kind: "a symbolic link", .. }));
+    assert!(matches!(
+        refused(&sound),
+        StoreError::Database(DatabaseError::NotAFile { kind: "a symbolic link", .. })
+    ));
     assert!(!at("elsewhere").exists());
-    assert!(matches!(refused(&at("none/keyring.db")), StoreError::NoPlace { .. }));
-    assert!(matches!(refused(&sound.join("keyring.db")), StoreError::NoPlace { .. }));
+    assert!(matches!(refused(&at("none/keyring.db")), StoreError::Database(DatabaseError::NoPlace { .. })));
+    assert!(matches!(
+        refused(&sound.join("keyring.db")),
+        StoreError::Database(DatabaseError::NoPlace { .. })
+    ));
     for nameless in ["", "/", "..", "dir/.."] {
-        assert!(matches!(refused(Path::new(nameless)), StoreError::Address { .. }), "{nameless}");
+        assert!(
+            matches!(refused(Path::new(nameless)), StoreError::Database(DatabaseError::Address { .. })),
+            "{nameless}"
+        );
     }
 }
 
@@ -195,7 +211,10 @@ fn says_that_it_can_only_be_read() {
     }
     let output = program.output().unwrap();
     let said = child::said(&String::from_utf8(output.stdout).unwrap());
-    assert!(matches!(said.as_slice(), [failed] if failed.starts_with("failed ReadOnly")), "{said:?}");
+    assert!(
+        matches!(said.as_slice(), [failed] if failed.starts_with("failed Database(ReadOnly")),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -213,7 +232,7 @@ fn leaves_the_database_of_another_program_alone() {
         set_mode(&path, 0o600);
         let before = fs::read(&path).unwrap();
         let error = refused(&path);
-        assert!(matches!(error, StoreError::Foreign { .. }), "{name}: {error:?}");
+        assert!(matches!(error, StoreError::Database(DatabaseError::Foreign { .. })), "{name}: {error:?}");
         assert_eq!(fs::read(&path).unwrap(), before, "{name}");
     }
 }
@@ -226,8 +245,11 @@ fn refuses_what_is_no_database() {
         fs::write(&path, bytes).unwrap();
         set_mode(&path, 0o600);
         let error = refused(&path);
-        let not_one = matches!(error, StoreError::Damaged { damage: Damage::NotADatabase, .. });
-        assert!(not_one || matches!(error, StoreError::Damaged { .. }), "{error:?}");
+        let not_one = matches!(
+            error,
+            StoreError::Database(DatabaseError::Damaged { damage: Damage::NotADatabase, .. })
+        );
+        assert!(not_one || matches!(error, StoreError::Database(DatabaseError::Damaged { .. })), "{error:?}");
         assert!(error.help().unwrap().contains("restore"));
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
@@ -270,8 +292,8 @@ fn no_damage_to_a_page_makes_it_panic_or_answer_wrongly() {
     for pages in 1..good.len() / 16384 {
         fs::write(&other, &good[..pages * 16384]).unwrap();
         let is_found = match SqliteStore::open(&other) {
-            Err(error) => matches!(error, StoreError::Damaged { .. }),
-            Ok(store) => matches!(store.check(), Err(StoreError::Damaged { .. })),
+            Err(error) => matches!(error, StoreError::Database(DatabaseError::Damaged { .. })),
+            Ok(store) => matches!(store.check(), Err(StoreError::Database(DatabaseError::Damaged { .. }))),
         };
         assert!(is_found, "{pages} pages");
     }
@@ -285,7 +307,10 @@ fn says_how_long_it_waited_for_another_writer() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let store = SqliteStore::open_patiently(&path, Duration::from_millis(50)).unwrap();
     let error = store.add_usage(&[]).unwrap_err();
-    assert!(matches!(error, StoreError::Busy { .. }) && error.is_transient(), "{error:?}");
+    assert!(
+        matches!(error, StoreError::Database(DatabaseError::Busy { .. })) && error.is_transient(),
+        "{error:?}"
+    );
     // Readers wait for nobody.
     assert_eq!(store.keks().unwrap().len(), 1);
     other.execute_batch("ROLLBACK").unwrap();
@@ -302,7 +327,13 @@ fn does_not_go_on_with_a_file_that_was_taken_away() {
     let is_refused = |store: &SqliteStore| {
         let read = store.keks().err();
         let write = store.add_usage(&[]).err();
-        matches!((read, write), (Some(StoreError::Replaced { .. }), Some(StoreError::Replaced { .. })))
+        matches!(
+            (read, write),
+            (
+                Some(StoreError::Database(DatabaseError::Replaced { .. })),
+                Some(StoreError::Database(DatabaseError::Replaced { .. }))
+            )
+        )
     };
     fs::rename(&path, &aside).unwrap();
     assert!(is_refused(&store));
@@ -331,14 +362,17 @@ fn a_trigger_or_a_view_in_the_file_is_not_run() {
         Connection::open(&other).unwrap().execute_batch(sql).unwrap();
         let error = refused(&other);
         assert!(
-            matches!(&error, StoreError::Damaged { damage: Damage::Structure { .. }, .. }),
+            matches!(
+                &error,
+                StoreError::Database(DatabaseError::Damaged { damage: Damage::Structure { .. }, .. })
+            ),
             "{sql}: {error:?}"
         );
         // Also if it comes while the store is open.
         fs::copy(&path, &other).unwrap();
         let store = SqliteStore::open(&other).unwrap();
         Connection::open(&other).unwrap().execute_batch(sql).unwrap();
-        assert!(matches!(store.check(), Err(StoreError::Damaged { .. })), "{sql}");
+        assert!(matches!(store.check(), Err(StoreError::Database(DatabaseError::Damaged { .. }))), "{sql}");
         store.keks().unwrap();
     }
 }
@@ -350,7 +384,7 @@ pub(crate) fn fork_and_look(address: &str) {
     store.keks().unwrap();
     match fork::fork().unwrap() {
         fork::Fork::Child => {
-            let is_refused = |error| matches!(error, Err(StoreError::Forked { .. }));
+            let is_refused = |error| matches!(error, Err(StoreError::Database(DatabaseError::Forked { .. })));
             let inherited = is_refused(store.keks().map(drop)) && is_refused(store.add_usage(&[]));
             let again = is_refused(SqliteStore::open(path).map(drop));
             drop(store);

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aegis_keyring::{DekQuery, DekState, KekState, SqliteStore, Store, StoreError};
+use aegis_keyring::{DatabaseError, DekQuery, DekState, KekState, SqliteStore, Store, StoreError};
 use rusqlite::Connection;
 use test_services::scratch;
 
@@ -55,7 +55,10 @@ fn refuses_a_newer_schema_and_changes_nothing() {
     let path = made_by(&format!("{VERSION_1}; PRAGMA user_version = 2; CREATE TABLE later (a)"), dir.path());
     let before = fs::read(&path).unwrap();
     let error = SqliteStore::open(&path).err().unwrap();
-    assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error:?}");
+    assert!(
+        matches!(error, StoreError::Database(DatabaseError::Newer { found: 2, known: 1, .. })),
+        "{error:?}"
+    );
     assert!(error.help().unwrap().contains("later"));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
@@ -65,6 +68,9 @@ fn refuses_a_version_that_never_was() {
     for never in [0, -1] {
         let dir = scratch::dir();
         let path = made_by(&format!("{VERSION_1}; PRAGMA user_version = {never}"), dir.path());
-        assert!(matches!(SqliteStore::open(&path), Err(StoreError::Damaged { .. })), "{never}");
+        assert!(
+            matches!(SqliteStore::open(&path), Err(StoreError::Database(DatabaseError::Damaged { .. }))),
+            "{never}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! A connection to the server, with every setting that this store relies on.
+//! A connection to the server, with every setting that its users rely on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,8 +7,7 @@ use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, NoTls, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::fault::Fault;
-use crate::row::{Cell, Cells};
+use crate::cell::{Cell, Cells};
 
 /// Waiting has an end: for a statement it is 5 minutes. A transaction whose client has gone ends after 60. A
 /// commit is on the disk before it is reported, also where the server's default is otherwise.
@@ -24,9 +23,9 @@ const SETTINGS: &str = "
 /// The statements that are kept prepared; more than there are.
 const STATEMENTS: usize = 64;
 
-/// A connection. It is made, used and dropped on threads of this store only: the client runs a loop of its own in each
+/// A connection. It is made, used and dropped on threads of [`Database`](super::Database) only: the client runs a loop of its own in each
 /// call, which is not possible on a thread that runs one already.
-pub(super) struct Session {
+pub struct Session {
     client: Client,
     statements: BTreeMap<String, Statement>,
 }
@@ -37,7 +36,7 @@ impl Session {
         config: &Config,
         tls: Option<&MakeRustlsConnect>,
         patience: Duration,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, postgres::Error> {
         let mut config = config.clone();
         // What the server remarks by the way is not for a log of ours.
         config.notice_callback(|_| ());
@@ -61,27 +60,44 @@ impl Session {
         self.client.batch_execute(sql)
     }
 
-    pub(super) fn query(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Fault> {
-        let statement = self.prepared(sql)?;
-        Ok(self.client.query(&statement, parameters)?)
-    }
-
-    /// The one row, or the first.
-    pub(super) fn first(
+    /// Runs a statement, and gives its rows.
+    ///
+    /// # Errors
+    ///
+    /// What the server or the connection said.
+    pub fn query(
         &mut self,
         sql: &str,
         parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Option<Row>, Fault> {
+    ) -> Result<Vec<Row>, postgres::Error> {
+        let statement = self.prepared(sql)?;
+        self.client.query(&statement, parameters)
+    }
+
+    /// The one row, or the first.
+    ///
+    /// # Errors
+    ///
+    /// What the server or the connection said.
+    pub fn first(
+        &mut self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, postgres::Error> {
         Ok(self.query(sql, parameters)?.into_iter().next())
     }
 
-    /// How many rows were changed.
-    pub(super) fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
+    /// Runs a statement; gives how many rows it changed.
+    ///
+    /// # Errors
+    ///
+    /// What the server or the connection said.
+    pub fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, postgres::Error> {
         let statement = self.prepared(sql)?;
-        Ok(self.client.execute(&statement, parameters)?)
+        self.client.execute(&statement, parameters)
     }
 
-    fn prepared(&mut self, sql: &str) -> Result<Statement, Fault> {
+    fn prepared(&mut self, sql: &str) -> Result<Statement, postgres::Error> {
         if let Some(statement) = self.statements.get(sql) {
             return Ok(statement.clone());
         }

@@ -9,14 +9,14 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::address::{Tls, fault, unreadable};
-use crate::store_error::{AddressFault, StoreError};
+use super::address::{Refusal, Tls, fault, unreadable};
+use crate::error::AddressFault;
 
 /// The most bytes of a file of authorities: that of a whole system has about a quarter of a megabyte.
 const MAX_AUTHORITIES_LEN: u64 = 1 << 22;
 
 /// What connects with TLS; `None` where none is wanted.
-pub(super) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, StoreError> {
+pub(super) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, Refusal> {
     let Tls::Verified { authorities } = tls else { return Ok(None) };
     let roots = match authorities {
         Some(path) => roots_of(path)?,
@@ -30,7 +30,7 @@ pub(super) fn connector(tls: &Tls) -> Result<Option<MakeRustlsConnect>, StoreErr
     Ok(Some(MakeRustlsConnect::new(config)))
 }
 
-fn roots_of(path: &Path) -> Result<RootCertStore, StoreError> {
+fn roots_of(path: &Path) -> Result<RootCertStore, Refusal> {
     let refused = |why: String| unusable(path, "certificates of authorities (PEM)", why);
     let bytes = aegis_durable::read_bounded(path, MAX_AUTHORITIES_LEN)
         .map_err(|error| refused(unreadable(&error)))?;
@@ -42,7 +42,7 @@ fn roots_of(path: &Path) -> Result<RootCertStore, StoreError> {
     if roots.is_empty() { Err(refused("there is none in it".to_owned())) } else { Ok(roots) }
 }
 
-fn roots_of_the_system() -> Result<RootCertStore, StoreError> {
+fn roots_of_the_system() -> Result<RootCertStore, Refusal> {
     let mut roots = RootCertStore::empty();
     // Systems carry certificates that no strict reader takes; those are of no use here, and no reason to fail.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -54,6 +54,6 @@ fn roots_of_the_system() -> Result<RootCertStore, StoreError> {
     }
 }
 
-fn unusable(path: &Path, purpose: &'static str, why: String) -> StoreError {
+fn unusable(path: &Path, purpose: &'static str, why: String) -> Refusal {
     fault(AddressFault::File { path: path.to_owned(), purpose, why })
 }

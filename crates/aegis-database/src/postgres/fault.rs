@@ -3,37 +3,35 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::store_error::{Answer, ConflictKind, Damage, StoreError};
+use crate::contents::Place;
+use crate::error::{Answer, Damage, DatabaseError};
 
-/// Why a step of an operation failed, before it is known to which store it belongs.
+/// Why a step of an operation failed, before it is known to which database it belongs. `E` is the error of the operation.
 #[derive(Debug)]
-pub(super) enum Fault {
-    Store(StoreError),
+pub enum Fault<E> {
+    /// The one who asked refuses it.
+    Refused(E),
+    /// Something there is not what was ever written.
     Damage(Damage),
+    /// The server did not do it.
     Sql(postgres::Error),
 }
 
-impl From<postgres::Error> for Fault {
+impl<E> From<postgres::Error> for Fault<E> {
     fn from(error: postgres::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-impl From<Damage> for Fault {
+impl<E> From<Damage> for Fault<E> {
     fn from(damage: Damage) -> Self {
         Self::Damage(damage)
     }
 }
 
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<ConflictKind> for Fault {
-    fn from(what: ConflictKind) -> Self {
-        Self::Store(StoreError::conflict(what))
+impl<E: From<DatabaseError>> From<DatabaseError> for Fault<E> {
+    fn from(error: DatabaseError) -> Self {
+        Self::Refused(error.into())
     }
 }
 
@@ -56,12 +54,12 @@ enum Kind {
     Other,
 }
 
-impl Fault {
+impl<E: From<DatabaseError>> Fault<E> {
     /// Whether nothing was done, and doing it again may go well.
     pub(super) fn is_transient(&self) -> bool {
         match self {
             Self::Sql(error) => matches!(kind(error), Kind::Gone | Kind::Contention),
-            Self::Store(_) | Self::Damage(_) => false,
+            Self::Refused(_) | Self::Damage(_) => false,
         }
     }
 
@@ -71,32 +69,33 @@ impl Fault {
     }
 
     /// The unique index that did not let a row in.
-    pub(super) fn broken_constraint(&self) -> Option<&str> {
+    pub fn broken_constraint(&self) -> Option<&str> {
         let Self::Sql(error) = self else { return None };
         error.as_db_error().filter(|said| said.code().code() == "23505")?.constraint()
     }
 
-    /// The error of the store at `location`, after it was tried for as long as `waited`.
-    pub(super) fn sorted(self, location: &str, waited: Duration) -> StoreError {
-        let location = location.to_owned();
+    /// The error of the database at `place`, after it was tried for as long as `waited`.
+    pub(super) fn sorted(self, place: &Place, waited: Duration) -> E {
+        let place = place.clone();
         let error = match self {
-            Self::Store(error) => return error,
-            Self::Damage(damage) => return StoreError::Damaged { location, damage },
+            Self::Refused(error) => return error,
+            Self::Damage(damage) => return DatabaseError::Damaged { place, damage }.into(),
             Self::Sql(error) => error,
         };
         let answer = answer(&error);
-        match kind(&error) {
-            Kind::Gone => StoreError::Unavailable { location, answer },
-            Kind::Contention | Kind::TimedOut => StoreError::Busy { location, waited },
-            Kind::Denied => StoreError::Denied { location, answer },
-            Kind::NoDatabase => StoreError::NoPlace { location, answer },
-            Kind::Full => StoreError::Full { location, answer },
-            Kind::ReadOnly => StoreError::ReadOnly { location },
+        let sorted = match kind(&error) {
+            Kind::Gone => DatabaseError::Unavailable { place, answer },
+            Kind::Contention | Kind::TimedOut => DatabaseError::Busy { place, waited },
+            Kind::Denied => DatabaseError::Denied { place, answer },
+            Kind::NoDatabase => DatabaseError::NoPlace { place, answer },
+            Kind::Full => DatabaseError::Full { place, answer },
+            Kind::ReadOnly => DatabaseError::ReadOnly { place },
             Kind::Corrupt | Kind::Schema => {
-                StoreError::Damaged { location, damage: Damage::Structure { found: answer.to_string() } }
+                DatabaseError::Damaged { place, damage: Damage::Structure { found: answer.to_string() } }
             }
-            Kind::Other => StoreError::Failed { location, answer },
-        }
+            Kind::Other => DatabaseError::Failed { place, answer },
+        };
+        sorted.into()
     }
 }
 

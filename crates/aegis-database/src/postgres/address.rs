@@ -8,12 +8,12 @@ use postgres::Config;
 use postgres::config::{Host, SslMode};
 
 use super::password;
-use crate::store_error::{AddressFault, StoreError};
+use crate::error::AddressFault;
 
 /// How long one attempt to connect may take, unless the address says so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Parameters that are passed on to the client. The others would change what this store relies on.
+/// Parameters that are passed on to the client. The others would change what is relied on here.
 const PASSED_ON: [&str; 10] = [
     "host",
     "port",
@@ -37,6 +37,15 @@ pub(super) struct Address {
     pub(super) tls: Tls,
 }
 
+/// Why an address cannot be used, before it is known what should be there.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The address itself, or what completes it.
+    Address { fault: AddressFault },
+    /// Others could read the password file.
+    Insecure { path: PathBuf, why: String },
+}
+
 /// How the connection is encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tls {
@@ -49,7 +58,7 @@ pub(super) enum Tls {
 impl Address {
     /// Reads an address; what it does not say, variables may: `PGHOST`, `PGPORT`, `PGUSER`, `PGDATABASE`, `PGPASSWORD`,
     /// `PGPASSFILE`, `PGSSLMODE`, `PGSSLROOTCERT`.
-    pub(super) fn parse(address: &str, variables: &Variables) -> Result<Self, StoreError> {
+    pub(super) fn parse(address: &str, variables: &Variables) -> Result<Self, Refusal> {
         let (main, query) = address.split_once('?').unwrap_or((address, ""));
         let parameters = Parameters::parse(query)?;
         let mut config: Config = format!("{main}?{}", parameters.passed_on).parse().map_err(|_| {
@@ -87,7 +96,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn parse(query: &str) -> Result<Self, StoreError> {
+    fn parse(query: &str) -> Result<Self, Refusal> {
         let mut parameters = Self { passed_on: String::new(), sslmode: None, sslrootcert: None };
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').ok_or_else(|| fault(AddressFault::Parameter))?;
@@ -107,7 +116,7 @@ impl Parameters {
 
     /// As libpq reads `sslmode`, but stricter: with TLS the certificate is always verified, and no connection to another
     /// machine goes without it, unless `disable` is written out.
-    fn tls(self, config: &Config, variables: &Variables) -> Result<Tls, StoreError> {
+    fn tls(self, config: &Config, variables: &Variables) -> Result<Tls, Refusal> {
         let mode = match self.sslmode {
             Some(mode) => Some(mode),
             None => variable(variables, "PGSSLMODE")?,
@@ -132,7 +141,7 @@ impl Parameters {
     }
 }
 
-fn complete(config: &mut Config, variables: &Variables) -> Result<(), StoreError> {
+fn complete(config: &mut Config, variables: &Variables) -> Result<(), Refusal> {
     let missing = |what, variable| fault(AddressFault::Incomplete { what, variable });
     if config.get_hosts().is_empty() {
         let hosts = variable(variables, "PGHOST")?.ok_or_else(|| missing("host", "PGHOST"))?;
@@ -154,7 +163,7 @@ fn complete(config: &mut Config, variables: &Variables) -> Result<(), StoreError
     Ok(())
 }
 
-pub(super) fn variable(variables: &Variables, name: &str) -> Result<Option<String>, StoreError> {
+pub(super) fn variable(variables: &Variables, name: &str) -> Result<Option<String>, Refusal> {
     match variables.get(name) {
         Ok(value) => Ok(value.map(|value| value.expose().to_owned())),
         Err(_) => Err(fault(AddressFault::Variable { name: name.to_owned() })),
@@ -162,7 +171,7 @@ pub(super) fn variable(variables: &Variables, name: &str) -> Result<Option<Strin
 }
 
 /// Host, port and database. An address that was cut in the wrong place, at an `@` of a password, has a host that is none.
-fn location(config: &Config) -> Result<String, StoreError> {
+fn location(config: &Config) -> Result<String, Refusal> {
     let mut hosts = Vec::new();
     for (nth, host) in config.get_hosts().iter().enumerate() {
         let name = match host {
@@ -197,7 +206,7 @@ fn is_local(host: &Host) -> bool {
 }
 
 /// Undoes `%XX`.
-fn decoded(text: &str) -> Result<String, StoreError> {
+fn decoded(text: &str) -> Result<String, Refusal> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -224,21 +233,22 @@ pub(super) fn unreadable(error: &aegis_durable::ReadError) -> String {
     }
 }
 
-pub(super) const fn fault(fault: AddressFault) -> StoreError {
-    StoreError::Address { fault }
+/// An address that cannot be used.
+pub(super) const fn fault(fault: AddressFault) -> Refusal {
+    Refusal::Address { fault }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(address: &str) -> Result<Address, StoreError> {
+    fn parsed(address: &str) -> Result<Address, Refusal> {
         Address::parse(address, &Variables::of_pairs([]))
     }
 
     fn refusal(address: &str) -> AddressFault {
         match parsed(address) {
-            Err(StoreError::Address { fault }) => fault,
+            Err(Refusal::Address { fault }) => fault,
             Err(error) => panic!("{address}: {error:?}"),
             Ok(address) => panic!("taken: {}", address.location),
         }

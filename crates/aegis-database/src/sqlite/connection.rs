@@ -1,4 +1,4 @@
-//! A connection to the file, with every setting that this store relies on.
+//! A connection to the file, with every setting that its users rely on.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -9,8 +9,8 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
-use super::fault::Fault;
-use crate::row::{Cell, Cells};
+use super::fault::is_busy;
+use crate::cell::{Cell, Cells};
 
 /// The longest value that SQLite reads or writes here. Longer ones are damage, and cost no memory.
 const MAX_VALUE_LEN: i32 = 1 << 18;
@@ -35,7 +35,7 @@ const SETTINGS: &str = "
 ";
 
 /// Opens a file that exists. Nothing in it is believed yet: neither its triggers nor its views are run.
-pub(super) fn open(path: &Path, patience: Duration) -> Result<Connection, Fault> {
+pub(super) fn open(path: &Path, patience: Duration) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
@@ -55,21 +55,18 @@ pub(super) fn open(path: &Path, patience: Duration) -> Result<Connection, Fault>
 }
 
 /// Puts the file in WAL mode. SQLite does not wait for the lock which that takes, so we do.
-pub(super) fn use_wal(connection: &Connection, patience: Duration) -> Result<(), Fault> {
+pub(super) fn use_wal(connection: &Connection, patience: Duration) -> Result<(), rusqlite::Error> {
     let end = Instant::now() + patience;
     loop {
-        let set = connection
-            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0))
-            .map_err(Fault::from);
-        match set {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)) {
             Ok(mode) if mode == "wal" => return Ok(()),
             Ok(_) => {}
-            Err(fault) if fault.is_busy() => {}
-            Err(fault) => return Err(fault),
+            Err(error) if is_busy(&error) => {}
+            Err(error) => return Err(error),
         }
         if Instant::now() >= end {
             let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-            return Err(rusqlite::Error::SqliteFailure(busy, None).into());
+            return Err(rusqlite::Error::SqliteFailure(busy, None));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -82,19 +79,19 @@ pub(super) struct Transaction<'c> {
 
 impl<'c> Transaction<'c> {
     /// A transaction that may write; waits for its turn.
-    pub(super) fn begin(connection: &'c Connection) -> Result<Self, Fault> {
+    pub(super) fn begin(connection: &'c Connection) -> Result<Self, rusqlite::Error> {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         Ok(Self { connection })
     }
 
     /// A transaction that does not write: it waits for nobody, and all of it sees the same commit.
-    pub(super) fn begin_reading(connection: &'c Connection) -> Result<Self, Fault> {
+    pub(super) fn begin_reading(connection: &'c Connection) -> Result<Self, rusqlite::Error> {
         connection.execute_batch("BEGIN")?;
         Ok(Self { connection })
     }
 
-    pub(super) fn commit(self) -> Result<(), Fault> {
-        Ok(self.connection.execute_batch("COMMIT")?)
+    pub(super) fn commit(self) -> Result<(), rusqlite::Error> {
+        self.connection.execute_batch("COMMIT")
     }
 }
 

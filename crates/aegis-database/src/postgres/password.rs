@@ -8,14 +8,14 @@ use postgres::Config;
 use postgres::config::Host;
 use zeroize::Zeroizing;
 
-use super::address::{fault, unreadable, variable};
-use crate::store_error::{AddressFault, StoreError};
+use super::address::{Refusal, fault, unreadable, variable};
+use crate::error::AddressFault;
 
 /// The most bytes of a password file.
 const MAX_FILE_LEN: u64 = 1 << 16;
 
 /// The password for this server; `None` if there is none, which is right where the server asks for none.
-pub(super) fn find(config: &Config, variables: &Variables) -> Result<Option<SecretText>, StoreError> {
+pub(super) fn find(config: &Config, variables: &Variables) -> Result<Option<SecretText>, Refusal> {
     let set = variables.get("PGPASSWORD");
     if let Some(password) =
         set.map_err(|_| fault(AddressFault::Variable { name: "PGPASSWORD".to_owned() }))?
@@ -40,7 +40,7 @@ pub(super) fn find(config: &Config, variables: &Variables) -> Result<Option<Secr
     let open = (mode & 0o077 != 0)
         .then(|| format!("can be read by others than its owner (mode {mode:04o}, not 0600)"));
     if let Some(why) = aegis_durable::insecure(&metadata).or(open) {
-        return Err(StoreError::Insecure { path, why });
+        return Err(Refusal::Insecure { path, why });
     }
     let text = std::str::from_utf8(&bytes).map_err(|_| unusable("it is no UTF-8 text".to_owned()))?;
     let host = match config.get_hosts().first() {
