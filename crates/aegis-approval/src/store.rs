@@ -221,6 +221,16 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// What to do about it.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::Conflict { .. } => Some("look at it again, and decide anew".to_owned()),
+            Self::Registry { source, .. } => source.help(),
+        }
+    }
+}
+
 /// What was not as a caller expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConflictKind {
