@@ -10,6 +10,7 @@
 //! | `subject`, `request` | what is asked for, in canonical JSON (RFC 8785), and its hash |
 //! | `quorum` | how many people of which roles |
 //! | `registry`, `registration` | custodians and their keys; a key on its way, with proof of possession |
+//! | `key_file` | a custodian's private key under a passphrase; feature `key-file` |
 //! | `statement`, `signed` | what is signed; a request with signatures, as a file |
 //! | `standing` | which signatures count, and where a request stands |
 //! | `verify` | an approval from its file alone, offline |
@@ -18,6 +19,8 @@
 
 mod canonical;
 mod dual;
+#[cfg(feature = "key-file")]
+mod key_file;
 mod name;
 mod quorum;
 mod registration;
@@ -35,6 +38,10 @@ mod verify;
 mod tests;
 
 pub use dual::{DualChecks, DualFault, DualSignatureValidator, RequestFault};
+#[cfg(feature = "key-file")]
+pub use key_file::{
+    CustodianKeyFile, KeyFileError, KeyFileFault, MAX_KEY_FILE_LEN, OpenKeyFileError, WriteKeyFileError,
+};
 pub use name::{Audience, Gate, NameError, NameKind, PersonId, RequestId, Role};
 pub use quorum::{Quorum, QuorumError};
 pub use registration::{NewRegistrationError, ReadRegistrationError, Registration, proof_statement};

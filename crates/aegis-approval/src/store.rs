@@ -4,14 +4,17 @@
 use std::collections::BTreeSet;
 
 use aegis_crypto::KeyId;
+use aegis_database::DatabaseError;
 use jiff::Timestamp;
 
-use crate::name::{PersonId, RequestId, Role};
+use crate::name::{Audience, PersonId, RequestId, Role};
 use crate::registry::{CustodianKey, KeyState, Registry, RegistryError};
 use crate::request::Request;
-use crate::signed::GivenSignature;
+use crate::signed::{GivenSignature, SignedRequest};
 use crate::standing::Closed;
-use crate::subject::Kind;
+use crate::statement::Decision;
+use crate::subject::{Kind, Subject};
+use crate::text::TextError;
 
 /// Where custodians and requests are kept. Several threads and processes may use one store at once.
 ///
@@ -34,8 +37,8 @@ pub trait Store: Send + Sync {
         key: &CustodianKey,
     ) -> Result<(), StoreError>;
 
-    /// Makes a key that is active, or replaced, revoked; or one that is active replaced. Conflict if the registry has
-    /// changed, or the key is not in such a state.
+    /// Makes a key that is active, or replaced, revoked; or one that is active replaced, by another key of that person.
+    /// Conflict if the registry has changed, or a key is not in such a state.
     fn end_key(
         &self,
         revision: u64,
@@ -57,7 +60,8 @@ pub trait Store: Send + Sync {
     fn requests(&self, query: &RequestQuery) -> Result<Vec<RequestRecord>, StoreError>;
 
     /// Adds a signature to an open request. Conflict if the request has changed (`revision`), the registry has
-    /// (`registry`), the request is closed, or this key has signed it already.
+    /// (`registry`), the request is closed, it is not by a key of that person, this key has decided so already, or the
+    /// request has as many signatures as can be.
     fn add_signature(
         &self,
         id: &RequestId,
@@ -77,10 +81,15 @@ pub trait Store: Send + Sync {
         rejection: Option<&GivenSignature>,
     ) -> Result<(), StoreError>;
 
-    /// Requests that a key signed, in the order of [`RequestRecord::number`], those after `after`, at most `limit`. Fast for
-    /// a key that signed little, however many requests there are.
-    fn signed_by(&self, key: KeyId, after: Option<u64>, limit: usize)
-    -> Result<Vec<Involvement>, StoreError>;
+    /// Signatures of a key, in the order of [`RequestRecord::number`], and of arrival where there are two on one request;
+    /// those after `after`, at most `limit`. Reads no request as a whole: fast for a key that signed little, however many
+    /// requests there are, and for one that signed all of a million.
+    fn signed_by(
+        &self,
+        key: KeyId,
+        after: Option<&Involvement>,
+        limit: usize,
+    ) -> Result<Vec<Involvement>, StoreError>;
 
     /// Begins the emergency rotation of a key. Conflict if one of this key was begun before.
     fn begin_rotation(&self, rotation: &Rotation) -> Result<(), StoreError>;
@@ -129,13 +138,31 @@ pub struct RequestQuery {
     pub limit: usize,
 }
 
-/// A request that a key took part in, without what a report does not need.
+/// A signature of a key on a request, and what became of that; without what a report does not need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Involvement {
-    /// The request, and all signatures.
-    pub record: RequestRecord,
-    /// The place of this key's signature among them.
-    pub signature: usize,
+    /// [`RequestRecord::number`] of the request.
+    pub number: u64,
+    /// The place of the signature among those of the request.
+    pub place: usize,
+    /// Which way.
+    pub decision: Decision,
+    /// In which role.
+    pub role: Role,
+    /// When, as the signer says.
+    pub signed: Timestamp,
+    /// The request.
+    pub id: RequestId,
+    /// What was asked for.
+    pub subject: Subject,
+    /// For where.
+    pub audience: Audience,
+    /// Who asked.
+    pub requester: PersonId,
+    /// Until when it could be signed or used, as far as the request alone says (`expires` + `use_within`).
+    pub usable_until: Timestamp,
+    /// How it ended, other than by time.
+    pub closed: Option<Closed>,
 }
 
 /// An emergency rotation: a key that may be in the wrong hands goes, another one comes.
@@ -145,7 +172,7 @@ pub struct Rotation {
     pub old_key: KeyId,
     /// Whose it is.
     pub person: PersonId,
-    /// Why, in words.
+    /// Why, in words that keep the rules of a [`Justification`](crate::Justification).
     pub reason: String,
     /// When it was begun.
     pub started: Timestamp,
@@ -210,6 +237,18 @@ pub enum StoreError {
         #[source]
         what: ConflictKind,
     },
+    /// Its database did not do it.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// Words that no store takes.
+    #[error("{what} cannot be stored")]
+    Text {
+        /// Which words.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: TextError,
+    },
     /// The custodians in the store cannot be together.
     #[error("the custodians in {location} cannot be used")]
     Registry {
@@ -226,6 +265,8 @@ impl StoreError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Conflict { .. } => Some("look at it again, and decide anew".to_owned()),
+            Self::Database(error) => error.help(),
+            Self::Text { source, .. } => source.help(),
             Self::Registry { source, .. } => source.help(),
         }
     }
@@ -298,6 +339,12 @@ pub enum ConflictKind {
         id: RequestId,
         /// The key.
         key: KeyId,
+    },
+    /// No more signatures fit.
+    #[error("the request {id} has {} signatures, the most there can be", SignedRequest::MAX_SIGNATURES)]
+    SignaturesFull {
+        /// Its id.
+        id: RequestId,
     },
     /// The rotation is not where it was.
     #[error("the emergency rotation of the key {} is at another step", key.fingerprint())]

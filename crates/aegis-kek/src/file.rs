@@ -1,25 +1,21 @@
 //! A KEK in a file under a passphrase: what `aegis init` makes for people who have no KMS and no HSM.
 //!
-//! The layout is in `kek_file`. A passphrase is stretched by scrypt with N = 2¹⁷, r = 8, p = 1: what OWASP asks for at
-//! least (Password Storage Cheat Sheet), 128 MiB and about 0.3 s. Twice that would not let the smallest hosts open their
-//! own key, and is worth one bit; a longer passphrase is worth more. Files that ask for up to 2¹⁹ (512 MiB) are opened;
-//! a file that asks for more is refused before any of it is done.
+//! The layout is in `kek_file`, how a passphrase protects it in `passphrase_box`.
 
 mod passphrase;
+mod passphrase_box;
 mod terminal;
 
-use std::io::{self, Read, Write};
-use std::iter;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPublicKey, KeyId, bleach_stack};
+use aegis_crypto::{HYBRID_PRIVATE_KEY_LEN, HybridPrivateKey, HybridPublicKey, KeyId};
 use aegis_durable::{ReadError, WriteError};
-use age::secrecy::SecretString;
-use age::{DecryptError, scrypt};
 use zeroize::Zeroizing;
 
 pub use passphrase::{MAX_PASSPHRASE_LEN, Passphrase, PassphraseError, PassphraseFault, PassphraseSource};
+pub use passphrase_box::{MAX_WORK_FACTOR, PassphraseBox, PassphraseBoxFault};
 
 use crate::fault::{LoadError, ProviderFault};
 use crate::kek::Kek;
@@ -29,13 +25,6 @@ use crate::private_file::PrivateFileError;
 use crate::provider::{Health, KekProvider, LastWorked, ProviderKind};
 use crate::settings::{SettingsError, require};
 use crate::variables::Variables;
-
-/// The scrypt work factor of files that are written, log₂ N.
-const WORK_FACTOR: u8 = 17;
-/// As deep as the age library and its ciphers go below their caller.
-const BLEACHED_KIB: usize = 64;
-/// The highest work factor that is gone along with.
-pub const MAX_WORK_FACTOR: u8 = 19;
 
 /// The KEK in the file that [`KEK_FILE`] names.
 #[derive(Debug)]
@@ -168,92 +157,30 @@ impl KekProvider for FileKekProvider {
 
 /// Makes the file, and opens it again, so that no key is lost to a fault in memory or in the program.
 fn seal(passphrase: &Passphrase, private: &HybridPrivateKey) -> Option<KekFile> {
-    let mut recipient = scrypt::Recipient::new(secret(passphrase));
-    recipient.set_work_factor(WORK_FACTOR);
-    let encryptor = age::Encryptor::with_recipients(iter::once(&recipient as &dyn age::Recipient)).ok()?;
-    let encrypted = encrypt(encryptor, private);
-    // The writer gives back the buffer of a chunk as it is, and ciphers leave a block in their frames.
-    bleach_heap();
-    bleach_stack::<BLEACHED_KIB>();
-    let file = KekFile::new(private.public_key().clone(), encrypted.ok()?);
-    let opened = decrypt(&file, passphrase).ok()?;
-    (opened.as_slice() == private.dangerous_expose()).then_some(file)
-}
-
-#[inline(never)]
-fn encrypt(encryptor: age::Encryptor, private: &HybridPrivateKey) -> io::Result<Vec<u8>> {
-    let mut encrypted = Vec::new();
-    let mut writer = encryptor.wrap_output(&mut encrypted)?;
-    writer.write_all(private.dangerous_expose())?;
-    writer.finish()?;
-    Ok(encrypted)
-}
-
-/// Overwrites the buffer of a chunk that was given back unerased, if the allocator gives it out again.
-fn bleach_heap() {
-    const CHUNK_LEN: usize = 64 * 1024;
-    for _ in 0..4 {
-        std::hint::black_box(vec![0_u8; CHUNK_LEN].as_mut_slice()).fill(0);
-    }
+    let sealed = PassphraseBox::seal(passphrase, private.dangerous_expose())?;
+    Some(KekFile::new(private.public_key().clone(), sealed.into_bytes()))
 }
 
 fn unseal(path: &Path, file: &KekFile, passphrase: &Passphrase) -> Result<Kek, LoadError> {
     let path = || path.to_owned();
     let private = decrypt(file, passphrase).map_err(|fault| match fault {
-        AgeFault::Passphrase => LoadError::Denied {
+        PassphraseBoxFault::Passphrase => LoadError::Denied {
             kind: ProviderKind::File,
             source: FileFault::WrongPassphrase { path: path() }.into(),
         },
-        AgeFault::Work { found } => broken(FileFault::Work { path: path(), found }),
-        AgeFault::Recipient => broken(FileFault::NoPassphrase { path: path() }),
-        AgeFault::Damaged => broken(FileFault::Damaged { path: path() }),
+        PassphraseBoxFault::Work { found } => broken(FileFault::Work { path: path(), found }),
+        PassphraseBoxFault::Recipient => broken(FileFault::NoPassphrase { path: path() }),
+        PassphraseBoxFault::Damaged => broken(FileFault::Damaged { path: path() }),
     })?;
     HybridPrivateKey::import_for(&private, file.public_key())
         .map(Kek::new)
         .map_err(|source| LoadError::WrongKey { kind: ProviderKind::File, source })
 }
 
-/// Why an age file does not give a private key.
-enum AgeFault {
-    /// Its key does not open.
-    Passphrase,
-    /// It wants more work than is gone along with.
-    Work { found: u8 },
-    /// It is for somebody's key, not under a passphrase.
-    Recipient,
-    /// Its header or its content was changed, or it holds something else.
-    Damaged,
-}
-
 /// The 2,432 bytes that the age file holds. They are nowhere else when it returns.
-fn decrypt(file: &KekFile, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, AgeFault> {
-    let private = decrypt_here(file, passphrase);
-    bleach_stack::<BLEACHED_KIB>();
-    private
-}
-
-#[inline(never)]
-fn decrypt_here(file: &KekFile, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, AgeFault> {
-    let decryptor = age::Decryptor::new_buffered(file.encrypted()).map_err(|_| AgeFault::Damaged)?;
-    if !decryptor.is_scrypt() {
-        return Err(AgeFault::Recipient);
-    }
-    let mut identity = scrypt::Identity::new(secret(passphrase));
-    identity.set_max_work_factor(MAX_WORK_FACTOR);
-    let reader =
-        decryptor.decrypt(iter::once(&identity as &dyn age::Identity)).map_err(|error| match error {
-            DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => AgeFault::Passphrase,
-            DecryptError::ExcessiveWork { required, .. } => AgeFault::Work { found: required },
-            _ => AgeFault::Damaged,
-        })?;
-    let mut private = Zeroizing::new(Vec::with_capacity(HYBRID_PRIVATE_KEY_LEN + 1));
-    let limit = u64::try_from(HYBRID_PRIVATE_KEY_LEN + 1).unwrap_or(u64::MAX);
-    reader.take(limit).read_to_end(&mut private).map_err(|_| AgeFault::Damaged)?;
-    if private.len() == HYBRID_PRIVATE_KEY_LEN { Ok(private) } else { Err(AgeFault::Damaged) }
-}
-
-fn secret(passphrase: &Passphrase) -> SecretString {
-    SecretString::from(Box::<str>::from(passphrase.expose()))
+fn decrypt(file: &KekFile, passphrase: &Passphrase) -> Result<Zeroizing<Vec<u8>>, PassphraseBoxFault> {
+    let private = PassphraseBox::open_bytes(file.encrypted(), passphrase, HYBRID_PRIVATE_KEY_LEN)?;
+    if private.len() == HYBRID_PRIVATE_KEY_LEN { Ok(private) } else { Err(PassphraseBoxFault::Damaged) }
 }
 
 /// Sorts why the file was not read.

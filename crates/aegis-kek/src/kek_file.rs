@@ -20,6 +20,7 @@ use aegis_crypto::{HYBRID_PUBLIC_KEY_LEN, HybridPublicKey, HybridPublicKeyError}
 use aegis_durable::Links;
 use base64ct::{Base64, Encoding};
 
+use crate::armour;
 use crate::private_file::{self, PrivateFileError};
 
 /// The most bytes of a key file; one has about 5,300.
@@ -28,11 +29,6 @@ pub const MAX_KEK_FILE_LEN: usize = 16 * 1024;
 const HEADER: &str = "AEGIS-KEK-FILE-V1";
 const ANY_HEADER: &str = "AEGIS-KEK-FILE-V";
 const PUBLIC: &str = "public ";
-const BEGIN: &str = "-----BEGIN AGE ENCRYPTED FILE-----";
-const END: &str = "-----END AGE ENCRYPTED FILE-----";
-const LINE_LEN: usize = 64;
-/// The first line of an age file.
-const AGE: &[u8] = b"age-encryption.org/v1\n";
 
 /// A key file as it was read. Its public key was checked; what is encrypted was not looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +66,8 @@ impl KekFile {
         let mut raw = [0; HYBRID_PUBLIC_KEY_LEN];
         let raw = Base64::decode(public, &mut raw).map_err(|_| KekFileFault::PublicLine)?;
         let public_key = HybridPublicKey::from_bytes(raw).map_err(KekFileFault::PublicKey)?;
-        let encrypted = dearmour(rest).ok_or(KekFileFault::Armour)?;
-        if !encrypted.starts_with(AGE) {
+        let encrypted = armour::unwrap(rest).ok_or(KekFileFault::Armour)?;
+        if !armour::is_age_file(&encrypted) {
             return Err(KekFileFault::NotAge);
         }
         Ok(Self { public_key, encrypted })
@@ -91,17 +87,7 @@ impl KekFile {
     /// The text of the file.
     pub fn to_text(&self) -> String {
         let public = Base64::encode_string(self.public_key.as_bytes());
-        let mut text = format!("{HEADER}\n{PUBLIC}{public}\n{BEGIN}\n");
-        let mut rest = Base64::encode_string(&self.encrypted);
-        while !rest.is_empty() {
-            let after = rest.split_off(rest.len().min(LINE_LEN));
-            text.push_str(&rest);
-            text.push('\n');
-            rest = after;
-        }
-        text.push_str(END);
-        text.push('\n');
-        text
+        format!("{HEADER}\n{PUBLIC}{public}\n{}", armour::wrap(&self.encrypted))
     }
 
     /// The KEK's public key, as the file has it.
@@ -113,19 +99,6 @@ impl KekFile {
     pub fn encrypted(&self) -> &[u8] {
         &self.encrypted
     }
-}
-
-/// What is between the two lines of dashes, if they begin and end the text: lines of 64, the last one shorter or as long.
-fn dearmour(text: &str) -> Option<Vec<u8>> {
-    let body = text.strip_prefix(BEGIN)?.strip_prefix('\n')?.strip_suffix('\n')?.strip_suffix(END)?;
-    let mut packed = String::with_capacity(body.len());
-    let mut lines = body.strip_suffix('\n')?.split('\n').peekable();
-    while let Some(line) = lines.next() {
-        let whole = line.len() == LINE_LEN || (lines.peek().is_none() && (1..LINE_LEN).contains(&line.len()));
-        whole.then_some(())?;
-        packed.push_str(line);
-    }
-    Base64::decode_vec(&packed).ok()
 }
 
 /// Why a text is not a key file.

@@ -10,6 +10,7 @@
 //! | `known_variables` | every variable by name, with what it must look like | |
 //! | `settings` | why the settings of a provider do not make one | |
 //! | `private_file` | reading what only its owner may read | |
+//! | `armour` | age files in text | RFC 7468 |
 //! | `kek_file` | the text of a key file under a passphrase | age v1 |
 //! | `base64_text` | base64 as people paste it | RFC 4648 §4 |
 //! | `select` | [`get_kek_provider`]: KMS → HSM → environment → (file) → in-memory | |
@@ -19,6 +20,7 @@
 //! What never happens here: a provider that is configured but broken is not replaced by a weaker one; a key whose
 //! halves do not belong together is not given out; no message, log line or `Debug` has a secret in it.
 
+mod armour;
 #[cfg(feature = "kms")]
 pub mod aws_kms;
 mod base64_text;
@@ -49,7 +51,7 @@ pub use container::{Container, ContainerError, MAX_CONTAINER_LEN, MAX_WRAPPED_KE
 pub use environment::EnvironmentKekProvider;
 pub use fault::{LoadError, ProviderFault};
 #[cfg(feature = "file")]
-pub use file::{FileKekProvider, Passphrase, PassphraseSource};
+pub use file::{FileKekProvider, Passphrase, PassphraseBox, PassphraseBoxFault, PassphraseSource};
 #[cfg(feature = "in-memory")]
 pub use in_memory::InMemoryKekProvider;
 pub use kek::Kek;
@@ -57,7 +59,7 @@ pub use kek_file::{KekFile, KekFileError, KekFileFault, MAX_KEK_FILE_LEN};
 pub use known_variables::{Form, KNOWN_VARIABLES, KnownVariable};
 #[cfg(feature = "hsm")]
 pub use pkcs11::{HsmFault, HsmKekProvider, HsmSettings, HsmToken};
-pub use private_file::PrivateFileError;
+pub use private_file::{PrivateFileError, read_private};
 pub use provider::{Health, KekProvider, LastWorked, ProviderKind, SecurityLevel, Standing, UnknownProvider};
 pub use select::{SelectError, get_kek_provider, master_public_key};
 pub use settings::SettingsError;

@@ -45,6 +45,15 @@ pub(crate) fn read(path: &Path, links: Links, limit: u64) -> Result<Zeroizing<Ve
     Ok(Zeroizing::new(aegis_durable::read_open(file, path, metadata.len(), limit)?))
 }
 
+/// Reads a file with a secret, of at most `limit` bytes, which nobody but its owner may read or write. A link is refused.
+///
+/// # Errors
+///
+/// [`PrivateFileError`].
+pub fn read_private(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, PrivateFileError> {
+    read(path, Links::Refuse, limit)
+}
+
 /// Why a file with a secret was not read.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivateFileError {
