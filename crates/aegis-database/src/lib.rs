@@ -19,6 +19,9 @@ pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+/// What completes the address of a server.
+pub use aegis_kek::Variables;
+
 pub use address::Address;
 pub use cell::{At, Cell, Cells, count, no_count, shown, time_text};
 pub use contents::{Contents, Place};
