@@ -8,6 +8,7 @@ use aegis_database::DatabaseError;
 use jiff::Timestamp;
 
 use crate::name::{Audience, PersonId, RequestId, Role};
+use crate::quorum::Quorum;
 use crate::registry::{CustodianKey, KeyState, Registry, RegistryError};
 use crate::request::Request;
 use crate::signed::{GivenSignature, SignedRequest};
@@ -163,6 +164,23 @@ pub struct Involvement {
     pub usable_until: Timestamp,
     /// How it ended, other than by time.
     pub closed: Option<Closed>,
+    /// Who had to agree.
+    pub quorum: Quorum,
+    /// Who signed, this key among them, in the order of arrival.
+    pub signers: Vec<Signer>,
+}
+
+/// A signature without its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// Who.
+    pub person: PersonId,
+    /// In which role.
+    pub role: Role,
+    /// Which way.
+    pub decision: Decision,
+    /// With which key.
+    pub key: KeyId,
 }
 
 /// An emergency rotation: a key that may be in the wrong hands goes, another one comes.
