@@ -14,6 +14,7 @@
 //! | `bip322` | keys and signatures of Bitcoin wallets, addresses; feature `custodian` | BIP-322, BIP-340, BIP-341 |
 //! | `custodian` | the algorithms by which people approve, and what they sign; feature `custodian` | FIPS 204 |
 //! | `sha256` | digests, at once or in pieces | FIPS 180-4 §6.2 |
+//! | `hmac_sha256` | commitments of an event's boxes, several at once | RFC 2104, FIPS 180-4 §6.2 |
 //! | `key_id` | a key's name, and what a person types for it | |
 //! | `key_file` | public key files in three formats | RFC 8410 §4, RFC 8709 §4 |
 //! | `pkcs8` | private key files | RFC 5958 §2, RFC 8410 §7 |
@@ -32,6 +33,7 @@ mod custodian;
 mod der;
 mod ed25519;
 mod hex_text;
+mod hmac_sha256;
 mod hybrid_kem;
 mod key_file;
 mod key_id;

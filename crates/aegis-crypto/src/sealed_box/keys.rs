@@ -3,13 +3,15 @@
 use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::{hkdf, hmac};
+use aws_lc_rs::hkdf;
 use zeroize::Zeroize;
 
 use super::ALGORITHM;
 use super::associated_data::{AssociatedData, length_prefixed};
 use super::nonces::NONCE_LEN;
 use super::purpose::Purpose;
+use super::sealed_event::BoxContent;
+use crate::hmac_sha256::HmacKey;
 use crate::hybrid_kem::SharedSecret;
 use crate::secret::{Secret, bleach_stack};
 
@@ -69,11 +71,23 @@ impl AeadKey {
         plaintext: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Refused> {
-        out.extend_from_slice(nonce);
         let start = out.len();
-        out.resize(start + plaintext.len() + TAG_LEN, 0);
-        let (_, sealed) = out.split_at_mut(start);
-        let (ciphertext, tag) = sealed.split_at_mut(plaintext.len());
+        out.resize(start + NONCE_LEN + plaintext.len() + TAG_LEN, 0);
+        self.seal_body_into(nonce, associated_data, plaintext, out.get_mut(start..).unwrap_or_default())
+    }
+
+    /// Writes nonce ‖ ciphertext ‖ tag into `body`, which has exactly their length. The plaintext is never in it, whatever
+    /// happens.
+    pub(crate) fn seal_body_into(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        associated_data: &AssociatedData,
+        plaintext: &[u8],
+        body: &mut [u8],
+    ) -> Result<(), Refused> {
+        let (to, sealed) = body.split_first_chunk_mut::<NONCE_LEN>().ok_or(Refused)?;
+        let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(Refused)?;
+        *to = *nonce;
         self.0
             .seal_out_of_place_scatter(
                 Nonce::assume_unique_for_key(*nonce),
@@ -107,10 +121,10 @@ impl AeadKey {
     }
 }
 
-/// The keys of one encapsulation for one purpose. The provider erases them when it frees them.
+/// The keys of one encapsulation for one purpose. They are erased when they are dropped.
 pub(crate) struct BoxKeys {
     aead: AeadKey,
-    commitment: hmac::Key,
+    commitment: HmacKey,
 }
 
 impl BoxKeys {
@@ -128,7 +142,7 @@ impl BoxKeys {
         let commitment = expand(&prk, &info(purpose, "commitment-key"))?;
         Ok(Self {
             aead: AeadKey::new_leaving_copies(aead.expose())?,
-            commitment: hmac::Key::new(hmac::HMAC_SHA256, commitment.expose()),
+            commitment: HmacKey::new_leaving_copies(&commitment),
         })
     }
 
@@ -137,7 +151,7 @@ impl BoxKeys {
     pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
         Self {
             aead: AeadKey::new_leaving_copies(aead).expect("32 bytes"),
-            commitment: hmac::Key::new(hmac::HMAC_SHA256, &[0; 32]),
+            commitment: HmacKey::new_leaving_copies(&Secret::copy_of(&[0; 32])),
         }
     }
 
@@ -151,11 +165,24 @@ impl BoxKeys {
         associated_data: &AssociatedData,
         plaintext: &[u8],
     ) -> Commitment {
-        let mut context = hmac::Context::with_key(&self.commitment);
-        context.update(nonce);
-        context.update(associated_data.as_bytes());
-        context.update(plaintext);
-        Commitment(context.sign().as_ref().try_into().expect("HMAC-SHA256 gives 32 bytes"))
+        Commitment(self.commitment.sign([nonce, associated_data.as_bytes(), plaintext]))
+    }
+
+    /// Commits to each content under its nonce; there are as many of these as of `commitments`.
+    pub(crate) fn commit_each<'a>(
+        &self,
+        contents: impl ExactSizeIterator<Item = (&'a [u8; NONCE_LEN], BoxContent<'a>)>,
+        commitments: &mut [Commitment],
+    ) {
+        let messages = contents.map(|(nonce, content)| {
+            let BoxContent { associated_data, plaintext } = content;
+            [nonce.as_slice(), associated_data.as_bytes(), plaintext]
+        });
+        self.commitment.sign_each(messages, |number, tag| {
+            if let Some(commitment) = commitments.get_mut(number) {
+                *commitment = Commitment(tag);
+            }
+        });
     }
 }
 

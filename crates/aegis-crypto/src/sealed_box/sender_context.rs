@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::BODY_OVERHEAD;
 use super::associated_data::AssociatedData;
-use super::keys::BoxKeys;
+use super::keys::{BoxKeys, Commitment};
 use super::nonces::{self, NONCE_LEN};
 use super::purpose::Purpose;
 use super::seal_error::SealError;
@@ -66,16 +67,23 @@ impl Context {
         nonces.resize(contents.len() * NONCE_LEN, 0);
         nonces::fill(nonces).map_err(SealError::Random)?;
         let (nonces, _) = nonces.as_chunks::<NONCE_LEN>();
+        bodies.resize(contents.iter().map(|content| BODY_OVERHEAD + content.plaintext.len()).sum(), 0);
+        let (mut rest, mut end) = (bodies.as_mut_slice(), 0);
         for (content, nonce) in contents.iter().zip(nonces) {
             let BoxContent { associated_data, plaintext } = content;
+            let len = BODY_OVERHEAD + plaintext.len();
+            let (body, after) = rest.split_at_mut_checked(len).ok_or(SealError::Provider)?;
             self.keys
                 .aead()
-                .seal_body(nonce, associated_data, plaintext, bodies)
+                .seal_body_into(nonce, associated_data, plaintext, body)
                 .map_err(|_| SealError::Provider)?;
-            ends.push(bodies.len());
-            if commitments == Commitments::Make {
-                made.push(self.keys.commit(nonce, associated_data, plaintext));
-            }
+            rest = after;
+            end += len;
+            ends.push(end);
+        }
+        if commitments == Commitments::Make {
+            made.resize(contents.len(), Commitment::from_bytes([0; 32]));
+            self.keys.commit_each(nonces.iter().zip(contents.iter().copied()), made);
         }
         *encapsulation = Some(self.encapsulation.clone());
         Ok(())

@@ -1,0 +1,213 @@
+//! By AVX2: eight blocks, one in each 32 bits of the registers. What FIPS 180-4 says of a word is done to eight at once.
+
+#![allow(unsafe_code, reason = "the call of a function that was compiled for AVX2")]
+
+use std::arch::x86_64::{
+    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_extract_epi32, _mm256_or_si256,
+    _mm256_permute2x128_si256, _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8,
+    _mm256_slli_epi32, _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
+    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_si256,
+};
+
+use super::{Block, ROUNDS, State};
+
+/// Blocks at once.
+pub(super) const LANES: usize = 8;
+
+/// This processor has AVX2.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Avx2(());
+
+impl Avx2 {
+    pub(super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+
+    /// Compresses a block into each state.
+    #[inline]
+    pub(super) fn compress(self, states: &mut [State; LANES], blocks: [&Block; LANES]) {
+        // SAFETY: `self` was made by `detect`, so the processor has AVX2, and the function was compiled for nothing else.
+        unsafe { compress(states, blocks) }
+    }
+}
+
+/// One word of each lane.
+type Word = __m256i;
+
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = &*states;
+    let before = transposed([word(s0), word(s1), word(s2), word(s3), word(s4), word(s5), word(s6), word(s7)]);
+    let mut words = first_words(blocks);
+    let mut state = before;
+    for (number, constants) in ROUNDS.as_chunks::<4>().0.iter().enumerate() {
+        if number > 0 {
+            extend(&mut words);
+        }
+        let constants = constants.as_flattened().as_chunks::<8>().0;
+        for (constants, words) in constants.iter().zip(words.as_chunks::<8>().0) {
+            state = eight_rounds(state, constants, words);
+        }
+    }
+    let [a, b, c, d, e, f, g, h] = state;
+    let [a0, b0, c0, d0, e0, f0, g0, h0] = before;
+    let after = transposed([
+        add(a, a0),
+        add(b, b0),
+        add(c, c0),
+        add(d, d0),
+        add(e, e0),
+        add(f, f0),
+        add(g, g0),
+        add(h, h0),
+    ]);
+    for (state, after) in states.iter_mut().zip(after) {
+        *state = words_of(after);
+    }
+}
+
+/// Eight rounds (FIPS 180-4 §6.2.2, step 3), after which each letter is in its place again.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn eight_rounds(state: [Word; 8], constants: &[u32; 8], words: &[Word; 8]) -> [Word; 8] {
+    let [a, b, c, d, e, f, g, h] = state;
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = *constants;
+    let [w0, w1, w2, w3, w4, w5, w6, w7] = *words;
+    let (d, h) = round([a, b, c, d, e, f, g, h], k0, w0);
+    let (c, g) = round([h, a, b, c, d, e, f, g], k1, w1);
+    let (b, f) = round([g, h, a, b, c, d, e, f], k2, w2);
+    let (a, e) = round([f, g, h, a, b, c, d, e], k3, w3);
+    let (h, d) = round([e, f, g, h, a, b, c, d], k4, w4);
+    let (g, c) = round([d, e, f, g, h, a, b, c], k5, w5);
+    let (f, b) = round([c, d, e, f, g, h, a, b], k6, w6);
+    let (e, a) = round([b, c, d, e, f, g, h, a], k7, w7);
+    [a, b, c, d, e, f, g, h]
+}
+
+/// What becomes of D and of H, which are then called E and A.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn round(state: [Word; 8], constant: u32, word: Word) -> (Word, Word) {
+    let [a, b, c, d, e, f, g, h] = state;
+    let sigma1 = xor3(rotated::<6, 26>(e), rotated::<11, 21>(e), rotated::<25, 7>(e));
+    // Ch and Maj in the forms with the fewest operations.
+    let choice = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
+    let constant = _mm256_set1_epi32(constant.cast_signed());
+    let t1 = add(add(add(h, constant), word), add(sigma1, choice));
+    let sigma0 = xor3(rotated::<2, 30>(a), rotated::<13, 19>(a), rotated::<22, 10>(a));
+    let majority = _mm256_xor_si256(b, _mm256_and_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(b, c)));
+    (add(d, t1), add(t1, add(sigma0, majority)))
+}
+
+/// The next sixteen words of the message schedule (FIPS 180-4 §6.2.2, step 1), in the places of the last sixteen.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn extend(words: &mut [Word; 16]) {
+    macro_rules! extend {
+        ($($t:literal)*) => {$(
+            let after = words[($t + 1) % 16];
+            let sigma0 = xor3(rotated::<7, 25>(after), rotated::<18, 14>(after), _mm256_srli_epi32::<3>(after));
+            let last = words[($t + 14) % 16];
+            let sigma1 = xor3(rotated::<17, 15>(last), rotated::<19, 13>(last), _mm256_srli_epi32::<10>(last));
+            words[$t] = add(add(words[$t], sigma0), add(words[($t + 9) % 16], sigma1));
+        )*};
+    }
+    extend!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+}
+
+/// The first sixteen words: those of the blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_words(blocks: [&Block; LANES]) -> [Word; 16] {
+    let [b0, b1, b2, b3, b4, b5, b6, b7] = blocks;
+    let [(l0, h0), (l1, h1), (l2, h2), (l3, h3)] = [halves(b0), halves(b1), halves(b2), halves(b3)];
+    let [(l4, h4), (l5, h5), (l6, h6), (l7, h7)] = [halves(b4), halves(b5), halves(b6), halves(b7)];
+    let [a, b, c, d, e, f, g, h] = transposed([l0, l1, l2, l3, l4, l5, l6, l7]);
+    let [i, j, k, l, m, n, o, p] = transposed([h0, h1, h2, h3, h4, h5, h6, h7]);
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+}
+
+/// The words of a block: eight, and eight more.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(block: &Block) -> (Word, Word) {
+    let mut words = [0; 16];
+    words.iter_mut().zip(block.as_chunks().0).for_each(|(word, bytes)| *word = u32::from_le_bytes(*bytes));
+    #[rustfmt::skip]
+    let order = _mm256_setr_epi8(
+        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
+        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
+    );
+    let [low, high] = words.as_chunks::<8>().0 else { return (order, order) };
+    (_mm256_shuffle_epi8(word(low), order), _mm256_shuffle_epi8(word(high), order))
+}
+
+/// Eight registers of eight words each, as rows, turned into columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transposed(rows: [Word; 8]) -> [Word; 8] {
+    let [r0, r1, r2, r3, r4, r5, r6, r7] = rows;
+    // Each step works within halves of registers: pairs of words, pairs of pairs, and then the halves themselves.
+    let (a, b) = (_mm256_unpacklo_epi32(r0, r1), _mm256_unpackhi_epi32(r0, r1));
+    let (c, d) = (_mm256_unpacklo_epi32(r2, r3), _mm256_unpackhi_epi32(r2, r3));
+    let (e, f) = (_mm256_unpacklo_epi32(r4, r5), _mm256_unpackhi_epi32(r4, r5));
+    let (g, h) = (_mm256_unpacklo_epi32(r6, r7), _mm256_unpackhi_epi32(r6, r7));
+    let (p0, p1) = (_mm256_unpacklo_epi64(a, c), _mm256_unpackhi_epi64(a, c));
+    let (p2, p3) = (_mm256_unpacklo_epi64(b, d), _mm256_unpackhi_epi64(b, d));
+    let (q0, q1) = (_mm256_unpacklo_epi64(e, g), _mm256_unpackhi_epi64(e, g));
+    let (q2, q3) = (_mm256_unpacklo_epi64(f, h), _mm256_unpackhi_epi64(f, h));
+    [
+        _mm256_permute2x128_si256::<0x20>(p0, q0),
+        _mm256_permute2x128_si256::<0x20>(p1, q1),
+        _mm256_permute2x128_si256::<0x20>(p2, q2),
+        _mm256_permute2x128_si256::<0x20>(p3, q3),
+        _mm256_permute2x128_si256::<0x31>(p0, q0),
+        _mm256_permute2x128_si256::<0x31>(p1, q1),
+        _mm256_permute2x128_si256::<0x31>(p2, q2),
+        _mm256_permute2x128_si256::<0x31>(p3, q3),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add(a: Word, b: Word) -> Word {
+    _mm256_add_epi32(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn xor3(a: Word, b: Word, c: Word) -> Word {
+    _mm256_xor_si256(_mm256_xor_si256(a, b), c)
+}
+
+/// Rotated to the right; the numbers add up to 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rotated<const RIGHT: i32, const LEFT: i32>(word: Word) -> Word {
+    const { assert!(RIGHT + LEFT == 32, "a rotation loses no bit") }
+    _mm256_or_si256(_mm256_srli_epi32::<RIGHT>(word), _mm256_slli_epi32::<LEFT>(word))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn word(lanes: &[u32; LANES]) -> Word {
+    let [a, b, c, d, e, f, g, h] = lanes.map(u32::cast_signed);
+    _mm256_setr_epi32(a, b, c, d, e, f, g, h)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn words_of(word: Word) -> [u32; LANES] {
+    let words = [
+        _mm256_extract_epi32::<0>(word),
+        _mm256_extract_epi32::<1>(word),
+        _mm256_extract_epi32::<2>(word),
+        _mm256_extract_epi32::<3>(word),
+        _mm256_extract_epi32::<4>(word),
+        _mm256_extract_epi32::<5>(word),
+        _mm256_extract_epi32::<6>(word),
+        _mm256_extract_epi32::<7>(word),
+    ];
+    words.map(i32::cast_unsigned)
+}
