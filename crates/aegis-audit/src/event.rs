@@ -183,11 +183,53 @@ pub enum Action {
     /// A backup of a keyring was restored.
     #[serde(rename = "keyring.restore")]
     KeyringRestore,
+    /// A host's key was exchanged for another one, step by step; the detail says how far.
+    #[serde(rename = "keys.rotate")]
+    KeyRotate,
+    /// A host was given custodians, who have to approve changes of its keys from then on.
+    #[serde(rename = "custodians.init")]
+    CustodiansInit,
+    /// A host was given other custodians, or another quorum.
+    #[serde(rename = "custodians.set")]
+    CustodiansSet,
+    /// A host was to do without custodians.
+    #[serde(rename = "custodians.off")]
+    CustodiansOff,
+    /// A custodian's key was registered.
+    #[serde(rename = "custodian.register")]
+    CustodianRegister,
+    /// A custodian's key was revoked.
+    #[serde(rename = "custodian.revoke")]
+    CustodianRevoke,
+    /// A custodian signs with another key from then on.
+    #[serde(rename = "custodian.replace")]
+    CustodianReplace,
+    /// A custodian was given other roles.
+    #[serde(rename = "custodian.roles")]
+    CustodianRoles,
+    /// Something was asked for that takes several people.
+    #[serde(rename = "approval.request")]
+    ApprovalRequest,
+    /// A custodian approved a request.
+    #[serde(rename = "approval.sign")]
+    ApprovalSign,
+    /// A custodian said no to a request, or took an approval back.
+    #[serde(rename = "approval.reject")]
+    ApprovalReject,
+    /// A request was approved: the signature was made that was still needed.
+    #[serde(rename = "approval.decide")]
+    ApprovalDecide,
+    /// An approval was used; that happens once.
+    #[serde(rename = "approval.use")]
+    ApprovalUse,
+    /// A custodian's key may be in the wrong hands, and is exchanged; the detail says how far.
+    #[serde(rename = "emergency.rotate")]
+    EmergencyRotate,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 37] = [
         Self::PolicyApply,
         Self::PolicyRollback,
         Self::CounterRepair,
@@ -211,6 +253,20 @@ impl Action {
         Self::DekDestroy,
         Self::KeyringBackup,
         Self::KeyringRestore,
+        Self::KeyRotate,
+        Self::CustodiansInit,
+        Self::CustodiansSet,
+        Self::CustodiansOff,
+        Self::CustodianRegister,
+        Self::CustodianRevoke,
+        Self::CustodianReplace,
+        Self::CustodianRoles,
+        Self::ApprovalRequest,
+        Self::ApprovalSign,
+        Self::ApprovalReject,
+        Self::ApprovalDecide,
+        Self::ApprovalUse,
+        Self::EmergencyRotate,
     ];
 
     /// The name in the log, in queries and in exports.
@@ -239,6 +295,20 @@ impl Action {
             Self::DekDestroy => "dek.destroy",
             Self::KeyringBackup => "keyring.backup",
             Self::KeyringRestore => "keyring.restore",
+            Self::KeyRotate => "keys.rotate",
+            Self::CustodiansInit => "custodians.init",
+            Self::CustodiansSet => "custodians.set",
+            Self::CustodiansOff => "custodians.off",
+            Self::CustodianRegister => "custodian.register",
+            Self::CustodianRevoke => "custodian.revoke",
+            Self::CustodianReplace => "custodian.replace",
+            Self::CustodianRoles => "custodian.roles",
+            Self::ApprovalRequest => "approval.request",
+            Self::ApprovalSign => "approval.sign",
+            Self::ApprovalReject => "approval.reject",
+            Self::ApprovalDecide => "approval.decide",
+            Self::ApprovalUse => "approval.use",
+            Self::EmergencyRotate => "emergency.rotate",
         }
     }
 }

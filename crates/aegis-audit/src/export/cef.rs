@@ -76,6 +76,20 @@ fn name(action: Action) -> &'static str {
         Action::DekDestroy => "DEK destruction",
         Action::KeyringBackup => "Keyring backup",
         Action::KeyringRestore => "Keyring restore",
+        Action::KeyRotate => "Trusted key rotation",
+        Action::CustodiansInit => "Host custodians set up",
+        Action::CustodiansSet => "Host custodians change",
+        Action::CustodiansOff => "Host custodians turned off",
+        Action::CustodianRegister => "Custodian registration",
+        Action::CustodianRevoke => "Custodian key revocation",
+        Action::CustodianReplace => "Custodian key replacement",
+        Action::CustodianRoles => "Custodian role change",
+        Action::ApprovalRequest => "Approval request",
+        Action::ApprovalSign => "Approval signature",
+        Action::ApprovalReject => "Approval rejection",
+        Action::ApprovalDecide => "Approval decision",
+        Action::ApprovalUse => "Approval use",
+        Action::EmergencyRotate => "Emergency rotation",
     }
 }
 

@@ -3,9 +3,10 @@
 //! | action | class |
 //! |---|---|
 //! | what was refused as a rollback or for its signature | 2004 Detection Finding |
-//! | `keys.add`, `keys.remove`, `keys.revoke`, `audit.hand_over`, `kek.*`, `dek.*` | 3004 Entity Management |
+//! | `keys.add`, `keys.remove`, `keys.revoke`, `keys.rotate`, `audit.hand_over`, `kek.*`, `dek.*` | 3004 Entity Management |
+//! | `custodian.*`, `custodians.*`, `emergency.rotate` | 3004 Entity Management |
 //! | `policy.*`, `host.recovery` | 5019 Device Config State Change |
-//! | `keys.drill`, `backup.*`, `keyring.*`, `audit.read` | 6003 API Activity |
+//! | `keys.drill`, `backup.*`, `keyring.*`, `approval.*`, `audit.read` | 6003 API Activity |
 //!
 //! What has no attribute in a class stands under `unmapped`.
 
@@ -38,13 +39,20 @@ fn class(entry: &Entry) -> Class {
         };
     }
     match entry.action {
-        Action::KeyAdd | Action::KekEnrol => entity((6, "Enroll")),
+        Action::KeyAdd | Action::KekEnrol | Action::CustodianRegister => entity((6, "Enroll")),
         Action::KeyRemove => entity((7, "Unenroll")),
-        Action::KeyRevoke => entity((9, "Disable")),
-        Action::AuditHandOver | Action::KekRotate | Action::DekRotate => entity((3, "Update")),
-        Action::KekProvision | Action::DekCreate => entity((1, "Create")),
+        Action::KeyRevoke | Action::CustodianRevoke => entity((9, "Disable")),
+        Action::AuditHandOver
+        | Action::KekRotate
+        | Action::DekRotate
+        | Action::KeyRotate
+        | Action::CustodiansSet
+        | Action::CustodianReplace
+        | Action::CustodianRoles
+        | Action::EmergencyRotate => entity((3, "Update")),
+        Action::KekProvision | Action::DekCreate | Action::CustodiansInit => entity((1, "Create")),
         Action::KekLoad => entity((2, "Read")),
-        Action::KekRetire | Action::DekRetire => entity((11, "Deactivate")),
+        Action::KekRetire | Action::DekRetire | Action::CustodiansOff => entity((11, "Deactivate")),
         Action::DekDestroy => entity((4, "Delete")),
         Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => Class {
             category: (5, "Discovery"),
@@ -53,8 +61,13 @@ fn class(entry: &Entry) -> Class {
             activity: LOGGED,
         },
         Action::KeyDrill => api((99, "Drill")),
-        Action::BackupCreate | Action::KeyringBackup => api((1, "Create")),
-        Action::BackupRestore | Action::KeyringRestore => api((3, "Update")),
+        Action::BackupCreate | Action::KeyringBackup | Action::ApprovalRequest => api((1, "Create")),
+        Action::BackupRestore
+        | Action::KeyringRestore
+        | Action::ApprovalSign
+        | Action::ApprovalReject
+        | Action::ApprovalDecide
+        | Action::ApprovalUse => api((3, "Update")),
         Action::AuditRead => api((2, "Read")),
     }
 }
@@ -204,6 +217,12 @@ fn key_type(action: Action) -> &'static str {
         Action::DekCreate | Action::DekRotate | Action::DekRetire | Action::DekDestroy => {
             "Data-encryption key"
         }
+        Action::CustodianRegister
+        | Action::CustodianRevoke
+        | Action::CustodianReplace
+        | Action::CustodianRoles
+        | Action::EmergencyRotate => "Custodian's public key",
+        Action::CustodiansInit | Action::CustodiansSet | Action::CustodiansOff => "Custodians of a host",
         Action::KeyAdd
         | Action::KeyRemove
         | Action::KeyRevoke
@@ -217,7 +236,13 @@ fn key_type(action: Action) -> &'static str {
         | Action::AuditRead
         | Action::Recovery
         | Action::KeyringBackup
-        | Action::KeyringRestore => "Ed25519 public key",
+        | Action::KeyringRestore
+        | Action::KeyRotate
+        | Action::ApprovalRequest
+        | Action::ApprovalSign
+        | Action::ApprovalReject
+        | Action::ApprovalDecide
+        | Action::ApprovalUse => "Ed25519 public key",
     }
 }
 
@@ -225,6 +250,7 @@ fn finding_title(entry: &Entry) -> String {
     let offered = offered(entry.action);
     match entry.detail_str("refusal") {
         Some("rollback") => format!("An older {offered} was offered"),
+        _ if offered.starts_with('a') => format!("An {offered} without a valid signature was offered"),
         _ => format!("A {offered} without a valid signature was offered"),
     }
 }
@@ -246,7 +272,19 @@ fn offered(action: Action) -> &'static str {
         | Action::DekCreate
         | Action::DekRotate
         | Action::DekRetire
-        | Action::DekDestroy => "key",
+        | Action::DekDestroy
+        | Action::KeyRotate
+        | Action::CustodianRegister
+        | Action::CustodianRevoke
+        | Action::CustodianReplace
+        | Action::CustodianRoles
+        | Action::EmergencyRotate => "key",
+        Action::CustodiansInit | Action::CustodiansSet | Action::CustodiansOff => "list of custodians",
+        Action::ApprovalRequest
+        | Action::ApprovalSign
+        | Action::ApprovalReject
+        | Action::ApprovalDecide
+        | Action::ApprovalUse => "approval",
         Action::BackupCreate | Action::BackupRestore | Action::KeyringBackup | Action::KeyringRestore => {
             "backup"
         }
@@ -270,7 +308,15 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
             | Action::KekRetire
             | Action::DekRetire
             | Action::DekDestroy
-            | Action::KeyringRestore,
+            | Action::KeyringRestore
+            | Action::KeyRotate
+            | Action::CustodiansSet
+            | Action::CustodiansOff
+            | Action::CustodianRevoke
+            | Action::CustodianReplace
+            | Action::CustodianRoles
+            | Action::ApprovalUse
+            | Action::EmergencyRotate,
         ) => (2, "Low"),
         (
             Outcome::Accepted,
@@ -285,7 +331,13 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
             | Action::KekLoad
             | Action::DekCreate
             | Action::DekRotate
-            | Action::KeyringBackup,
+            | Action::KeyringBackup
+            | Action::CustodiansInit
+            | Action::CustodianRegister
+            | Action::ApprovalRequest
+            | Action::ApprovalSign
+            | Action::ApprovalReject
+            | Action::ApprovalDecide,
         ) => (1, "Informational"),
     }
 }

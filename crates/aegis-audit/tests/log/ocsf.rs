@@ -201,6 +201,14 @@ fn events_are_in_the_classes_that_are_promised() {
     for action in [Action::KeyringBackup, Action::KeyringRestore] {
         assert_eq!(class(action, Outcome::Accepted, ""), 6003);
     }
+    for action in Action::ALL {
+        let class = class(action, Outcome::Accepted, "");
+        if action.as_str().starts_with("approval.") {
+            assert_eq!(class, 6003, "{action}");
+        } else if action.as_str().starts_with("custodian") || action == Action::EmergencyRotate {
+            assert_eq!(class, 3004, "{action}");
+        }
+    }
     for action in [Action::PolicyApply, Action::PolicyRollback, Action::CounterRepair] {
         assert_eq!(class(action, Outcome::Accepted, ""), 5019);
         assert_eq!(class(action, Outcome::Refused, "expired"), 5019);
@@ -216,6 +224,12 @@ fn a_finding_names_what_was_offered() {
         (Action::PolicyApply, "rollback", "An older policy was offered", "policy"),
         (Action::PolicyApply, "bad_signature", "A policy without a valid signature was offered", "policy"),
         (Action::KeyAdd, "bad_signature", "A key without a valid signature was offered", "key"),
+        (
+            Action::ApprovalSign,
+            "bad_signature",
+            "An approval without a valid signature was offered",
+            "approval",
+        ),
         (Action::BackupRestore, "bad_signature", "A backup without a valid signature was offered", "backup"),
     ] {
         let event = Event { action, ..event(3) }.outcome(Outcome::Refused).detail("refusal", refusal);

@@ -4,9 +4,12 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use aegis_audit::{
-    Action, Actor, AuditLog, Outcome, Query, ReadError, VerifyError, parse_checkpoint, parse_entry,
+    Action, Actor, AuditLog, Event, Outcome, Query, ReadError, VerifyError, parse_checkpoint, parse_entry,
 };
 
+use serde_json::Value;
+
+use crate::export::entry_of;
 use crate::sample::{Sample, event};
 
 #[test]
@@ -193,7 +196,8 @@ fn a_query_gives_what_it_asks_for() {
     let later = time + jiff::SignedDuration::from_millis(1);
     assert_eq!(found(any.clone()).len(), 46);
     assert_eq!(found(Query { limit: Some(3), ..any.clone() }), [0, 1, 2]);
-    assert_eq!(found(Query { action: Some(Action::KeyRevoke), ..any.clone() }), [5, 28]);
+    let again = 5 + u64::try_from(Action::ALL.len()).unwrap();
+    assert_eq!(found(Query { action: Some(Action::KeyRevoke), ..any.clone() }), [5, again]);
     assert_eq!(found(Query { outcome: Some(Outcome::Failed), limit: Some(2), ..any.clone() }), [2, 5]);
     assert_eq!(found(Query { object: Some("ject-1".into()), limit: Some(3), ..any.clone() }), [1, 10, 11]);
     assert_eq!(found(Query { key: Some(format!("{:064X}", 10)), ..any.clone() }), [10]);
@@ -201,6 +205,28 @@ fn a_query_gives_what_it_asks_for() {
     assert_eq!(found(Query { since: Some(time), limit: Some(1), ..any.clone() }), [0]);
     assert_eq!(found(Query { until: Some(time), ..any.clone() }), [] as [u64; 0]);
     assert_eq!(found(Query { until: Some(later), limit: Some(1), ..any }), [0]);
+}
+
+#[test]
+fn every_decision_of_a_key_is_found_by_it() {
+    let key = |byte: u8| hex_of(byte);
+    let about = |action, name: &str, value: Value| {
+        let event = Event { action, object: "req-1".to_owned(), ..event(0) };
+        let entry = entry_of(&Event { detail: [(name.to_owned(), value)].into(), ..event });
+        move |wanted: String| Query { key: Some(wanted), ..Query::default() }.matches(&entry)
+    };
+    let signed = about(Action::ApprovalSign, "key_id", key(1).into());
+    let decided = about(Action::ApprovalDecide, "signers", vec![key(2), key(1)].into());
+    let used = about(Action::ApprovalUse, "signers", vec![key(1), key(3)].into());
+    let gone = about(Action::EmergencyRotate, "old_key_id", key(1).into());
+    for found in [&signed as &dyn Fn(String) -> bool, &decided, &used, &gone] {
+        assert!(found(key(1)) && found(key(1)[..16].to_uppercase()));
+        assert!(!found(key(4)));
+    }
+}
+
+fn hex_of(byte: u8) -> String {
+    format!("{byte:02x}").repeat(32)
 }
 
 #[test]
