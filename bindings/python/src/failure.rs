@@ -7,11 +7,23 @@ use aegis_crypto::{
     EncapsulateError, HybridPrivateKeyError, HybridPublicKeyError, OpenError, RandomError, SealError,
     TaprootAddressError, WifError,
 };
+use aegis_deployment::{FollowError, KeyringError, MakeError, OpeningError, StateDirError};
 use aegis_kek::{
     KekFileError, LoadError, SelectError, SettingsError, VariableError,
     aws_kms::{KmsProvisionError, KmsSettingsError},
     file::{KekFileWriteError, PassphraseError, PassphraseFault},
     pkcs11::{HsmProvisionError, HsmSettingsError, PinError},
+};
+use aegis_keyring::{
+    ActiveDekError, EnrolKekError, MakeDekError, RotationPolicyError, RotatorError, ScopeError, StoreError,
+};
+use aegis_pii::{
+    CatalogueConfigError, CatalogueError, DecryptError, DekNameError, EncryptError, OptionsError,
+    PriorityError,
+};
+use aegis_telemetry::{
+    DeadLetterFileError, EmitError, FileSinkError, FlushError, SpoolError, StartError, StdoutError,
+    WebSettingsError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -41,38 +53,110 @@ macro_rules! failures {
 }
 
 failures! {
+    ActiveDekError => "KeyringError",
     Bip322PrivateKeyError => "KeyFormatError",
     Bip322PublicKeyError => "KeyFormatError",
     Bip322SignatureError => "KeyFormatError",
     Bip322SignError => "SignError",
+    CatalogueConfigError => "CatalogueError",
+    CatalogueError => "CatalogueError",
+    DeadLetterFileError => "PipelineError",
     DecapsulateError => "SealError",
     EncapsulateError => "SealError",
+    EnrolKekError => "KeyringError",
+    FileSinkError => "PipelineError",
+    FlushError => "FlushError",
+    FollowError => "KeyringError",
     HsmProvisionError => "KEKError",
     HsmSettingsError => "KEKSettingsError",
     HybridPrivateKeyError => "KeyFormatError",
     HybridPublicKeyError => "KeyFormatError",
     KekFileError => "KEKFileError",
     KekFileWriteError => "KEKFileError",
+    KeyringError => "KeyringError",
     KmsProvisionError => "KEKError",
     KmsSettingsError => "KEKSettingsError",
+    MakeDekError => "KeyringError",
+    MakeError => "KeyringError",
     OpenError => "NotAuthenticError",
+    OpeningError => "KeyringError",
+    OptionsError => "OptionsError",
     PassphraseError => "KEKSettingsError",
     PinError => "KEKSettingsError",
     RandomError => "AegisError",
+    RotatorError => "RotatorError",
     SealError => "SealError",
     SettingsError => "KEKSettingsError",
+    SpoolError => "PipelineError",
+    StartError => "StartError",
+    StateDirError => "KeyringError",
+    StdoutError => "PipelineError",
+    StoreError => "KeyringError",
     TaprootAddressError => "KeyFormatError",
     VariableError => "KEKSettingsError",
+    WebSettingsError => "PipelineError",
     WifError => "KeyFormatError",
 }
 
-impl Failure for PassphraseFault {
+/// Those that say all there is to say in their message.
+macro_rules! plain_failures {
+    ($($error:ty => $class:literal,)*) => {$(
+        impl Failure for $error {
+            fn class(&self) -> &'static str {
+                $class
+            }
+
+            fn advice(&self) -> Option<String> {
+                None
+            }
+        }
+    )*};
+}
+
+plain_failures! {
+    DekNameError => "OptionsError",
+    PassphraseFault => "KEKSettingsError",
+    PriorityError => "CatalogueError",
+    RotationPolicyError => "OptionsError",
+    ScopeError => "OptionsError",
+}
+
+impl Failure for EmitError {
     fn class(&self) -> &'static str {
-        "KEKSettingsError"
+        match self {
+            Self::Closed => "ClosedError",
+            Self::Shed | Self::TooLong { .. } | Self::Failed(_) => "EmitError",
+        }
     }
 
     fn advice(&self) -> Option<String> {
         None
+    }
+}
+
+impl Failure for EncryptError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Event(_) | Self::EventId(_) => "EventError",
+            Self::Dek(_) | Self::Seal(_) | Self::Clock(_) => "EncryptError",
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        self.help()
+    }
+}
+
+impl Failure for DecryptError {
+    fn class(&self) -> &'static str {
+        match self {
+            Self::Event(_) | Self::EventId(_) => "EventError",
+            Self::Field { .. } => "DecryptError",
+        }
+    }
+
+    fn advice(&self) -> Option<String> {
+        self.help()
     }
 }
 

@@ -7,6 +7,11 @@
 //! |---|---|
 //! | `kek_provider` | KEK providers and `get_kek_provider` |
 //! | `hybrid_kem`, `bip322` | keys, boxes and signatures for those who use them directly |
+//! | `event` | events: `dict`, `str`, `bytes`; to JSON text and back |
+//! | `catalogue`, `enricher`, `decryptor` | personal fields: which they are, sealing and opening them |
+//! | `keyring` | a keyring, and the rotation of its DEKs |
+//! | `pipeline` | the pipeline; functions of Python as enrichers and sinks |
+//! | `pool`, `process` | workers that threads share; what does not survive a fork |
 //! | `failure` | errors of the crates as exceptions of `aegis_governance.errors` |
 //! | `bytes` | bytes in and out; secret ones in a type that does not show them |
 //! | `log` | what the crates log, in Python's `logging` |
@@ -17,10 +22,18 @@
 
 mod bip322;
 mod bytes;
+mod catalogue;
+mod decryptor;
+mod enricher;
+mod event;
 mod failure;
 mod hybrid_kem;
 mod kek_provider;
+mod keyring;
 mod log;
+mod pipeline;
+mod pool;
+mod process;
 
 use pyo3::prelude::*;
 
@@ -30,11 +43,24 @@ mod _native {
     #[pymodule_export]
     use crate::bip322::Bip322;
     #[pymodule_export]
+    use crate::catalogue::CatalogueObject;
+    #[pymodule_export]
+    use crate::decryptor::PiiDecryptorObject;
+    #[pymodule_export]
+    use crate::enricher::PiiEnricher;
+    #[pymodule_export]
     use crate::hybrid_kem::{HybridKem, key_id};
     #[pymodule_export]
     use crate::kek_provider::{
         AwsKmsProvider, EnvironmentProvider, FileProvider, HealthReport, HsmProvider, InMemoryProvider,
         KekObject, Provider, get_kek_provider,
+    };
+    #[pymodule_export]
+    use crate::keyring::{KeyringObject, Rotator};
+    #[pymodule_export]
+    use crate::pipeline::{
+        FileSinkObject, HttpSinkObject, NatsSinkObject, OtlpSinkObject, Pipeline, SettledObject, SinkObject,
+        StdoutSinkObject,
     };
 
     use super::{PyModule, PyResult};

@@ -73,11 +73,16 @@ impl Deployment {
             return Err(OpeningError::UnknownKek { kek, active });
         }
         let kek = self.load(&*provider, Purpose::Decrypt).map_err(OpeningError::Load)?;
-        Ok(OpenedDeks { keyring, kek, retired, kept: Mutex::default(), refused: Mutex::default() })
+        Ok(OpenedDeks::new(keyring, kek, retired))
     }
 }
 
 impl OpenedDeks {
+    /// Opens DEKs of a keyring with a KEK that was loaded. Those in `retired` are opened although they are retired.
+    pub fn new(keyring: Keyring, kek: Kek, retired: BTreeSet<DekVersion>) -> Self {
+        Self { keyring, kek, retired, kept: Mutex::default(), refused: Mutex::default() }
+    }
+
     /// Why a DEK was refused, if it was.
     pub fn refusal(&self, name: &DekName) -> Option<Arc<OpenDekError>> {
         lock(&self.refused).get(name).map(Arc::clone)
@@ -168,6 +173,10 @@ impl Transform for FreshDecryptor {
             self.since = now;
         }
         self.decryptor.transform(event, out)
+    }
+
+    fn release_memory(&mut self) {
+        self.decryptor.release_memory();
     }
 }
 

@@ -90,6 +90,13 @@ pub trait OpeningDekSource: Send + Sync {
     fn private_key(&self, name: &DekName) -> Result<Arc<HybridPrivateKey>, DekUnavailable>;
 }
 
+/// One key that opens whatever version is named: for events that were sealed to a KEK, or to a single DEK, itself.
+impl OpeningDekSource for Arc<HybridPrivateKey> {
+    fn private_key(&self, _: &DekName) -> Result<Arc<HybridPrivateKey>, DekUnavailable> {
+        Ok(Self::clone(self))
+    }
+}
+
 /// Why there is no DEK. What is behind it, the source itself logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DekUnavailable {

@@ -130,8 +130,14 @@ impl PipelineBuilder {
 
     /// Adds what happens to events, in this order. The last one has to seal.
     #[must_use]
-    pub fn add_enricher(mut self, enricher: impl Enricher + 'static) -> Self {
-        self.enrichers.push(Box::new(enricher));
+    pub fn add_enricher(self, enricher: impl Enricher + 'static) -> Self {
+        self.add_boxed_enricher(Box::new(enricher))
+    }
+
+    /// As [`add_enricher`](Self::add_enricher), for one that was chosen while running.
+    #[must_use]
+    pub fn add_boxed_enricher(mut self, enricher: Box<dyn Enricher>) -> Self {
+        self.enrichers.push(enricher);
         self
     }
 
@@ -322,6 +328,25 @@ enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u64);
 
+/// What became of an event for which room was waited for.
+#[derive(PartialEq, Eq)]
+pub enum Emitted {
+    /// It was taken.
+    At(Position),
+    /// There was no room in time. This is the event.
+    NoRoom(Vec<u8>),
+}
+
+impl fmt::Debug for Emitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(position) => f.debug_tuple("At").field(position).finish(),
+            // Its fields are in the clear.
+            Self::NoRoom(_) => f.debug_tuple("NoRoom").finish_non_exhaustive(),
+        }
+    }
+}
+
 /// What became of all events that are settled, since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settled {
@@ -354,7 +379,32 @@ impl TelemetryPipeline {
     ///
     /// An [`EmitError`]; the event was not taken.
     pub fn emit(&self, event: impl Into<Vec<u8>>) -> Result<Position, EmitError> {
-        self.shared.emit(event.into())
+        match self.shared.emit(event.into(), None)? {
+            Emitted::At(position) => Ok(position),
+            // It was not told to give up.
+            Emitted::NoRoom(_) => Err(EmitError::Closed),
+        }
+    }
+
+    /// As [`emit`](Self::emit), for those who may not wait as long as it takes: gives the event back if there was no room
+    /// for it in that time, which may be zero.
+    ///
+    /// # Errors
+    ///
+    /// An [`EmitError`]; the event was not taken.
+    pub fn emit_within(&self, event: impl Into<Vec<u8>>, patience: Duration) -> Result<Emitted, EmitError> {
+        self.shared.emit(event.into(), Some(Instant::now() + patience))
+    }
+
+    /// Takes no more events from now on, and goes on bringing those it has to their sinks. Those who wait for room are
+    /// told that it is closed. [`close`](Self::close) ends it.
+    pub fn take_no_more(&self) {
+        self.shared.set_phase(Phase::Draining);
+    }
+
+    /// Every event up to here was taken.
+    pub fn emitted(&self) -> Position {
+        self.shared.emitted()
     }
 
     /// Counts an event that was too long to be read, and gives it a dead letter without content.

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::letters::Letters;
 use super::order::{Chunk, Order};
 use super::outlet::Outlet;
-use super::{EmitError, FlushError, PipelineSettings, Position, Settled, WhenQueueFull};
+use super::{EmitError, Emitted, FlushError, PipelineSettings, Position, Settled, WhenQueueFull};
 use crate::dead_letter::{Content, DeadLetter};
 use crate::enricher::Reason;
 use crate::event::{EventId, RunId};
@@ -161,7 +161,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn emit(&self, event: Vec<u8>) -> Result<Position, EmitError> {
+    /// Waits for room until `deadline`, or as long as it takes if there is none.
+    pub(super) fn emit(&self, event: Vec<u8>, deadline: Option<Instant>) -> Result<Emitted, EmitError> {
         let PipelineSettings { queue_events, queue_bytes, when_full, max_event_len, .. } = self.settings;
         let len = event.len();
         if len > max_event_len {
@@ -182,7 +183,14 @@ impl Shared {
             }
             match when_full {
                 WhenQueueFull::Block => {
-                    state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = match deadline.map(time_until) {
+                        None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+                        Some(None) => return Ok(Emitted::NoRoom(event)),
+                        Some(Some(left)) => {
+                            let waited = self.room.wait_timeout(state, left);
+                            waited.unwrap_or_else(PoisonError::into_inner).0
+                        }
+                    };
                 }
                 WhenQueueFull::Shed => {
                     self.shed(&mut state);
@@ -200,7 +208,11 @@ impl Shared {
         self.metrics.events_in.add(1);
         self.metrics.bytes_in.add(len as u64);
         self.work.notify_one();
-        Ok(Position(number))
+        Ok(Emitted::At(Position(number)))
+    }
+
+    pub(super) fn emitted(&self) -> Position {
+        Position(self.state().emitted)
     }
 
     /// Counts a loss. The log has one line a second of them, and one at the end.

@@ -1,0 +1,224 @@
+//! Opening the sealed fields of events.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aegis_crypto::HybridPrivateKey;
+use aegis_deployment::{FreshDecryptor, OpenedDeks};
+use aegis_pii::stream::Transform as _;
+use aegis_pii::{
+    DecryptError, DecryptorOptions, DekName, DekUnavailable, FieldRights, OpeningDekSource, PiiDecryptor,
+    Unopenable,
+};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use zeroize::Zeroize as _;
+
+use crate::bytes::BytesLike;
+use crate::enricher::{Batch, OnError, choose};
+use crate::event;
+use crate::failure::{OrRaise as _, exception};
+use crate::kek_provider::{KekObject, Provider};
+use crate::keyring::KeyringObject;
+use crate::pool::Pool;
+use crate::process::Home;
+
+/// A buffer that is longer is not kept.
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Opens the sealed fields of events, of both forms and under any number of DEKs, and copies all else.
+///
+/// Called with an event, it gives back what was encrypted, byte for byte, in the form in which the event came. It is safe
+/// to use from several threads. It cannot be pickled: it holds private keys.
+///
+/// :param keys: a ``KEKProvider`` or ``KEK``, for events that were sealed to the KEK itself; a ``Keyring``; or a dict of
+///     DEK versions and private keys of 2,432 bytes
+/// :param fields: names, and pointers beginning with a slash, of the fields to open; all others stay sealed. Without
+///     it, all are opened
+/// :param unopenable: what becomes of an event with a field that does not open: ``"refuse"``, or ``"leave"`` it sealed
+/// :param tenant: to whom fields are bound
+/// :param event_id_member: the member that holds the event's id, if fields were bound to it
+/// :param max_event_len: longer events are refused, in bytes
+/// :raises KEKLoadError: the KEK was not loaded
+#[pyclass(frozen, name = "PIIDecryptor", module = "aegis_governance.telemetry")]
+pub(crate) struct PiiDecryptorObject {
+    keys: Keys,
+    options: DecryptorOptions,
+    workers: Pool<Worker>,
+}
+
+/// What opens.
+enum Keys {
+    Held(Arc<dyn OpeningDekSource>),
+    Keyring(Arc<OpenedDeks>, Home),
+}
+
+struct Worker {
+    opener: Opener,
+    out: Vec<u8>,
+}
+
+enum Opener {
+    Held(PiiDecryptor),
+    Fresh(FreshDecryptor),
+}
+
+impl Opener {
+    fn open(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), DecryptError> {
+        match self {
+            Self::Held(decryptor) => decryptor.decrypt_event(event, out).map(|_| ()),
+            Self::Fresh(decryptor) => decryptor.transform(event, out).map(|_| ()),
+        }
+    }
+}
+
+/// DEKs that a program has in hand.
+struct Versions(BTreeMap<DekName, Arc<HybridPrivateKey>>);
+
+impl OpeningDekSource for Versions {
+    fn private_key(&self, name: &DekName) -> Result<Arc<HybridPrivateKey>, DekUnavailable> {
+        self.0.get(name).map(Arc::clone).ok_or(DekUnavailable::Unknown)
+    }
+}
+
+impl Keys {
+    fn of(keys: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let py = keys.py();
+        if let Ok(provider) = keys.cast::<Provider>() {
+            let kek = provider.get().kek(py)?;
+            return Ok(Self::Held(Arc::new(Arc::clone(kek.private_key()))));
+        }
+        if let Ok(kek) = keys.cast::<KekObject>() {
+            return Ok(Self::Held(Arc::new(Arc::clone(kek.get().kek().private_key()))));
+        }
+        if let Ok(keyring) = keys.cast::<KeyringObject>() {
+            let opened = keyring.get().opened_deks(py)?;
+            return Ok(Self::Keyring(opened, Home::here()));
+        }
+        if let Ok(dict) = keys.cast::<PyDict>() {
+            let mut versions = BTreeMap::new();
+            for (version, key) in dict {
+                let name: DekName = version.extract::<String>()?.parse().or_raise(py)?;
+                let key = HybridPrivateKey::import(key.extract::<BytesLike>()?.as_slice()).or_raise(py)?;
+                versions.insert(name, Arc::new(key));
+            }
+            return Ok(Self::Held(Arc::new(Versions(versions))));
+        }
+        let found = keys.get_type().name()?;
+        Err(PyTypeError::new_err(format!("keys is a KEKProvider, a KEK, a Keyring or a dict, not {found}")))
+    }
+}
+
+impl PiiDecryptorObject {
+    fn worker(&self, py: Python<'_>) -> PyResult<Worker> {
+        if let Keys::Keyring(_, home) = &self.keys {
+            home.check(py, "keyring")?;
+        }
+        Ok(self.workers.take().unwrap_or_else(|| {
+            let options = self.options.clone();
+            let opener = match &self.keys {
+                Keys::Held(source) => Opener::Held(PiiDecryptor::new(Arc::clone(source), options)),
+                Keys::Keyring(opened, _) => Opener::Fresh(opened.decryptor(options)),
+            };
+            Worker { opener, out: Vec::new() }
+        }))
+    }
+
+    fn rest(&self, mut worker: Worker) {
+        // What was opened is in the clear.
+        worker.out.zeroize();
+        if worker.out.capacity() > KEPT_BYTES {
+            worker.out = Vec::new();
+        }
+        self.workers.give_back(worker);
+    }
+
+    fn open_one<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = event.py();
+        let (form, text) = event::take(event, self.options.limits.max_event_len)?;
+        let mut worker = self.worker(py)?;
+        let opened = py.detach(|| worker.opener.open(text.as_slice(), &mut worker.out));
+        let given = opened.or_raise(py).and_then(|()| form.give(py, &worker.out));
+        self.rest(worker);
+        given
+    }
+}
+
+#[pymethods]
+impl PiiDecryptorObject {
+    #[new]
+    #[pyo3(signature = (keys, *, fields = None, unopenable = "refuse", tenant = None, event_id_member = None,
+        max_event_len = None))]
+    fn new(
+        keys: &Bound<'_, PyAny>,
+        fields: Option<Vec<String>>,
+        unopenable: &str,
+        tenant: Option<String>,
+        event_id_member: Option<String>,
+        max_event_len: Option<usize>,
+    ) -> PyResult<Self> {
+        let unopenable = choose(
+            "unopenable",
+            unopenable,
+            &[Unopenable::Refuse, Unopenable::Leave],
+            |choice| match choice {
+                Unopenable::Refuse => "refuse",
+                Unopenable::Leave => "leave",
+            },
+        )?;
+        let mut options = DecryptorOptions {
+            rights: fields.map_or(FieldRights::All, FieldRights::Only),
+            unopenable,
+            tenant,
+            event_id_member,
+            ..DecryptorOptions::default()
+        };
+        options.limits.max_event_len = max_event_len.unwrap_or(options.limits.max_event_len);
+        Ok(Self { keys: Keys::of(keys)?, options, workers: Pool::new() })
+    }
+
+    /// Opens one event, and gives it back in the form in which it came.
+    ///
+    /// :raises EventError: it is not JSON, or over a limit
+    /// :raises DecryptError: a field does not open, or there is no DEK for it
+    fn decrypt<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.open_one(event)
+    }
+
+    fn __call__<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.open_one(event)
+    }
+
+    /// Opens a list of events, each in the form in which it came. The interpreter is free for most of the time.
+    ///
+    /// :param errors: ``"raise"``: the first event that is refused ends it, and its number is in ``index`` of the
+    ///     exception; ``"return"``: the exception stands in its place in the list
+    #[pyo3(signature = (events, *, errors = "raise"))]
+    fn decrypt_batch<'py>(&self, events: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyList>> {
+        let py = events.py();
+        let errors = OnError::of_name(errors)?;
+        let mut worker = self.worker(py)?;
+        let batch = Batch { events, errors, limit: self.options.limits.max_event_len };
+        let Worker { opener, out } = &mut worker;
+        let opened = batch.run(out, |event, out| opener.open(event, out), |error| exception(py, &error));
+        self.rest(worker);
+        opened
+    }
+
+    /// Erases every DEK that is kept, so that the keyring is asked again: when one was retired or destroyed.
+    fn forget(&self) {
+        self.workers.for_each(|worker| {
+            if let Opener::Held(decryptor) = &mut worker.opener {
+                decryptor.forget();
+            }
+        });
+    }
+
+    fn __repr__(&self) -> &'static str {
+        match self.keys {
+            Keys::Held(_) => "<PIIDecryptor>",
+            Keys::Keyring(..) => "<PIIDecryptor of a keyring>",
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! A pipeline before its first event.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_telemetry::{
+    DeadLetterFile, Effect, Enricher, PipelineSettings, Sink, SinkSettings, Spool, SpoolSettings, StartError,
+    TelemetryPipeline,
+};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+use super::callable::{FunctionEnricher, FunctionSink};
+use super::sinks::SinkObject;
+use crate::enricher::PiiEnricher;
+use crate::event::Form;
+use crate::failure::{OrRaise as _, Raised, exception};
+
+/// What a pipeline will be made of.
+pub(super) struct Plan {
+    settings: PipelineSettings,
+    dead_letters: Option<PathBuf>,
+    pub(super) enrichers: Vec<PlannedEnricher>,
+    pub(super) sinks: Vec<(String, Box<dyn Sink>, SinkSettings)>,
+}
+
+pub(super) enum PlannedEnricher {
+    Pii(Py<PiiEnricher>),
+    Function(Arc<Py<PyAny>>, Form),
+}
+
+/// How a sink is added.
+pub(super) struct SinkOptions {
+    pub(super) name: Option<String>,
+    pub(super) form: Form,
+    pub(super) batch: bool,
+    pub(super) spool: Option<PathBuf>,
+    pub(super) batch_events: usize,
+    pub(super) linger: Duration,
+}
+
+impl Plan {
+    pub(super) const fn new(settings: PipelineSettings, dead_letters: Option<PathBuf>) -> Self {
+        Self { settings, dead_letters, enrichers: Vec::new(), sinks: Vec::new() }
+    }
+
+    pub(super) fn add_sink(&mut self, sink: &Bound<'_, PyAny>, options: SinkOptions) -> PyResult<()> {
+        let py = sink.py();
+        let SinkOptions { name, form, batch, spool, batch_events, linger } = options;
+        let name = name.unwrap_or_else(|| format!("sink-{}", self.sinks.len() + 1));
+        if self.sinks.iter().any(|(taken, _, _)| *taken == name) {
+            return Err(exception(py, &StartError::SinkTwice { name }));
+        }
+        if !sink.is_instance_of::<SinkObject>() && !sink.is_callable() {
+            let found = sink.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("a sink can be called, {found} cannot")));
+        }
+        let spool = match spool {
+            None => None,
+            Some(dir) => Some(Spool::open(SpoolSettings::in_dir(dir)).or_raise(py)?),
+        };
+        let made: Box<dyn Sink> = match sink.cast::<SinkObject>() {
+            Ok(ours) => ours.get().take(py)?,
+            Err(_) => Box::new(FunctionSink::new(sink.clone().unbind(), form, batch)),
+        };
+        let settings = SinkSettings { batch_events, linger, spool, ..SinkSettings::default() };
+        self.sinks.push((name, made, settings));
+        Ok(())
+    }
+
+    /// Starts it. What can be mended by adding something is said before anything is used up.
+    pub(super) fn start(&mut self, py: Python<'_>) -> PyResult<TelemetryPipeline> {
+        if self.sinks.is_empty() {
+            return Err(exception(py, &StartError::NoSink));
+        }
+        let enrichers = self
+            .enrichers
+            .iter()
+            .map(|enricher| match enricher {
+                PlannedEnricher::Pii(sealing) => sealing.get().for_pipeline(py),
+                PlannedEnricher::Function(function, form) => {
+                    Ok(Box::new(FunctionEnricher::new(Arc::clone(function), *form)) as Box<dyn Enricher>)
+                }
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        if enrichers.last().is_none_or(|last| last.effect() != Effect::Seals) {
+            return Err(exception(py, &StartError::NotSealedLast));
+        }
+        let mut builder = TelemetryPipeline::builder().settings(self.settings);
+        if let (Some(path), Some(PlannedEnricher::Pii(sealing))) = (&self.dead_letters, self.enrichers.last())
+        {
+            let letters = DeadLetterFile::open(path, DeadLetterFile::DEFAULT_LIMIT).or_raise(py)?;
+            builder = builder.dead_letters(letters, sealing.get().sealing_source());
+        }
+        for enricher in enrichers {
+            builder = builder.add_boxed_enricher(enricher);
+        }
+        for (name, sink, settings) in self.sinks.drain(..) {
+            builder = builder.add_boxed_sink(&name, sink, settings);
+        }
+        builder.start().or_raise(py)
+    }
+}
+
+/// The pipeline was started, and cannot be changed.
+pub(super) fn started(py: Python<'_>) -> PyErr {
+    Raised::new(
+        "StartError",
+        "Started",
+        "the pipeline has begun, and takes no more enrichers and sinks",
+        "add them before the first event",
+    )
+    .into_exception(py)
+}
