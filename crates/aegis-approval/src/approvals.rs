@@ -33,9 +33,12 @@ use crate::signed::SignedRequest;
 use crate::standing::{Standing, standing};
 use crate::store::{RequestQuery, RequestRecord, Rotation, Store, StoreError};
 
+pub(crate) use custodians::holds_active;
 pub use custodians::{ChangeCustodianError, RegisterError};
 pub use requests::AskError;
+pub(crate) use requests::list_missing;
 pub use rules::{ApprovalRules, RulesError};
+pub(crate) use signing::ended;
 pub use signing::{ImportError, Imported, OfflineSignError, SignError, Signed, sign_offline};
 pub use using::UseError;
 
@@ -72,10 +75,8 @@ impl Shown {
         let is_void = |index| self.standing.void.iter().any(|(void, _)| *void == index);
         let signatures = self.record.signatures.iter().enumerate();
         let signatures = signatures.filter(|(index, _)| !is_void(*index));
-        SignedRequest {
-            request: self.record.request.clone(),
-            signatures: signatures.map(|(_, signature)| signature.clone()).collect(),
-        }
+        let signatures = signatures.map(|(_, signature)| signature.clone()).collect();
+        SignedRequest::new(self.record.request.clone(), signatures)
     }
 
     /// The keys whose approval counts, in the order in which they signed.
@@ -123,6 +124,17 @@ impl ApprovalsReader {
         Ok(judged(record, &registry, now))
     }
 
+    /// The file of a request: the signatures that count, and the keys that made them. It is for custodians who sign
+    /// offline, for hosts, and for whoever verifies it from the file alone.
+    ///
+    /// # Errors
+    ///
+    /// [`LookupError`].
+    pub fn export(&self, id: &RequestId, now: Timestamp) -> Result<SignedRequest, LookupError> {
+        let registry = self.registry().map_err(LookupError::Store)?;
+        Ok(self.show(id, now)?.to_signed().with_keys(&registry))
+    }
+
     /// A page of requests, in the order in which they were made, each as it stands. The next page is after the last
     /// [`RequestRecord::number`].
     ///
@@ -162,7 +174,7 @@ impl Approvals {
         Self { observer: Some(observer), ..self }
     }
 
-    fn before(&self, act: &Act) -> Result<(), NotStored> {
+    pub(crate) fn before(&self, act: &Act) -> Result<(), NotStored> {
         match &self.observer {
             Some(observer) => observer.before(act).map_err(NotStored::NotNoted),
             None => Ok(()),
@@ -170,7 +182,11 @@ impl Approvals {
     }
 
     /// Tells how an act ended, and hands the result on.
-    fn told<T, E: std::error::Error + 'static>(&self, act: &Act, result: Result<T, E>) -> Result<T, E> {
+    pub(crate) fn told<T, E: std::error::Error + 'static>(
+        &self,
+        act: &Act,
+        result: Result<T, E>,
+    ) -> Result<T, E> {
         if let Some(observer) = &self.observer {
             match &result {
                 Ok(_) => observer.observe(act, Ok(())),

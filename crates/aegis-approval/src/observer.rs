@@ -126,10 +126,7 @@ pub struct RequestRef {
 impl RequestRef {
     pub(crate) fn of(request: &Request) -> Self {
         let subject = request.subject();
-        Self {
-            id: request.id().clone(),
-            about: Some((subject.kind(), subject.to_string(), request.hash())),
-        }
+        Self { id: request.id().clone(), about: Some((subject.kind(), subject.to_string(), request.hash())) }
     }
 }
 

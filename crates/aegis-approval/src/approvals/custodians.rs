@@ -26,8 +26,7 @@ impl Approvals {
             check_new_key(&registry, registration, now)?;
             self.before(&act)?;
             let key = new_key(registration, now);
-            let stored =
-                self.store.add_key(revision, registration.person(), registration.roles(), &key);
+            let stored = self.store.add_key(revision, registration.person(), registration.roles(), &key);
             Ok(Tried::of(stored, ())?)
         });
         self.told(&act, done)
@@ -131,11 +130,7 @@ fn register_act(registration: &Registration) -> Act {
 }
 
 fn new_key(registration: &Registration, now: Timestamp) -> CustodianKey {
-    CustodianKey {
-        public: registration.key().clone(),
-        registered: to_second(now),
-        state: KeyState::Active,
-    }
+    CustodianKey { public: registration.key().clone(), registered: to_second(now), state: KeyState::Active }
 }
 
 /// Whether a key is an active one of that person.
@@ -183,11 +178,7 @@ fn check_new_key(
 }
 
 /// Whether `old` may be replaced by the key of `registration`.
-fn check_replaced(
-    registry: &Registry,
-    old: KeyId,
-    registration: &Registration,
-) -> Result<(), RegisterError> {
+fn check_replaced(registry: &Registry, old: KeyId, registration: &Registration) -> Result<(), RegisterError> {
     let (custodian, held) = registry.holder(old).ok_or(RegisterError::NoSuchKey { key: old })?;
     if custodian.person != *registration.person() {
         return Err(RegisterError::OfAnother {

@@ -5,18 +5,17 @@ use std::collections::BTreeSet;
 use aegis_crypto::{CustodianPrivateKey, CustodianSignError, KeyId, Statement};
 use jiff::Timestamp;
 
-use super::{Approvals, ApprovalsReader, LookupError, NO_SUCH_REQUEST, NotStored, Shown, Tried, until_stored};
+use super::{
+    Approvals, ApprovalsReader, LookupError, NO_SUCH_REQUEST, NotStored, Shown, Tried, until_stored,
+};
 use crate::canonical::to_second;
 use crate::name::{PersonId, RequestId, Role};
 use crate::observer::{Act, RequestRef, SignedBy};
 use crate::registry::{Custodian, Registry};
 use crate::request::Request;
 use crate::signed::{GivenSignature, SignedRequest};
-use crate::standing::{
-    CLOCK_TOLERANCE, Closed, SignatureFault, Standing, State, check_signature, standing,
-};
+use crate::standing::{CLOCK_TOLERANCE, Closed, SignatureFault, Standing, State, check_signature};
 use crate::statement::{Decision, statement};
-use crate::store::StoreError;
 
 /// A signature that was stored, and where the request stands with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl ApprovalsReader {
         let registry = self.registry().map_err(|error| SignError::NotStored(NotStored::Store(error)))?;
         let (custodian, held) = registry.holder(key).ok_or(SignError::NobodysKey { key })?;
         let request = &shown.record.request;
-        check_open(&shown.record.request, &shown.standing, shown.record.closed.as_ref(), decision)?;
+        check_open(request, &shown.standing, shown.record.closed.as_ref())?;
         let role = choose_role(request, &shown.standing, custodian, role)?;
         let signed = time_of_signing(request, now);
         let algorithm = held.public.algorithm();
@@ -80,10 +79,11 @@ impl Approvals {
         now: Timestamp,
     ) -> Result<Signed, SignError> {
         let key_id = key.public_key().key_id();
-        let made = self.statement(id, decision, key_id, role, now).and_then(|(text, person, role, signed)| {
-            let signature = key.sign(&text).map_err(SignError::Key)?;
-            Ok(GivenSignature { decision, person, role, key: key_id, signed, signature })
-        });
+        let made =
+            self.statement(id, decision, key_id, role, now).and_then(|(text, person, role, signed)| {
+                let signature = key.sign(&text).map_err(SignError::Key)?;
+                Ok(GivenSignature { decision, person, role, key: key_id, signed, signature })
+            });
         match made {
             Ok(given) => self.add_signature(id, given, now),
             Err(error) => {
@@ -160,7 +160,7 @@ impl Approvals {
     ///
     /// An [`ImportError`] if the file is of no request here.
     pub fn import(&self, file: &SignedRequest, now: Timestamp) -> Result<Vec<Imported>, ImportError> {
-        let SignedRequest { request, signatures } = file;
+        let SignedRequest { request, signatures, keys: _ } = file;
         let id = request.id();
         let known = self.show(id, now).map_err(ImportError::Lookup)?;
         if known.record.request != *request {
@@ -253,7 +253,7 @@ fn judge(
     now: Timestamp,
 ) -> Result<(), SignError> {
     let Shown { record, standing: stands } = shown;
-    check_open(&record.request, stands, record.closed.as_ref(), given.decision)?;
+    check_open(&record.request, stands, record.closed.as_ref())?;
     check_signature(&record.request, given, registry, now).map_err(SignError::Fault)?;
     // One that counted once counts no second time, under whichever key or role.
     if given.decision == Decision::Approve && stands.approvals.contains_key(&given.person) {
@@ -270,18 +270,13 @@ fn judge(
 }
 
 /// Whether anything may be signed still.
-fn check_open(
-    request: &Request,
-    stands: &Standing,
-    closed: Option<&Closed>,
-    decision: Decision,
-) -> Result<(), SignError> {
+fn check_open(request: &Request, stands: &Standing, closed: Option<&Closed>) -> Result<(), SignError> {
     let id = || request.id().clone();
     match stands.state {
         State::Pending | State::Partial | State::Approved => Ok(()),
-        State::Expired => match (decision, stands.use_until) {
-            (_, Some(until)) => Err(SignError::UseOver { id: id(), until }),
-            (_, None) => Err(SignError::Expired { id: id(), expires: request.expires() }),
+        State::Expired => match stands.use_until {
+            Some(until) => Err(SignError::UseOver { id: id(), until }),
+            None => Err(SignError::Expired { id: id(), expires: request.expires() }),
         },
         State::Rejected | State::Revoked | State::Consumed => match closed {
             Some(closed) => Err(SignError::Closed { id: id(), closed: closed.clone() }),
@@ -368,7 +363,10 @@ pub enum SignError {
     #[error(transparent)]
     Fault(SignatureFault),
     /// It has as many as it can have.
-    #[error("the request {id} has {} signatures already, the most there can be", SignedRequest::MAX_SIGNATURES)]
+    #[error(
+        "the request {id} has {} signatures already, the most there can be",
+        SignedRequest::MAX_SIGNATURES
+    )]
     TooManySignatures {
         /// The request.
         id: RequestId,

@@ -2,7 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::{Approvals, ApprovalsReader, LookupError, NO_SUCH_REQUEST, NotStored, Shown, Tried, until_stored};
+use super::{
+    Approvals, ApprovalsReader, LookupError, NO_SUCH_REQUEST, NotStored, Shown, Tried, until_stored,
+};
 use crate::canonical::to_second;
 use crate::name::RequestId;
 use crate::observer::{Act, RequestRef};
@@ -41,14 +43,11 @@ impl ApprovalsReader {
         if let Some(closed) = &record.closed {
             return Err(UseError::Closed { id: record.request.id().clone(), closed: closed.clone() });
         }
-        let signed =
-            SignedRequest { request: record.request.clone(), signatures: record.signatures.clone() };
+        let signed = SignedRequest::new(record.request.clone(), record.signatures.clone());
         let here = std::slice::from_ref(self.rules.deployment());
         let least = self.rules.least(subject.kind());
-        verify(&signed, subject, here, registry, least, now).map_err(|source| UseError::Refused {
-            id: record.request.id().clone(),
-            source: Box::new(source),
-        })
+        verify(&signed, subject, here, registry, least, now)
+            .map_err(|source| UseError::Refused { id: record.request.id().clone(), source: Box::new(source) })
     }
 }
 
