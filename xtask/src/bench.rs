@@ -7,6 +7,7 @@
 mod audit;
 mod crypto;
 mod keyring;
+mod peers;
 mod pii;
 mod policy;
 mod policy_file;
@@ -52,14 +53,18 @@ const GROUPS: &[Group] = &[
     Group { name: "pii", measure: pii::measure },
 ];
 
+/// Those that are measured only if they are named: they need a network.
+const ON_REQUEST: &[Group] = &[Group { name: "peers", measure: peers::measure }];
+
 /// Set in the environment of the run that is bound to one core.
 const BOUND: &str = "AEGIS_BENCH_BOUND";
 
-/// Builds, binds itself to one core, measures, prints the table; fails if a target is missed. Measures all groups if
-/// none is named.
+/// Builds, binds itself to one core, measures, prints the table; fails if a target is missed. Measures all of [`GROUPS`]
+/// if none is named.
 pub(crate) fn run(effort: Effort, only: &[&str]) -> Outcome {
-    if let Some(unknown) = only.iter().find(|name| GROUPS.iter().all(|group| group.name != **name)) {
-        let known: Vec<&str> = GROUPS.iter().map(|group| group.name).collect();
+    let groups = || GROUPS.iter().chain(ON_REQUEST);
+    if let Some(unknown) = only.iter().find(|name| groups().all(|group| group.name != **name)) {
+        let known: Vec<&str> = groups().map(|group| group.name).collect();
         return Err(Failure::usage(format!(
             "nothing to measure is called {unknown}; there are {}",
             known.join(", ")
@@ -76,7 +81,8 @@ pub(crate) fn run(effort: Effort, only: &[&str]) -> Outcome {
         println!("note: taskset is missing, so the programs may move between cores");
     }
     let mut table = Table::default();
-    for group in GROUPS.iter().filter(|group| only.is_empty() || only.contains(&group.name)) {
+    let named = groups().filter(|group| only.contains(&group.name));
+    for group in GROUPS.iter().filter(|_| only.is_empty()).chain(named) {
         (group.measure)(effort, &mut table)?;
     }
     table.print();

@@ -30,6 +30,24 @@ pub(super) fn measure(effort: Effort, table: &mut Table) -> Outcome {
     instructions(table)
 }
 
+/// Events per second of processor.
+pub(super) struct WholeProgram {
+    pub(super) encrypt: f64,
+    pub(super) decrypt: f64,
+}
+
+/// `aegis pii` between a file and nothing, for `bench peers`.
+pub(super) fn whole_program_rates(events: u32, rounds: usize) -> Outcome<WholeProgram> {
+    let bench = Bench::new(events)?;
+    let works = [("pii encrypt", ["encrypt", "events.jsonl"]), ("pii decrypt", ["decrypt", "sealed.jsonl"])]
+        .map(|(name, arguments)| Work { name, command: bench.command(&arguments), exit: 0 });
+    let rate = |cost: &Cost| f64::from(events) / cost.cpu.as_secs_f64();
+    match medians(&works, rounds)?.as_slice() {
+        [encrypt, decrypt] => Ok(WholeProgram { encrypt: rate(encrypt), decrypt: rate(decrypt) }),
+        _ => Err(Failure::new("a measurement is missing")),
+    }
+}
+
 /// A directory with a keyring, events, and the same events sealed.
 struct Bench {
     directory: PathBuf,

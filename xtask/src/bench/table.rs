@@ -38,6 +38,15 @@ impl Table {
         self.row(what, format!("{ratio:.2}x"), format!("at least {least}x"), judge(ratio >= least));
     }
 
+    /// Somebody else's rate, how many times that our library and our program do, and how often the library must at least.
+    pub(crate) fn peer(&mut self, what: &str, rate: f64, times: f64, program_times: f64, least: Option<f64>) {
+        let measured = format!("{times:.1}x ({rate:.0}/s), program {program_times:.1}x");
+        match least {
+            Some(least) => self.row(what, measured, format!("at least {least}x"), judge(times >= least)),
+            None => self.row(what, measured, String::new(), Verdict::Information),
+        }
+    }
+
     /// A rate that must not be below `least`. It depends on the machine; ratios do not.
     pub(crate) fn at_least_per_second(&mut self, what: &str, rate: f64, least: f64) {
         self.row(what, format!("{rate:.0}/s"), format!("at least {least}/s"), judge(rate >= least));
