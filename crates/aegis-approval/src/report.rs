@@ -23,9 +23,9 @@ use jiff::Timestamp;
 use crate::approvals::ApprovalsReader;
 use crate::name::{PersonId, RequestId};
 use crate::registry::{KeyState, Registry};
-use crate::store::{Involvement, RequestRecord, Rotation, StoreError};
+use crate::store::{Involvement, Rotation, StoreError};
 
-use finding::{Signers, States};
+use finding::{KnownKeys, States};
 
 pub use finding::{Finding, OtherSigner, Remedy};
 
@@ -129,6 +129,7 @@ impl Report<'_> {
         each: &mut dyn FnMut(&Finding) -> Result<(), ReportError>,
     ) -> Result<ReportCounts, ReportError> {
         let with_key = finding::with_key_active(&self.registry, self.head.key);
+        let keys = KnownKeys::of(&self.registry);
         let mut counts = ReportCounts::default();
         let mut after = None;
         loop {
@@ -137,31 +138,34 @@ impl Report<'_> {
             let Some(last) = page.last() else { return Ok(counts) };
             after = Some(last.clone());
             for involvement in page {
-                let finding = self.finding(involvement, &with_key)?;
+                let finding = self.finding(involvement, &with_key, &keys)?;
                 counts.add(&finding);
                 each(&finding)?;
             }
         }
     }
 
-    fn finding(&self, involvement: Involvement, with_key: &Registry) -> Result<Finding, ReportError> {
+    fn finding(
+        &self,
+        involvement: Involvement,
+        with_key: &Registry,
+        keys: &KnownKeys,
+    ) -> Result<Finding, ReportError> {
         let made = self.head.made;
         let begun = self.head.rotation.as_ref().map_or(made, |rotation| rotation.started);
-        let state = |registry, at| {
-            match finding::final_state(involvement.closed.as_ref(), involvement.usable_until, at) {
-                Some(state) => Ok(state),
-                // Only what can still change is read as a whole, and that is little.
-                None => Ok(finding::state_at(&self.record(&involvement.id)?, registry, at)),
+        let final_at = |at| finding::final_state(involvement.closed.as_ref(), involvement.usable_until, at);
+        let states = match (final_at(begun), final_at(made)) {
+            (Some(then), Some(now)) => States { then, now },
+            (then, now) => {
+                let record = self.reader.store().request(&involvement.id).map_err(ReportError::Store)?;
+                let record = record.ok_or_else(|| ReportError::Gone { id: involvement.id.clone() })?;
+                States {
+                    then: then.unwrap_or_else(|| finding::state_at(&record, with_key, begun)),
+                    now: now.unwrap_or_else(|| finding::state_at(&record, &self.registry, made)),
+                }
             }
         };
-        let states = States { then: state(with_key, begun)?, now: state(&self.registry, made)? };
-        let signers = Signers::of(&involvement);
-        Ok(Finding::of(involvement, &signers, self.head.key, &self.registry, states))
-    }
-
-    fn record(&self, id: &RequestId) -> Result<RequestRecord, ReportError> {
-        let record = self.reader.store().request(id).map_err(ReportError::Store)?;
-        record.ok_or_else(|| ReportError::Gone { id: id.clone() })
+        Ok(Finding::of(involvement, self.head.key, keys, states))
     }
 
     /// Writes it. It is not synced or closed; that is for whoever opened `out`.

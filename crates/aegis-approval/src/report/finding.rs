@@ -6,8 +6,7 @@ use aegis_crypto::KeyId;
 use jiff::Timestamp;
 
 use crate::name::{Audience, PersonId, RequestId, Role};
-use crate::quorum::Quorum;
-use crate::registry::{Custodian, KeyState, Registry};
+use crate::registry::{Custodian, CustodianKey, KeyState, Registry};
 use crate::standing::{Closed, Standing, State, standing};
 use crate::statement::Decision;
 use crate::store::{Involvement, RequestRecord, Signer};
@@ -131,14 +130,10 @@ impl Finding {
         }
     }
 
-    /// What became of a decision. `believed` is the key in question.
-    pub(super) fn of(
-        involvement: Involvement,
-        signers: &Signers,
-        believed: KeyId,
-        registry: &Registry,
-        states: States,
-    ) -> Self {
+    /// What became of a decision that `key` took part in.
+    pub(super) fn of(involvement: Involvement, key: KeyId, keys: &KnownKeys, states: States) -> Self {
+        let without = keys.missing(&involvement, key, Believed::No);
+        let with = keys.missing(&involvement, key, Believed::Yes);
         let Involvement {
             number: _,
             place,
@@ -152,12 +147,10 @@ impl Finding {
             usable_until,
             closed,
             quorum: _,
-            signers: _,
+            signers,
         } = involvement;
-        let without = signers.missing(registry, &requester, believed, Believed::No);
-        let with = signers.missing(registry, &requester, believed, Believed::Yes);
-        let others = signers.signers.iter().enumerate().filter(|(at, _)| *at != place);
-        let others = others.map(|(_, signer)| OtherSigner::of(signer, registry)).collect();
+        let others = signers.iter().enumerate().filter(|(at, _)| *at != place);
+        let others = others.map(|(_, signer)| OtherSigner::of(signer, keys)).collect();
         Self {
             request: id,
             subject,
@@ -185,13 +178,6 @@ pub(super) struct States {
     pub(super) now: State,
 }
 
-/// Who signed a request, in the order of arrival, and how many had to.
-#[derive(Debug, Clone)]
-pub(super) struct Signers {
-    pub(super) quorum: Quorum,
-    pub(super) signers: Vec<Signer>,
-}
-
 /// Whether the key in question is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Believed {
@@ -199,45 +185,54 @@ enum Believed {
     No,
 }
 
-impl Signers {
-    pub(super) fn of(involvement: &Involvement) -> Self {
-        Self { quorum: involvement.quorum.clone(), signers: involvement.signers.clone() }
+/// Every key that there is or was, by its id: asking the registry for each of a million signers would take too long.
+#[derive(Debug, Clone)]
+pub(super) struct KnownKeys(BTreeMap<KeyId, (PersonId, KeyState)>);
+
+impl KnownKeys {
+    pub(super) fn of(registry: &Registry) -> Self {
+        let keys = registry.custodians().flat_map(|custodian| {
+            let of_person =
+                |key: &CustodianKey| (key.public.key_id(), (custodian.person.clone(), key.state.clone()));
+            custodian.keys.iter().map(of_person)
+        });
+        Self(keys.collect())
+    }
+
+    /// What became of the key of a signer, if it is theirs.
+    fn state(&self, signer: &Signer) -> Option<&KeyState> {
+        self.0.get(&signer.key).filter(|(person, _)| *person == signer.person).map(|(_, state)| state)
     }
 
     /// Of which roles how many people are missing, counted by who signed: people with a key that was not revoked. A key
     /// that was replaced since was good when it signed, and so was a role that somebody no longer has.
     fn missing(
         &self,
-        registry: &Registry,
-        requester: &PersonId,
+        involvement: &Involvement,
         in_question: KeyId,
         believed: Believed,
     ) -> BTreeMap<Role, u8> {
         let counts = |signer: &&Signer| {
-            let held = registry.custodian(&signer.person);
-            let held = held.and_then(|held| held.keys.iter().find(|key| key.public.key_id() == signer.key));
-            let is_good = match held.map(|held| &held.state) {
+            let is_good = match self.state(signer) {
                 None => false,
                 Some(_) if signer.key == in_question => believed == Believed::Yes,
                 Some(KeyState::Active | KeyState::Replaced { .. }) => true,
                 Some(KeyState::Revoked { .. }) => false,
             };
-            signer.decision == Decision::Approve && is_good && signer.person != *requester
+            signer.decision == Decision::Approve && is_good && signer.person != involvement.requester
         };
         let mut people: BTreeMap<PersonId, BTreeSet<Role>> = BTreeMap::new();
-        for signer in self.signers.iter().filter(counts) {
+        for signer in involvement.signers.iter().filter(counts) {
             people.entry(signer.person.clone()).or_insert_with(|| BTreeSet::from([signer.role.clone()]));
         }
-        self.quorum.missing(&people)
+        involvement.quorum.missing(&people)
     }
 }
 
 impl OtherSigner {
-    fn of(signer: &Signer, registry: &Registry) -> Self {
+    fn of(signer: &Signer, keys: &KnownKeys) -> Self {
         let Signer { decision, person, role, key } = signer;
-        let held = registry.custodian(person);
-        let held = held.and_then(|held| held.keys.iter().find(|held| held.public.key_id() == *key));
-        let key_state = held.map_or("unknown", |held| held.state.as_str());
+        let key_state = keys.state(signer).map_or("unknown", KeyState::as_str);
         Self { person: person.clone(), role: role.clone(), decision: *decision, key: *key, key_state }
     }
 }
