@@ -27,7 +27,7 @@ use aegis_crypto::KeyId;
 use jiff::Timestamp;
 
 use crate::name::RequestId;
-use crate::observer::{Act, Observer};
+use crate::observer::{Act, Ended, MayFail, Observer};
 use crate::registry::Registry;
 use crate::signed::SignedRequest;
 use crate::standing::{Standing, standing};
@@ -182,16 +182,9 @@ impl Approvals {
     }
 
     /// Tells how an act ended, and hands the result on.
-    pub(crate) fn told<T, E: std::error::Error + 'static>(
-        &self,
-        act: &Act,
-        result: Result<T, E>,
-    ) -> Result<T, E> {
+    pub(crate) fn told<T, E: MayFail + 'static>(&self, act: &Act, result: Result<T, E>) -> Result<T, E> {
         if let Some(observer) = &self.observer {
-            match &result {
-                Ok(_) => observer.observe(act, Ok(())),
-                Err(error) => observer.observe(act, Err(error)),
-            }
+            observer.observe(act, Ended::of(&result));
         }
         result
     }

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use crate::approvals::{Approvals, ChangeCustodianError, NotStored, RegisterError, holds_active};
 use crate::canonical::to_second;
 use crate::name::{PersonId, RequestId};
-use crate::observer::{Act, EmergencyAct};
+use crate::observer::{Act, EmergencyAct, MayFail};
 use crate::registration::Registration;
 use crate::report::{Finding, Report, ReportError};
 use crate::standing::State;
@@ -461,6 +461,23 @@ pub enum EmergencyError {
     /// It was not stored.
     #[error(transparent)]
     NotStored(NotStored),
+}
+
+impl MayFail for EmergencyError {
+    fn is_failure(&self) -> bool {
+        match self {
+            Self::NotStored(_) => true,
+            Self::Revoke(error) => error.is_failure(),
+            Self::Register(error) => error.is_failure(),
+            Self::Report(error) => !matches!(error, ReportError::NobodysKey { .. }),
+            Self::NobodysKey { .. }
+            | Self::NotBegun { .. }
+            | Self::OfAnother { .. }
+            | Self::NotTheirs { .. }
+            | Self::OtherNewKey { .. }
+            | Self::StepsLeft { .. } => false,
+        }
+    }
 }
 
 impl EmergencyError {

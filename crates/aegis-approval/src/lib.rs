@@ -65,7 +65,7 @@ pub use key_file::{
     CustodianKeyFile, KeyFileError, KeyFileFault, MAX_KEY_FILE_LEN, OpenKeyFileError, WriteKeyFileError,
 };
 pub use name::{Audience, Gate, NameError, NameKind, PersonId, RequestId, Role};
-pub use observer::{Act, Asked, EmergencyAct, Observer, RequestRef, SignedBy};
+pub use observer::{Act, Asked, EmergencyAct, Ended, Observer, RequestRef, SignedBy};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;
 pub use quorum::{Quorum, QuorumError};

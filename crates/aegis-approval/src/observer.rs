@@ -24,7 +24,33 @@ pub trait Observer: Send + Sync {
     fn before(&self, act: &Act) -> io::Result<()>;
 
     /// It was done, or was not. What was done stands, whatever becomes of the note.
-    fn observe(&self, act: &Act, outcome: Result<(), &(dyn Error + 'static)>);
+    fn observe(&self, act: &Act, ended: Ended<'_>);
+}
+
+/// How an act ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Ended<'a> {
+    /// It was done.
+    Done,
+    /// A rule said no. Nothing was done.
+    Refused(&'a (dyn Error + 'static)),
+    /// A store, a key or a file failed. Seldom, a store does not know whether it was done.
+    Failed(&'a (dyn Error + 'static)),
+}
+
+impl<'a> Ended<'a> {
+    pub(crate) fn of<T, E: MayFail + 'static>(result: &'a Result<T, E>) -> Self {
+        match result {
+            Ok(_) => Self::Done,
+            Err(error) if error.is_failure() => Self::Failed(error),
+            Err(error) => Self::Refused(error),
+        }
+    }
+}
+
+/// An error that says whether something failed, or a rule said no.
+pub(crate) trait MayFail: Error {
+    fn is_failure(&self) -> bool;
 }
 
 /// What is done, with everything that an entry in a log needs.

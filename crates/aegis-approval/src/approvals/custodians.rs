@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::{Approvals, NotStored, Tried, until_stored};
 use crate::canonical::to_second;
 use crate::name::{PersonId, Role};
-use crate::observer::Act;
+use crate::observer::{Act, MayFail};
 use crate::registration::Registration;
 use crate::registry::{Custodian, CustodianKey, KeyState, Registry, RegistryError};
 use crate::standing::CLOCK_TOLERANCE;
@@ -261,6 +261,12 @@ pub enum RegisterError {
     NotStored(#[from] NotStored),
 }
 
+impl MayFail for RegisterError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::NotStored(_))
+    }
+}
+
 impl RegisterError {
     /// What to do about it.
     pub fn help(&self) -> Option<String> {
@@ -317,6 +323,12 @@ pub enum ChangeCustodianError {
     /// It was not stored.
     #[error(transparent)]
     NotStored(#[from] NotStored),
+}
+
+impl MayFail for ChangeCustodianError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::NotStored(_))
+    }
 }
 
 impl ChangeCustodianError {

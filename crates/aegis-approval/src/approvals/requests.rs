@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Approvals, NotStored, Tried, until_stored};
 use crate::name::{Audience, PersonId, Role};
-use crate::observer::{Act, Asked, RequestRef};
+use crate::observer::{Act, Asked, MayFail, RequestRef};
 use crate::quorum::{Quorum, QuorumError};
 use crate::registry::{KeyState, Registry};
 use crate::request::{NewRequest, NewRequestError, Request};
@@ -111,6 +111,12 @@ pub enum AskError {
     /// It was not stored.
     #[error(transparent)]
     NotStored(#[from] NotStored),
+}
+
+impl MayFail for AskError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::NotStored(_) | Self::Request(NewRequestError::Random(_)))
+    }
 }
 
 impl AskError {

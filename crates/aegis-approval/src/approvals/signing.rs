@@ -10,7 +10,7 @@ use super::{
 };
 use crate::canonical::to_second;
 use crate::name::{PersonId, RequestId, Role};
-use crate::observer::{Act, RequestRef, SignedBy};
+use crate::observer::{Act, MayFail, RequestRef, SignedBy};
 use crate::registry::{Custodian, Registry};
 use crate::request::Request;
 use crate::signed::{GivenSignature, SignedRequest};
@@ -377,6 +377,12 @@ pub enum SignError {
     /// It was not stored.
     #[error(transparent)]
     NotStored(#[from] NotStored),
+}
+
+impl MayFail for SignError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::NotStored(_) | Self::Key(_))
+    }
 }
 
 impl SignError {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::canonical::to_second;
 use crate::name::RequestId;
-use crate::observer::{Act, RequestRef};
+use crate::observer::{Act, MayFail, RequestRef};
 use crate::registry::Registry;
 use crate::signed::SignedRequest;
 use crate::standing::Closed;
@@ -112,6 +112,12 @@ pub enum UseError {
     /// It was not stored.
     #[error(transparent)]
     NotStored(#[from] NotStored),
+}
+
+impl MayFail for UseError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::NotStored(_))
+    }
 }
 
 impl UseError {
