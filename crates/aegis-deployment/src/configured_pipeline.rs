@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aegis_keyring::Keyring;
-use aegis_pii::OptionsError;
+use aegis_pii::{EncryptorOptions, OptionsError, PiiEncryptor, SealingDek, SealingDekSource};
 use aegis_telemetry::inlet::{
     Ended, FileTail, FileTailError, Intake, NatsSource, NatsSourceError, ReaderSource, Source, SourceError,
     StdinError, Stop,
 };
 use aegis_telemetry::{
-    DeadLetterFile, DeadLetterFileError, FileSink, FileSinkError, FlushError, HttpSink, Metrics,
+    DeadLetterFile, DeadLetterFileError, Enricher, FileSink, FileSinkError, FlushError, HttpSink, Metrics,
     MetricsServer, MetricsServerError, NatsSink, OtlpSink, PipelineSettings, Sink, SinkSettings, Spool,
     SpoolError, SpoolSettings, StartError, StdoutError, TelemetryPipeline, WebSettingsError, WriterSink,
 };
 use serde::Serialize;
 
 use crate::active_dek::{FollowError, FollowedDek, LOOK_INTERVAL};
-use crate::pipeline_config::{PipelineConfig, SinkConfig, SinkKind, SourceConfig};
+use crate::pipeline_config::{DekChoice, PipelineConfig, SinkConfig, SinkKind, SourceConfig};
 use crate::sealing_enricher::SealingEnricher;
 
 /// How long it is waited at once for a sink that is down, when the input has ended.
@@ -33,9 +33,18 @@ pub struct ConfiguredPipeline {
     pipeline: TelemetryPipeline,
     source: BoxedSource,
     settings: PipelineSettings,
-    followed: Arc<FollowedDek>,
+    sealing: Sealing,
     metrics_server: Option<MetricsServer>,
     drain_timeout: Duration,
+}
+
+/// Under which DEK it seals.
+#[derive(Debug)]
+enum Sealing {
+    /// That of a keyring, where it is counted too.
+    Followed(Arc<FollowedDek>),
+    /// One whose public half is all that is here.
+    Fixed(Arc<SealingDek>),
 }
 
 struct BoxedSource(Box<dyn Source>);
@@ -93,6 +102,9 @@ pub enum OpenPipelineError {
     /// There is no DEK to seal under.
     #[error("there is no DEK to seal under")]
     Follow(#[source] FollowError),
+    /// The configuration names no public key, and there is no keyring.
+    #[error("there is neither a keyring nor a public key to seal to")]
+    NoKeyring,
     /// The options of the enricher.
     #[error("cannot seal personal fields so")]
     Options(#[source] OptionsError),
@@ -161,6 +173,7 @@ impl OpenPipelineError {
     pub fn help(&self) -> Option<String> {
         match self {
             Self::Follow(error) => error.help(),
+            Self::NoKeyring => Some("give a keyring, or name public_key_file and dek_version".to_owned()),
             Self::Options(error) => error.help(),
             Self::Stdin(error) => error.help(),
             Self::Tail(error) => error.help(),
@@ -200,34 +213,44 @@ impl ConfiguredPipeline {
     /// # Errors
     ///
     /// An [`OpenPipelineError`].
-    pub fn open(keyring: &Keyring, config: PipelineConfig) -> Result<Self, OpenPipelineError> {
-        let PipelineConfig {
-            source,
-            scope,
-            pii,
-            sinks,
-            settings,
-            spool,
-            dead_letters,
-            metrics,
-            drain_timeout,
-        } = config;
-        let followed =
-            FollowedDek::start(keyring, &scope, None, LOOK_INTERVAL).map_err(OpenPipelineError::Follow)?;
-        let followed = Arc::new(followed);
-        let enricher =
-            SealingEnricher::new(Arc::clone(&followed), pii).map_err(OpenPipelineError::Options)?;
+    pub fn open(keyring: Option<&Keyring>, config: PipelineConfig) -> Result<Self, OpenPipelineError> {
+        Self::open_with(keyring, config, None)
+    }
+
+    /// The same, with events from elsewhere than the configuration says; that source is not opened.
+    ///
+    /// # Errors
+    ///
+    /// An [`OpenPipelineError`].
+    pub fn open_from(
+        keyring: Option<&Keyring>,
+        config: PipelineConfig,
+        source: Box<dyn Source>,
+    ) -> Result<Self, OpenPipelineError> {
+        Self::open_with(keyring, config, Some(source))
+    }
+
+    fn open_with(
+        keyring: Option<&Keyring>,
+        config: PipelineConfig,
+        other_source: Option<Box<dyn Source>>,
+    ) -> Result<Self, OpenPipelineError> {
+        let PipelineConfig { source, dek, pii, sinks, settings, spool, dead_letters, metrics, drain_timeout } =
+            config;
+        let sealing = Sealing::start(keyring, dek)?;
+        let enricher = sealing.enricher(pii).map_err(OpenPipelineError::Options)?;
         // The source first: it says whether another process does this work already.
-        let source: Box<dyn Source> = match source {
-            SourceConfig::Stdin => Box::new(ReaderSource::stdin().map_err(OpenPipelineError::Stdin)?),
-            SourceConfig::File(settings) => {
+        let source = match (other_source, source) {
+            (Some(source), _) => source,
+            (None, SourceConfig::Stdin) => Box::new(ReaderSource::stdin().map_err(OpenPipelineError::Stdin)?),
+            (None, SourceConfig::File(settings)) => {
                 Box::new(FileTail::open(settings).map_err(OpenPipelineError::Tail)?)
             }
-            SourceConfig::Nats(settings) => {
+            (None, SourceConfig::Nats(settings)) => {
                 Box::new(NatsSource::new(settings).map_err(OpenPipelineError::NatsSource)?)
             }
         };
-        let mut builder = TelemetryPipeline::builder().settings(settings).add_enricher(enricher);
+        let mut builder = TelemetryPipeline::builder().settings(settings).add_boxed_enricher(enricher);
         for sink in sinks {
             let name = sink.name.clone();
             let (sink, how) = open_sink(sink, spool.as_ref())
@@ -236,7 +259,7 @@ impl ConfiguredPipeline {
         }
         if let Some((path, limit)) = dead_letters {
             let file = DeadLetterFile::open(&path, limit).map_err(OpenPipelineError::DeadLetters)?;
-            builder = builder.dead_letters(file, followed.sealing_source());
+            builder = builder.dead_letters(file, sealing.source());
         }
         let pipeline = builder.start().map_err(OpenPipelineError::Start)?;
         let metrics_server = match metrics {
@@ -247,7 +270,7 @@ impl ConfiguredPipeline {
             ),
         };
         let source = BoxedSource(source);
-        Ok(Self { pipeline, source, settings, followed, metrics_server, drain_timeout })
+        Ok(Self { pipeline, source, settings, sealing, metrics_server, drain_timeout })
     }
 
     /// Where metrics are asked for.
@@ -268,10 +291,21 @@ impl ConfiguredPipeline {
     /// Reads until the input ends or `stop` is set, and brings what was read to its end: sealed, delivered or spooled, and
     /// acknowledged. `draining` is called in between.
     pub fn run(self, stop: &Stop, draining: impl FnOnce()) -> PipelineRun {
-        let Self { pipeline, source, settings, followed, metrics_server: _metrics_server, drain_timeout } =
+        let Self { pipeline, source, settings, sealing, metrics_server: _metrics_server, drain_timeout } =
             self;
         let mut source = source.0;
         let metrics = Arc::clone(pipeline.metrics());
+        let span = tracing::info_span!(
+            "pipeline",
+            workers = settings.workers,
+            sinks = metrics.sinks().len(),
+            read = tracing::field::Empty,
+            sealed = tracing::field::Empty,
+            fields = tracing::field::Empty,
+            refused = tracing::field::Empty,
+        );
+        let _entered = span.enter();
+        tracing::info!("reading");
         let ended = source.run(&mut Intake::new(&pipeline, settings, stop));
         tracing::info!(is_told = stop.is_set(), "draining");
         draining();
@@ -284,7 +318,9 @@ impl ConfiguredPipeline {
         let remembered = source.remember(&pipeline);
         let left = end.saturating_duration_since(Instant::now()).max(LEAST_CLOSE);
         let closed = pipeline.close(left);
-        if let Err(error) = followed.flush() {
+        if let Sealing::Followed(followed) = &sealing
+            && let Err(error) = followed.flush()
+        {
             tracing::warn!(%error, "the use of the DEK was not counted");
         }
         let ended = ended.map_err(RunPipelineError::Source).and_then(|ended| {
@@ -293,19 +329,57 @@ impl ConfiguredPipeline {
             closed.map_err(RunPipelineError::Flush)?;
             Ok(ended)
         });
-        PipelineRun { counts: PipelineCounts::of(&metrics, &followed), ended }
+        let counts = PipelineCounts::of(&metrics, &sealing);
+        span.record("read", counts.events).record("sealed", counts.sealed);
+        span.record("fields", counts.fields).record("refused", counts.refused);
+        PipelineRun { counts, ended }
+    }
+}
+
+impl Sealing {
+    fn start(keyring: Option<&Keyring>, dek: DekChoice) -> Result<Self, OpenPipelineError> {
+        let (scope, pinned) = match dek {
+            DekChoice::Fixed(dek) => return Ok(Self::Fixed(dek)),
+            DekChoice::Active { scope, pinned } => (scope, pinned),
+        };
+        let keyring = keyring.ok_or(OpenPipelineError::NoKeyring)?;
+        let followed = FollowedDek::start(keyring, &scope, pinned, LOOK_INTERVAL);
+        followed.map(Arc::new).map(Self::Followed).map_err(OpenPipelineError::Follow)
+    }
+
+    fn enricher(&self, options: EncryptorOptions) -> Result<Box<dyn Enricher>, OptionsError> {
+        Ok(match self {
+            Self::Followed(followed) => Box::new(SealingEnricher::new(Arc::clone(followed), options)?),
+            Self::Fixed(dek) => Box::new(PiiEncryptor::new(Arc::new(Arc::clone(dek)), options)?),
+        })
+    }
+
+    /// What dead letters are sealed under.
+    fn source(&self) -> Arc<dyn SealingDekSource> {
+        match self {
+            Self::Followed(followed) => followed.sealing_source(),
+            Self::Fixed(dek) => Arc::new(Arc::clone(dek)),
+        }
+    }
+
+    fn used(&self, metrics: &Metrics) -> Vec<String> {
+        match self {
+            Self::Followed(followed) => followed.used().iter().map(ToString::to_string).collect(),
+            Self::Fixed(dek) if metrics.fields.value() > 0 => vec![dek.name.as_str().to_owned()],
+            Self::Fixed(_) => Vec::new(),
+        }
     }
 }
 
 impl PipelineCounts {
-    fn of(metrics: &Metrics, followed: &FollowedDek) -> Self {
+    fn of(metrics: &Metrics, sealing: &Sealing) -> Self {
         let sinks = metrics.sinks().iter();
         let shed_by_spools: u64 = sinks.clone().map(|sink| sink.shed.value()).sum();
         Self {
             events: metrics.events_in.value(),
             sealed: metrics.events_sealed.value(),
             fields: metrics.fields.value(),
-            deks: followed.used().iter().map(ToString::to_string).collect(),
+            deks: sealing.used(metrics),
             refused: metrics.all_refused(),
             dead_letters: metrics.dead_letters.value(),
             lost: metrics.dead_letters_lost.value() + metrics.shed.value() + shed_by_spools,

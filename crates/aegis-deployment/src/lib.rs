@@ -12,9 +12,11 @@
 //! | `provision`, `keks` | making a KEK; what is done to it afterwards |
 //! | `deks` | what is done to DEKs |
 //! | `backups` | the keyring in one encrypted file |
+//! | `approvals` | custodians and requests; what is erased by their approval alone |
 //! | `doctor` | what is set, what would be taken, what is not in order |
 //! | `active_dek`, `opened_deks` | DEKs for a stream of events: the active one, followed; those to open with |
 //! | `pipeline_config`, `configured_pipeline`, `sealing_enricher` | a telemetry pipeline as its TOML file describes it |
+//! | `dead_letters` | events that were refused: looked at, opened, sent again |
 //! | `event_files` | files of events, compressed or not |
 //! | `stream_usage` | what a stream of events still holds under each DEK |
 //!
@@ -22,9 +24,11 @@
 //! said; a secret is printed, logged or put into an error.
 
 mod active_dek;
+mod approvals;
 mod backups;
 mod change_log;
 mod configured_pipeline;
+mod dead_letters;
 mod deks;
 mod deployment;
 mod doctor;
@@ -41,11 +45,19 @@ mod state_dir;
 mod stream_usage;
 
 pub use active_dek::{FollowError, FollowedDek, LOOK_INTERVAL, MeteredEncryptor};
+pub use approvals::{
+    ApprovalsError, CustodianRotated, DeploymentRules, ErasureError, OpenApprovals, RotateCustodian,
+    RotateCustodianError, RulesFault, RulesFileError,
+};
 pub use backups::{BackupCommandError, ReadBackup};
 pub use change_log::{ChangeLog, NoteError, RecoverError};
 pub use configured_pipeline::{
     ConfiguredPipeline, OpenPipelineError, OpenSinkError, PipelineCounts, PipelineRun, RunPipelineError,
     SinkCounts,
+};
+pub use dead_letters::{
+    Holds, Letter, LetterContent, LetterFile, LetterFileError, LetterFileFault, LetterOpener, LetterOrigin,
+    OpenLetterFault, Replay, ReplayCounts, ReplayError, ReplayRun,
 };
 pub use deks::{ChangeError, Destruction, MakeError};
 pub use deployment::{Deployment, KEYRING, KeyringError, KeyringPlace, SetupError};
@@ -57,7 +69,8 @@ pub use keks::{Exchange, KekError, KekOverview, Load, RotateKek, RotatedKek};
 pub use lock::{LOCK_WAIT, LockError, StateLock};
 pub use opened_deks::{FreshDecryptor, KEPT_FOR, OpenedDeks, OpeningError, missing_dek};
 pub use pipeline_config::{
-    ConfigFault, PipelineConfig, PipelineConfigError, SinkConfig, SinkKind, SourceConfig, SpoolConfig,
+    ConfigFault, DekChoice, PipelineConfig, PipelineConfigError, SinkConfig, SinkKind, SourceConfig,
+    SpoolConfig,
 };
 pub use provision::{Place, ProvisionError, Provisioned, WrappingKey};
 pub use sealing_enricher::SealingEnricher;

@@ -3,40 +3,38 @@
 //! A key that means nothing is refused, with its line; so is a secret that is written down, a path into the state
 //! directory of the keys, and whatever could not work. All keys: `docs/guides/telemetry-pipeline.md`.
 
+mod enricher;
 mod error;
+mod nats;
 mod secrets;
 mod section;
 mod sinks;
 
+pub use enricher::DekChoice;
 pub use error::{ConfigFault, PipelineConfigError};
 pub use sinks::{SinkConfig, SinkKind, SpoolConfig};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_kek::Variables;
-use aegis_keyring::Scope;
-use aegis_pii::{
-    Catalogue, EncryptorOptions, EnvelopeForm, Field, FieldBinding, PiiEncryptor, PlaintextHash, Priority,
-    Selector,
-};
+use aegis_pii::EncryptorOptions;
 use aegis_telemetry::inlet::{NatsSourceSettings, StartAt, TailSettings};
 use aegis_telemetry::{DeadLetterFile, PipelineSettings, WhenQueueFull};
 
 use crate::state_dir::StateDir;
+use nats::Wildcards;
 use section::Section;
-use sinks::Wildcards;
 
 /// A pipeline as its file describes it.
 #[derive(Debug)]
 pub struct PipelineConfig {
     /// Where events come from.
     pub source: SourceConfig,
-    /// Under the active DEK of which scope they are sealed.
-    pub scope: Scope,
+    /// Under which DEK they are sealed.
+    pub dek: DekChoice,
     /// Which fields, and how.
     pub pii: EncryptorOptions,
     /// Where they go.
@@ -104,7 +102,7 @@ impl PipelineConfig {
 
         let mut enrichers = root.sections("enricher")?.into_iter();
         let section = enrichers.next().ok_or_else(|| root.error("enricher", ConfigFault::Missing))?;
-        let (scope, mut pii) = pii(section)?;
+        let (dek, mut pii) = enricher::read(section, variables)?;
         pii.limits.max_event_len = settings.max_event_len;
         if let Some(second) = enrichers.next() {
             return Err(second.error("kind", ConfigFault::Twice { other: "enricher[1]".to_owned() }));
@@ -135,7 +133,7 @@ impl PipelineConfig {
         let sinks = sinks.into_iter().map(|(_, sink)| sink).collect();
         Ok(Self {
             source: source_config,
-            scope,
+            dek,
             pii,
             sinks,
             settings,
@@ -214,14 +212,14 @@ fn source_of(
             SourceConfig::File(settings)
         }
         SourceWord::Nats => {
-            let stream = sinks::nats_name(&section, "stream")?;
-            let consumer = sinks::nats_name(&section, "consumer")?;
+            let stream = nats::nats_name(&section, "stream")?;
+            let consumer = nats::nats_name(&section, "consumer")?;
             let subject = section.text("subject")?;
-            if let Some(at) = subject.as_ref().filter(|at| !sinks::is_subject(&at.value, Wildcards::Taken)) {
+            if let Some(at) = subject.as_ref().filter(|at| !nats::is_subject(&at.value, Wildcards::Taken)) {
                 return Err(section.error_at(at, ConfigFault::NatsName));
             }
             SourceConfig::Nats(NatsSourceSettings {
-                server: sinks::nats_server(&section, variables)?,
+                server: nats::nats_server(&section, variables)?,
                 stream: stream.ok_or_else(|| section.error("stream", ConfigFault::Missing))?,
                 consumer: consumer.ok_or_else(|| section.error("consumer", ConfigFault::Missing))?,
                 subject: subject.map(|at| at.value),
@@ -289,84 +287,4 @@ fn queue(
         settings.when_full = at.value;
     }
     section.finish()
-}
-
-fn pii(section: Section<'_>) -> Result<(Scope, EncryptorOptions), PipelineConfigError> {
-    let kind = section.choice("kind", &["pii"], &[()])?;
-    section.required("kind", kind)?;
-    let scope = match section.text("scope")? {
-        None => Scope::default(),
-        Some(at) => at.value.parse().map_err(|error| section.error_at(&at, ConfigFault::Scope(error)))?,
-    };
-    let forms = [EnvelopeForm::SelfContained, EnvelopeForm::Compact];
-    let form = section.choice("envelope", &["full", "compact"], &forms)?;
-    let hashes = [PlaintextHash::Keyed, PlaintextHash::BareSha256];
-    let hash = section.choice("plaintext_hash", &["keyed", "sha256"], &hashes)?;
-    let bind = section.choice("bind", &["pointer", "name"], &[FieldBinding::Pointer, FieldBinding::Name])?;
-    let options = EncryptorOptions {
-        catalogue: catalogue(&section)?,
-        form: form.map_or(EnvelopeForm::SelfContained, |at| at.value),
-        plaintext_hash: hash.map_or(PlaintextHash::Keyed, |at| at.value),
-        bind_by: bind.map_or(FieldBinding::Pointer, |at| at.value),
-        tenant: section.text("tenant")?.map(|at| at.value),
-        event_id_member: section.text("event_id_member")?.map(|at| at.value),
-        ..EncryptorOptions::default()
-    };
-    check(&options).map_err(|error| section.error("kind", ConfigFault::Options(error)))?;
-    section.finish()?;
-    Ok((scope, options))
-}
-
-/// Whether the options contradict one another, which an encryptor says when it is made; no DEK is looked up for that.
-fn check(options: &EncryptorOptions) -> Result<(), aegis_pii::OptionsError> {
-    #[derive(Debug)]
-    struct NoDek;
-    impl aegis_pii::SealingDekSource for NoDek {
-        fn active(&self) -> Result<Arc<aegis_pii::SealingDek>, aegis_pii::DekUnavailable> {
-            Err(aegis_pii::DekUnavailable::Unknown)
-        }
-    }
-    PiiEncryptor::new(Arc::new(NoDek), options.clone()).map(drop)
-}
-
-/// In the order of the options of `aegis pii encrypt`.
-fn catalogue(section: &Section<'_>) -> Result<Catalogue, PipelineConfigError> {
-    let mut chosen = Catalogue::guide();
-    if let Some(at) = section.file("catalogue")? {
-        let bytes = aegis_durable::read_bounded(&at.value, Catalogue::MAX_CONFIG_LEN as u64)
-            .map_err(|error| section.error_at(&at, ConfigFault::ReadCatalogue(error)))?;
-        chosen = Catalogue::from_json(&bytes)
-            .map_err(|error| section.error_at(&at, ConfigFault::CatalogueFile(error)))?;
-    }
-    if let Some(at) = section.texts("also")? {
-        let fields = at.value.iter().map(|text| Field {
-            selector: match text.starts_with('/') {
-                true => Selector::Pointer(text.clone()),
-                false => Selector::Name(text.clone()),
-            },
-            description: String::new(),
-            // What somebody takes the trouble to add is not left out by a minimum.
-            priority: Priority::Critical,
-        });
-        chosen = chosen
-            .extended(fields.collect::<Vec<_>>())
-            .map_err(|error| section.error_at(&at, ConfigFault::Catalogue(error)))?;
-    }
-    let priorities = [Priority::Critical, Priority::High, Priority::Medium];
-    if let Some(at) = section.choice("min_priority", &["critical", "high", "medium"], &priorities)? {
-        chosen = chosen
-            .at_least(at.value)
-            .map_err(|error| section.error_at(&at, ConfigFault::Catalogue(error)))?;
-    }
-    type Narrow = fn(Catalogue, &[&str]) -> Result<Catalogue, aegis_pii::CatalogueError>;
-    let narrowings: [(&'static str, Narrow); 2] =
-        [("fields", Catalogue::only), ("without", Catalogue::without)];
-    for (key, narrow) in narrowings {
-        if let Some(at) = section.texts(key)? {
-            let words: Vec<&str> = at.value.iter().map(String::as_str).collect();
-            chosen = narrow(chosen, &words)
-                .map_err(|error| section.error_at(&at, ConfigFault::Catalogue(error)))?;
-        }
-    }
-    Ok(chosen)
 }

@@ -4,12 +4,14 @@
 //! the pipeline, and [`Source::remember`] puts down how far events are acknowledged: in a file of positions, or by
 //! acknowledging messages. What was not put down comes again with the next run, so that nothing is lost to a kill.
 
+mod iter;
 mod lines;
 mod nats;
 mod stdin;
 mod stop;
 mod tail;
 
+pub use iter::IterSource;
 pub use nats::{NatsSource, NatsSourceError, NatsSourceSettings};
 pub use stdin::{ReaderSource, StdinError};
 pub use stop::Stop;

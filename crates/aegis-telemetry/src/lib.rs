@@ -7,6 +7,7 @@
 //! | `enricher` | [`Enricher`]: what happens to an event, and why one is refused |
 //! | `event` | [`SealedEvent`], [`Batch`], and names that stay the same in every retry |
 //! | `sink` | [`Sink`]: standard output, files, callbacks, HTTP, OTLP logs, NATS JetStream |
+//! | `certificates`, `nats_identity` | who we are to receivers, and whom we trust |
 //! | `spool` | [`Spool`]: sealed batches on the disk |
 //! | `dead_letter` | [`DeadLetters`]: what was refused, sealed whole |
 //! | [`inlet`] | [`inlet::Source`]: standard input, files followed through rotations, NATS JetStream |
@@ -17,6 +18,7 @@
 //! power cut where files are synced.
 
 mod backoff;
+mod certificates;
 mod dead_letter;
 mod enricher;
 mod event;
@@ -24,11 +26,13 @@ pub mod inlet;
 mod line_file;
 mod metrics;
 mod metrics_server;
+mod nats_identity;
 mod pipeline;
 mod sink;
 mod spool;
 
 pub use backoff::Backoff;
+pub use certificates::{CertificateError, Certificates, ClientCertificate};
 pub use dead_letter::{
     Content, DeadLetter, DeadLetterError, DeadLetterFile, DeadLetterFileError, DeadLetterRecord, DeadLetters,
     OpenLetterError, RecordError,
@@ -37,9 +41,10 @@ pub use enricher::{Effect, Enriched, Enricher, Reason, Refusal};
 pub use event::{Batch, EventId, NoRandomness, RunId, SealedEvent};
 pub use metrics::{Counter, Gauge, Histogram, Metrics, SinkMetrics};
 pub use metrics_server::{MetricsServer, MetricsServerError};
+pub use nats_identity::{NatsIdentity, NatsIdentityError};
 pub use pipeline::{
-    EmitError, Failure, FlushError, PipelineBuilder, PipelineSettings, Position, Settled, SinkSettings,
-    StartError, TelemetryPipeline, WhenQueueFull,
+    EmitError, Emitted, Failure, FlushError, PipelineBuilder, PipelineSettings, Position, Settled,
+    SinkSettings, StartError, TelemetryPipeline, WhenQueueFull,
 };
 pub use sink::{
     Authorization, BodyForm, CallbackSink, Delivered, FileSettings, FileSink, FileSinkError, HttpSink,

@@ -438,7 +438,12 @@ impl TelemetryPipeline {
     ///
     /// A [`FlushError`]; events that are not acknowledged stay on their way.
     pub fn flush(&self, timeout: Duration) -> Result<Settled, FlushError> {
-        self.shared.flush(Instant::now() + timeout)
+        let emitted = self.emitted().0;
+        let span = tracing::debug_span!("flush", emitted, acknowledged = tracing::field::Empty);
+        let _entered = span.enter();
+        let flushed = self.shared.flush(Instant::now() + timeout);
+        span.record("acknowledged", self.acknowledged().0);
+        flushed
     }
 
     /// What is counted.
@@ -454,10 +459,13 @@ impl TelemetryPipeline {
     /// A [`FlushError`]; what was not acknowledged by then is given up.
     pub fn close(mut self, timeout: Duration) -> Result<Settled, FlushError> {
         let deadline = Instant::now() + timeout;
+        let span = tracing::info_span!("close", run = %self.shared.run, acknowledged = tracing::field::Empty);
+        let _entered = span.enter();
         self.shared.set_phase(Phase::Draining);
         let ended = self.shared.wait_for_threads(deadline);
         self.stop();
         self.shared.log_losses();
+        span.record("acknowledged", self.acknowledged().0);
         ended
     }
 

@@ -12,6 +12,7 @@ mod writer;
 pub use callback::CallbackSink;
 pub use file::{FileSettings, FileSink, FileSinkError, SyncPolicy};
 pub use http::{BodyForm, HttpSink};
+pub(crate) use nats::connect_help;
 pub use nats::{NatsLogin, NatsServer, NatsSettings, NatsSink};
 pub use otlp::{OtlpSettings, OtlpSink};
 pub use rotation::Rotation;
@@ -165,7 +166,7 @@ impl SinkFault {
             Self::StrangeAnswer { .. } => {
                 Some("check that the address is that of such a receiver".to_owned())
             }
-            Self::NatsConnect(_) => Some("check the servers and the login of the sink".to_owned()),
+            Self::NatsConnect(error) => Some(nats::connect_help(error)),
             Self::NatsPublish(_) => Some("check that a stream has the subject, and has room".to_owned()),
             Self::NatsStream { .. } => Some("correct the stream or the subject".to_owned()),
             Self::Status(_) | Self::Callback { .. } => None,

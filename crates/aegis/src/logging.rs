@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use aegis_terminal::{Escaped, Failure};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -24,8 +25,12 @@ pub(crate) fn start() -> Result<(), Failure> {
     let level = level()?;
     // Our targets are the crates' names, which all begin so; no other crate's does.
     let targets = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("aegis", level);
-    let lines =
-        tracing_subscriber::fmt::layer().without_time().with_ansi(false).with_writer(|| EscapedStderr);
+    // A span is one line, with all that was found out in it, when it is over.
+    let lines = tracing_subscriber::fmt::layer()
+        .without_time()
+        .with_ansi(false)
+        .with_span_events(FmtSpan::CLOSE)
+        .with_writer(|| EscapedStderr);
     // It is started once; were it not, there would be a log already.
     let _ = tracing_subscriber::registry().with(lines).with(targets).try_init();
     Ok(())

@@ -4,6 +4,7 @@ mod catalogue;
 mod dead_letters;
 mod decrypt;
 mod encrypt;
+mod event_size;
 mod events;
 mod inspect;
 mod source;
@@ -18,7 +19,11 @@ use aegis_terminal::{Failure, Form};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::session::{PassphraseArgument, Session};
+pub(crate) use dead_letters::reasons;
+pub(crate) use events::Chain;
+
 use catalogue::CatalogueArguments;
+use event_size::EventSizeArgument;
 use source::Source;
 
 #[derive(Subcommand)]
@@ -138,6 +143,8 @@ pub(crate) struct InspectArguments {
     /// The events are elements of one array
     #[arg(long)]
     array: bool,
+    #[command(flatten)]
+    event_size: EventSizeArgument,
     /// Exit with 1 if a personal field is in the clear, or a claim to be sealed is false
     #[arg(long)]
     check: bool,
@@ -166,6 +173,8 @@ pub(crate) struct StreamArguments {
     /// Threads that work on events; their order is kept
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
     threads: NonZeroUsize,
+    #[command(flatten)]
+    event_size: EventSizeArgument,
     /// Print what was done as JSON: to standard output if OUT is named, else as a line to standard error
     #[arg(long)]
     json: bool,

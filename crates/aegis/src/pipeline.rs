@@ -1,5 +1,6 @@
 //! `aegis pipeline …`: telemetry sealed on its way, as a service.
 
+mod dead_letters;
 mod notify;
 mod signals;
 
@@ -8,14 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aegis_deployment::{ConfiguredPipeline, PipelineConfig, PipelineCounts, SinkKind, SourceConfig};
+use aegis_deployment::{
+    ConfiguredPipeline, DekChoice, Deployment, PipelineConfig, PipelineCounts, SinkKind, SourceConfig,
+};
 use aegis_kek::Variables;
+use aegis_keyring::Keyring;
 use aegis_telemetry::inlet::Stop;
 use aegis_terminal::{Escaped, Failure, Form, json};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::session::Session;
+use dead_letters::DeadLettersCommand;
 use notify::Notifier;
 
 #[derive(Subcommand)]
@@ -39,6 +44,16 @@ Examples:
   aegis pipeline check pipeline.toml
   aegis pipeline check pipeline.toml --json")]
     Check(CheckArguments),
+    /// Look at events that were refused, open them, and send them again
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis pipeline dead-letters list dead-letters.jsonl
+  aegis pipeline dead-letters open dead-letters.jsonl -o refused.jsonl
+  aegis pipeline dead-letters replay pipeline.toml dead-letters.jsonl.old"
+    )]
+    DeadLetters(DeadLettersCommand),
 }
 
 #[derive(Args)]
@@ -64,6 +79,7 @@ pub(crate) fn run(command: PipelineCommand, session: &Session) -> Result<ExitCod
     match command {
         PipelineCommand::Run(arguments) => run_pipeline(&arguments, session),
         PipelineCommand::Check(arguments) => check(&arguments, session),
+        PipelineCommand::DeadLetters(command) => dead_letters::run(command, session),
     }
 }
 
@@ -82,14 +98,14 @@ fn run_pipeline(arguments: &RunArguments, session: &Session) -> Result<ExitCode,
     let config = read(&arguments.config, session)?;
     let what = format!("cannot run the pipeline of {}", arguments.config.display());
     session.with_deployment(|deployment| {
-        let keyring = deployment.keyring().map_err(|error| Failure::new(&what, &error, error.help()))?;
+        let keyring = keyring_for(&config, deployment, &what)?;
         let stop = Stop::new().map_err(|error| Failure::new(&what, &error, None))?;
         let stop = Arc::new(stop);
         let drain_timeout = config.drain_timeout;
         // Before anything is opened: from here on a signal loses nothing.
         signals::watch(Arc::clone(&stop), drain_timeout)
             .map_err(|error| Failure::new(&what, &error, None))?;
-        let pipeline = ConfiguredPipeline::open(&keyring, config)
+        let pipeline = ConfiguredPipeline::open(keyring.as_ref(), config)
             .map_err(|error| Failure::new(&what, &error, error.help()))?;
         let notifier = Notifier::of_process();
         notifier.say("READY=1");
@@ -104,6 +120,18 @@ fn run_pipeline(arguments: &RunArguments, session: &Session) -> Result<ExitCode,
             )),
         }
     })
+}
+
+/// The keyring, unless the configuration names the one key that is needed of it.
+fn keyring_for(
+    config: &PipelineConfig,
+    deployment: &Deployment,
+    what: &str,
+) -> Result<Option<Keyring>, Failure> {
+    match config.dek.needs_keyring() {
+        true => deployment.keyring().map(Some).map_err(|error| Failure::new(what, &error, error.help())),
+        false => Ok(None),
+    }
 }
 
 /// On standard error: the standard output may be a sink.
@@ -134,7 +162,8 @@ fn print(out: &mut dyn Write, counts: &PipelineCounts) -> io::Result<()> {
 #[derive(Serialize)]
 struct Checked {
     source: &'static str,
-    scope: String,
+    scope: Option<String>,
+    dek: Option<String>,
     catalogue: String,
     fields: usize,
     workers: usize,
@@ -162,13 +191,20 @@ fn check(arguments: &CheckArguments, session: &Session) -> Result<ExitCode, Fail
         },
         spool: sink.spool.is_some(),
     });
+    let (scope, dek) = match &config.dek {
+        DekChoice::Active { scope, pinned } => {
+            (Some(scope.to_string()), pinned.map(|version| version.to_string()))
+        }
+        DekChoice::Fixed(dek) => (None, Some(dek.name.as_str().to_owned())),
+    };
     let checked = Checked {
         source: match config.source {
             SourceConfig::Stdin => "stdin",
             SourceConfig::File(_) => "file",
             SourceConfig::Nats(_) => "nats",
         },
-        scope: config.scope.to_string(),
+        scope,
+        dek,
         catalogue: config.pii.catalogue.version().to_string(),
         fields: config.pii.catalogue.fields().len(),
         workers: config.settings.workers,
@@ -180,8 +216,10 @@ fn check(arguments: &CheckArguments, session: &Session) -> Result<ExitCode, Fail
         writeln!(out, "  source: {}", checked.source)?;
         writeln!(
             out,
-            "  seals: {} fields of catalogue {}, scope {}",
-            checked.fields, checked.catalogue, checked.scope
+            "  seals: {} fields of catalogue {}, {}",
+            checked.fields,
+            checked.catalogue,
+            under(&checked)
         )?;
         for sink in &checked.sinks {
             let spool = if sink.spool { ", with a spool" } else { "" };
@@ -190,4 +228,12 @@ fn check(arguments: &CheckArguments, session: &Session) -> Result<ExitCode, Fail
         Ok(())
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn under(checked: &Checked) -> String {
+    match (&checked.scope, &checked.dek) {
+        (Some(scope), None) => format!("scope {scope}"),
+        (Some(scope), Some(dek)) => format!("scope {scope}, under {dek} alone"),
+        (None, dek) => format!("under {} alone, without a keyring", dek.as_deref().unwrap_or_default()),
+    }
 }

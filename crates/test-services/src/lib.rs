@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`authority`] | a certification authority |
 //! | [`faults`] | a program that is killed, or refused by the disk, at any of its system calls |
 //! | [`guarded`] | a process that ends with the test that started it, even if that test is killed |
 //! | [`kms`] | emulators of AWS KMS |
@@ -21,6 +22,7 @@
     reason = "a test that cannot set up fails"
 )]
 
+pub mod authority;
 pub mod faults;
 pub mod guarded;
 pub mod http;

@@ -21,9 +21,13 @@ pub struct Nats {
     files: PathBuf,
     program: PathBuf,
     options: Vec<String>,
+    login: Login,
     server: Guarded,
     _dir: tempfile::TempDir,
 }
+
+/// What the test's own client adds to its CONNECT, by the server's nonce.
+type Login = Box<dyn Fn(&str) -> Value + Send + Sync>;
 
 /// The program of the test Python, or an installed one.
 fn program() -> Option<PathBuf> {
@@ -40,23 +44,35 @@ fn program() -> Option<PathBuf> {
 impl Nats {
     /// Starts a server that asks nobody who they are, or `None` if there is no program.
     pub fn start() -> Option<Self> {
-        Self::start_with(&[])
+        Self::start_with(&[], None, Box::new(|_| json!({})))
     }
 
     /// Starts a server that wants a user and a password.
     pub fn with_password(user: &str, password: &str) -> Option<Self> {
-        Self::start_with(&["--user", user, "--pass", password])
+        let login = json!({ "user": user, "pass": password });
+        Self::start_with(&["--user", user, "--pass", password], None, Box::new(move |_| login.clone()))
     }
 
-    fn start_with(options: &[&str]) -> Option<Self> {
+    /// Starts a server that is configured so. `login` is what the test's own client adds to its CONNECT, by the server's
+    /// nonce; that client speaks no TLS, so such a server has to say `allow_non_tls`.
+    pub fn with_config(config: &str, login: impl Fn(&str) -> Value + Send + Sync + 'static) -> Option<Self> {
+        Self::start_with(&[], Some(config), Box::new(login))
+    }
+
+    fn start_with(options: &[&str], config: Option<&str>, login: Login) -> Option<Self> {
         let program = program()?;
         let dir = scratch::dir();
         let files = dir.path().to_owned();
-        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        if let Some(config) = config {
+            let path = files.join("nats.conf");
+            std::fs::write(&path, config).unwrap();
+            options.extend(["-c".to_owned(), path.to_str().unwrap().to_owned()]);
+        }
         let [address, monitor] =
             [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
         let server = Self::run(&program, &options, address, monitor, &files);
-        let mut server = Self { address, monitor, files, program, options, server, _dir: dir };
+        let mut server = Self { address, monitor, files, program, options, login, server, _dir: dir };
         server.wait();
         Some(server)
     }
@@ -159,11 +175,11 @@ impl Nats {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut connection = Connection { reader: BufReader::new(stream), questions: 0 };
-        connection.line();
+        let info = connection.line();
+        let info: Value = serde_json::from_str(info.strip_prefix("INFO ").unwrap()).unwrap();
         let mut login = json!({ "verbose": false, "pedantic": false, "lang": "test", "version": "1" });
-        if let [_, user, _, password] = self.options.as_slice() {
-            login["user"] = json!(user);
-            login["pass"] = json!(password);
+        for (member, value) in (self.login)(info["nonce"].as_str().unwrap_or_default()).as_object().unwrap() {
+            login[member] = value.clone();
         }
         connection.send(format!("CONNECT {login}\r\n").as_bytes());
         connection

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::http::Message;
 
@@ -60,15 +61,31 @@ impl Proxy {
 
     /// Listens with TLS, as the host of a certificate, and passes every request on without.
     pub fn with_tls(target: SocketAddr, certificate: &Path, key: &Path) -> Self {
+        Self::listen_tls(target, certificate, key, None)
+    }
+
+    /// The same, for clients alone that have a certificate by this authority.
+    pub fn with_tls_for(target: SocketAddr, certificate: &Path, key: &Path, clients: &Path) -> Self {
+        Self::listen_tls(target, certificate, key, Some(clients))
+    }
+
+    fn listen_tls(target: SocketAddr, certificate: &Path, key: &Path, clients: Option<&Path>) -> Self {
         let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_file(key).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
             .unwrap();
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_file(authority).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                config.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let config = config.with_single_cert(chain, key).unwrap();
         Self::listen(target, Some(Arc::new(config)), Box::new(|_, _| Fate::Pass))
     }
 

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use aegis_keyring::ScopeError;
-use aegis_pii::{CatalogueConfigError, CatalogueError, OptionsError};
-use aegis_telemetry::WebSettingsError;
+use aegis_crypto::HybridPublicKeyError;
+use aegis_keyring::{DekVersionError, ScopeError};
+use aegis_pii::{CatalogueConfigError, CatalogueError, DekNameError, OptionsError};
+use aegis_telemetry::{CertificateError, NatsIdentityError, WebSettingsError};
 
 /// Why a configuration is not used. Nothing was opened.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +157,39 @@ pub enum ConfigFault {
         /// The file.
         path: PathBuf,
     },
+    /// The file of a public key cannot be read.
+    #[error("cannot read the file")]
+    PublicKeyFile(#[source] aegis_durable::ReadError),
+    /// It holds something else.
+    #[error("{} does not hold the public key of a DEK", path.display())]
+    NotAPublicKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It holds the other half, which has no business there.
+    #[error("{} holds a private key", path.display())]
+    PrivateKey {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It holds a key to which nothing should be sealed.
+    #[error("it cannot be used")]
+    PublicKey(#[source] HybridPublicKeyError),
+    /// No version of a DEK.
+    #[error("it cannot be used")]
+    Version(#[source] DekVersionError),
+    /// A version that events cannot name.
+    #[error("it cannot be used")]
+    DekName(#[source] DekNameError),
+    /// The secret is no key of search tokens.
+    #[error("it does not hold 64 hex digits")]
+    NotATokenKey,
+    /// The secret is no NATS key or no credentials.
+    #[error("it cannot be used")]
+    NatsIdentity(#[source] NatsIdentityError),
+    /// Certificates of a NATS server, or ours.
+    #[error("it cannot be used")]
+    Certificate(#[source] CertificateError),
     /// An address with a user or a password in it.
     #[error("the address holds a user name or password")]
     CredentialsInUrl,
@@ -246,6 +280,19 @@ impl ConfigFault {
                 format!("chmod 600 {}, and ask yourself who has read it", path.display())
             }
             Self::BadSecretFile { path } => format!("write the secret into {}, in one line", path.display()),
+            Self::PublicKeyFile(error) => return error.help().or_else(guide),
+            Self::NotAPublicKey { .. } => {
+                "write it with `aegis dek show VERSION --json | jq -r .public_key`".to_owned()
+            }
+            Self::PrivateKey { path } => format!(
+                "take it away from {}, and ask yourself who has read it: whoever seals needs the public half alone",
+                path.display()
+            ),
+            Self::PublicKey(error) => return error.help().or_else(guide),
+            Self::Version(_) | Self::DekName(_) => "use a version that `aegis dek list` shows".to_owned(),
+            Self::NotATokenKey => "make one with `openssl rand -hex 32`".to_owned(),
+            Self::NatsIdentity(error) => return error.help().or_else(guide),
+            Self::Certificate(error) => return error.help().or_else(guide),
             Self::CredentialsInUrl => {
                 "take it out of the address; name the variable or file that holds it".to_owned()
             }

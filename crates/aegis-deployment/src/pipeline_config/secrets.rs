@@ -7,7 +7,7 @@ use aegis_kek::{SecretText, Variables};
 use zeroize::Zeroizing;
 
 use super::error::{ConfigFault, PipelineConfigError};
-use super::section::Section;
+use super::section::{At, Section};
 
 /// The most bytes of a secret.
 const MAX_LEN: usize = 16 * 1024;
@@ -16,12 +16,32 @@ const MAX_LEN: usize = 16 * 1024;
 pub(super) struct Keys {
     pub(super) variable: &'static str,
     pub(super) file: &'static str,
+    both: &'static str,
 }
 
-pub(super) const BEARER: Keys = Keys { variable: "bearer_variable", file: "bearer_file" };
-pub(super) const PASSWORD: Keys = Keys { variable: "password_variable", file: "password_file" };
-pub(super) const HEADER: Keys = Keys { variable: "header_value_variable", file: "header_value_file" };
-pub(super) const TOKEN: Keys = Keys { variable: "token_variable", file: "token_file" };
+impl Keys {
+    /// What is wrong where neither of them is.
+    pub(super) const fn needed(&self) -> ConfigFault {
+        ConfigFault::Needs { other: self.both }
+    }
+}
+
+macro_rules! keys {
+    ($name:literal) => {
+        Keys {
+            variable: concat!($name, "_variable"),
+            file: concat!($name, "_file"),
+            both: concat!($name, "_variable or ", $name, "_file"),
+        }
+    };
+}
+
+pub(super) const BEARER: Keys = keys!("bearer");
+pub(super) const PASSWORD: Keys = keys!("password");
+pub(super) const HEADER: Keys = keys!("header_value");
+pub(super) const TOKEN: Keys = keys!("token");
+pub(super) const NKEY: Keys = keys!("nkey");
+pub(super) const TOKEN_KEY: Keys = keys!("token_key");
 
 /// Reads the secret that one of the two keys names.
 pub(super) fn read(
@@ -29,15 +49,27 @@ pub(super) fn read(
     keys: &Keys,
     variables: &Variables,
 ) -> Result<Option<SecretText>, PipelineConfigError> {
+    Ok(read_at(section, keys, variables)?.map(|at| at.value))
+}
+
+/// The same, with the place of the key.
+pub(super) fn read_at(
+    section: &Section<'_>,
+    keys: &Keys,
+    variables: &Variables,
+) -> Result<Option<At<SecretText>>, PipelineConfigError> {
     let (variable, file) = (section.text(keys.variable)?, section.file(keys.file)?);
     match (variable, file) {
         (None, None) => Ok(None),
         (Some(at), Some(_)) => Err(section.error_at(&at, ConfigFault::Excludes { other: keys.file })),
         (Some(at), None) => {
-            let read = of_variable(&at.value, variables);
-            read.map(Some).map_err(|fault| section.error_at(&at, fault))
+            let secret = of_variable(&at.value, variables).map_err(|fault| section.error_at(&at, fault))?;
+            Ok(Some(at.map(|_| secret)))
         }
-        (None, Some(at)) => of_file(&at.value).map(Some).map_err(|fault| section.error_at(&at, fault)),
+        (None, Some(at)) => {
+            let secret = of_file(&at.value).map_err(|fault| section.error_at(&at, fault))?;
+            Ok(Some(at.map(|_| secret)))
+        }
     }
 }
 
@@ -55,6 +87,11 @@ fn of_variable(name: &str, variables: &Variables) -> Result<SecretText, ConfigFa
 }
 
 fn of_file(path: &Path) -> Result<SecretText, ConfigFault> {
+    line(&private(path)?).ok_or_else(|| ConfigFault::BadSecretFile { path: path.to_owned() })
+}
+
+/// The bytes of a file that only its owner can read.
+pub(super) fn private(path: &Path) -> Result<Zeroizing<Vec<u8>>, ConfigFault> {
     let bytes = aegis_durable::read_bounded(path, MAX_LEN as u64).map_err(ConfigFault::SecretFile)?;
     let bytes = Zeroizing::new(bytes);
     // What was read is what was looked at, unless somebody who may write there changes it in between: then it is theirs.
@@ -63,7 +100,7 @@ fn of_file(path: &Path) -> Result<SecretText, ConfigFault> {
     {
         return Err(ConfigFault::SecretFileMode { path: path.to_owned(), mode: metadata.mode() & 0o7777 });
     }
-    line(&bytes).ok_or_else(|| ConfigFault::BadSecretFile { path: path.to_owned() })
+    Ok(bytes)
 }
 
 /// One line of text, with or without its end.

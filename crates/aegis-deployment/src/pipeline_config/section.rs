@@ -42,7 +42,7 @@ pub(super) struct Section<'a> {
 }
 
 /// Keys under which people write secrets down.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 17] = [
     "password",
     "passwd",
     "pass",
@@ -55,6 +55,11 @@ const SECRETS: [&str; 12] = [
     "authorization",
     "credentials",
     "header_value",
+    "token_key",
+    "nkey",
+    "seed",
+    "jwt",
+    "client_key",
 ];
 
 impl<'a> Source<'a> {
@@ -106,6 +111,11 @@ impl<'a> Section<'a> {
 
     pub(super) fn error_at<T>(&self, at: &At<T>, fault: ConfigFault) -> PipelineConfigError {
         self.source.error(at.line, &at.key, fault)
+    }
+
+    /// An error about a key that was found before.
+    pub(super) fn error_in(&self, line: usize, key: &str, fault: ConfigFault) -> PipelineConfigError {
+        self.source.error(line, key, fault)
     }
 
     fn get(&self, key: &'static str) -> Option<At<&'a DeValue<'a>>> {
@@ -359,6 +369,10 @@ fn instead(asked: &[&'static str], key: &str) -> &'static str {
         }
         "token" | "bearer" | "bearer_token" if wants("token_") => "token_variable or token_file",
         "authorization" | "secret" | "credentials" if wants("bearer_") => "bearer_variable or bearer_file",
+        "token_key" if wants("token_key_") => "token_key_variable or token_key_file",
+        "nkey" | "seed" if wants("nkey_") => "nkey_variable or nkey_file",
+        "jwt" | "credentials" if wants("credentials_") => "credentials_file",
+        "client_key" if wants("client_key_") => "client_key_file",
         _ => "password_variable or password_file",
     }
 }

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use aegis_kek::Variables;
 use aegis_telemetry::{
-    Authorization, Backoff, BodyForm, FileSettings, HttpSink, NatsLogin, NatsServer, NatsSettings,
-    OtlpSettings, OtlpSink, Rotation, SyncPolicy, WebSettings, WhenFull,
+    Authorization, Backoff, BodyForm, CertificateError, Certificates, ClientCertificate, FileSettings,
+    HttpSink, NatsSettings, OtlpSettings, OtlpSink, Rotation, SyncPolicy, WebSettings, WebSettingsError,
+    WhenFull,
 };
 
 use super::error::{ConfigFault, PipelineConfigError};
+use super::nats::{Wildcards, is_subject, nats_name, nats_server};
 use super::secrets;
 use super::section::{At, Section};
 
@@ -103,13 +105,15 @@ pub(super) fn read(
             let form = section.choice("form", &["lines", "array"], &[BodyForm::Lines, BodyForm::Array])?;
             let form = form.map(|at| at.value).unwrap_or_default();
             let web = web(&section, variables)?;
-            HttpSink::new(&web, form).map_err(|error| section.error("url", ConfigFault::Web(error)))?;
+            HttpSink::new(&web, form)
+                .map_err(|error| section.error(web_key(&error), ConfigFault::Web(error)))?;
             SinkKind::Http(web, form)
         }
         Word::Otlp => {
             let resource = section.pairs("resource")?.into_iter().map(|at| at.value).collect();
             let settings = OtlpSettings { web: web(&section, variables)?, resource };
-            OtlpSink::new(&settings).map_err(|error| section.error("url", ConfigFault::Web(error)))?;
+            OtlpSink::new(&settings)
+                .map_err(|error| section.error(web_key(&error), ConfigFault::Web(error)))?;
             SinkKind::Otlp(settings)
         }
         Word::Nats => {
@@ -236,12 +240,12 @@ fn web(section: &Section<'_>, variables: &Variables) -> Result<WebSettings, Pipe
     let authorization = match (user, password, header_name, header_value, bearer) {
         (Some(user), Some(password), ..) => Some(Authorization::Basic { user: user.value, password }),
         (Some(at), None, ..) => {
-            return Err(section.error_at(&at, needs("password_variable or password_file")));
+            return Err(section.error_at(&at, secrets::PASSWORD.needed()));
         }
         (None, Some(_), ..) => return Err(section.error("user", ConfigFault::Missing)),
         (_, _, Some(name), Some(value), _) => Some(Authorization::Header { name: name.value, value }),
         (_, _, Some(at), None, _) => {
-            return Err(section.error_at(&at, needs("header_value_variable or header_value_file")));
+            return Err(section.error_at(&at, secrets::HEADER.needed()));
         }
         (_, _, None, Some(_), _) => return Err(section.error("header_name", ConfigFault::Missing)),
         (_, _, _, _, Some(bearer)) => Some(Authorization::Bearer(bearer)),
@@ -253,101 +257,47 @@ fn web(section: &Section<'_>, variables: &Variables) -> Result<WebSettings, Pipe
         authorization,
         timeout: section.duration("timeout")?.unwrap_or(Duration::from_secs(10)),
         trusted_certificates: section.file("trusted_certificates")?.map(|at| at.value),
+        client_certificate: client_certificate(section)?,
     })
 }
 
-const fn needs(other: &'static str) -> ConfigFault {
+/// The key that is at fault.
+const fn web_key(error: &WebSettingsError) -> &'static str {
+    match error {
+        WebSettingsError::Certificate(error) => key_of(error),
+        _ => "url",
+    }
+}
+
+pub(super) const fn needs(other: &'static str) -> ConfigFault {
     ConfigFault::Needs { other }
 }
 
 /// What stands between `://` and the path.
-fn authority(url: &str) -> &str {
+pub(super) fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// The server that `section` names, for a source or a sink.
-pub(super) fn nats_server(
-    section: &Section<'_>,
-    variables: &Variables,
-) -> Result<NatsServer, PipelineConfigError> {
-    let urls = section.texts("servers")?;
-    let urls = section.required("servers", urls)?;
-    let user = section.text("user")?;
-    let token = secrets::read(section, &secrets::TOKEN, variables)?;
-    let password = secrets::read(section, &secrets::PASSWORD, variables)?;
-    let login = match (user, password, token) {
-        (Some(user), Some(password), None) => Some(NatsLogin::Password { user: user.value, password }),
-        (Some(at), _, Some(_)) => {
-            return Err(section.error_at(&at, ConfigFault::Excludes { other: "token_variable" }));
-        }
-        (Some(at), None, None) => {
-            return Err(section.error_at(&at, needs("password_variable or password_file")));
-        }
-        (None, Some(_), _) => return Err(section.error("user", ConfigFault::Missing)),
-        (None, None, Some(token)) => Some(NatsLogin::Token(token)),
-        (None, None, None) => None,
-    };
-    for url in &urls.value {
-        let Some((scheme, _)) = url.split_once("://").filter(|(scheme, _)| matches!(*scheme, "nats" | "tls"))
-        else {
-            return Err(section.error_at(&urls, ConfigFault::NatsUrl));
-        };
-        let authority = authority(url);
-        if authority.contains('@') {
-            return Err(section.error_at(&urls, ConfigFault::CredentialsInUrl));
-        }
-        if authority.is_empty() || authority.contains(char::is_whitespace) {
-            return Err(section.error_at(&urls, ConfigFault::NatsUrl));
-        }
-        let host = host_of(authority);
-        if login.is_some() && scheme == "nats" && !is_this_host(host) {
-            return Err(section.error_at(&urls, ConfigFault::LoginInTheClear { host: host.to_owned() }));
-        }
-    }
-    Ok(NatsServer {
-        urls: urls.value,
-        login,
-        trusted_certificates: section.file("trusted_certificates")?.map(|at| at.value),
-        timeout: section.duration("timeout")?.unwrap_or(Duration::from_secs(10)),
-    })
-}
-
-fn host_of(authority: &str) -> &str {
-    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, _)) => host,
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+/// The key that names the file at fault.
+pub(super) const fn key_of(error: &CertificateError) -> &'static str {
+    match error.what() {
+        Certificates::Trusted => "trusted_certificates",
+        Certificates::Own => "client_certificate",
+        Certificates::OwnKey => "client_key_file",
     }
 }
 
-fn is_this_host(host: &str) -> bool {
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// A stream's or a consumer's name.
-pub(super) fn nats_name(
+/// Our own certificate and its key, of which neither is of use without the other.
+pub(super) fn client_certificate(
     section: &Section<'_>,
-    key: &'static str,
-) -> Result<Option<String>, PipelineConfigError> {
-    let Some(at) = section.text(key)? else { return Ok(None) };
-    let is_name = at.value.len() <= 255
-        && !at.value.chars().any(|char| char.is_whitespace() || matches!(char, '.' | '*' | '>' | '/' | '\\'));
-    if is_name { Ok(Some(at.value)) } else { Err(section.error_at(&at, ConfigFault::NatsName)) }
-}
-
-/// Whether `*` and `>` may be in a subject.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wildcards {
-    Taken,
-    Refused,
-}
-
-pub(super) fn is_subject(subject: &str, wildcards: Wildcards) -> bool {
-    let parts: Vec<&str> = subject.split('.').collect();
-    parts.iter().enumerate().all(|(at, part)| match *part {
-        "" => false,
-        "*" => wildcards == Wildcards::Taken,
-        ">" => wildcards == Wildcards::Taken && at + 1 == parts.len(),
-        part => !part.chars().any(|char| char.is_whitespace() || matches!(char, '*' | '>')),
-    })
+) -> Result<Option<ClientCertificate>, PipelineConfigError> {
+    match (section.file("client_certificate")?, section.file("client_key_file")?) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some(ClientCertificate { certificate: certificate.value, key: key.value }))
+        }
+        (Some(at), None) => Err(section.error_at(&at, needs("client_key_file"))),
+        (None, Some(at)) => Err(section.error_at(&at, needs("client_certificate"))),
+        (None, None) => Ok(None),
+    }
 }

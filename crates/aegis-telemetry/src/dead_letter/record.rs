@@ -4,15 +4,13 @@ use aegis_crypto::{ALGORITHM, HybridPrivateKey, OpenError, Purpose, open};
 use aegis_pii::DekName;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use super::{Content, DeadLetter, binding};
 use crate::enricher::Reason;
-
-/// The most bytes of a line: a boxed event of 4 MiB in base64 with room to spare, or a sealed one.
-const MAX_LINE: usize = 32 << 20;
 
 #[derive(Serialize)]
 struct Written<'a> {
@@ -97,15 +95,36 @@ pub struct DeadLetterRecord {
     event: Option<Vec<u8>>,
 }
 
+/// The most bytes of a time: nanoseconds and a zone.
+const MAX_TIME: usize = 40;
+
+/// The name of an event: 24 hex digits, `-`, a number.
+fn is_id(text: &str) -> bool {
+    text.split_once('-').is_some_and(|(run, number)| {
+        run.len() == 24
+            && run.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+            && (1..=20).contains(&number.len())
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn is_sink(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'))
+}
+
 impl DeadLetterRecord {
+    /// The most bytes of a line: a boxed event of 4 MiB in base64 with room to spare, or a sealed one.
+    pub const MAX_LINE: usize = 32 << 20;
+
     /// Reads a line.
     ///
     /// # Errors
     ///
     /// A [`RecordError`].
     pub fn parse(line: &[u8]) -> Result<Self, RecordError> {
-        if line.len() > MAX_LINE {
-            return Err(RecordError::TooLong { found: line.len(), limit: MAX_LINE });
+        if line.len() > Self::MAX_LINE {
+            return Err(RecordError::TooLong { found: line.len(), limit: Self::MAX_LINE });
         }
         let read: Read<'_> = serde_json::from_slice(line)
             .map_err(|error| RecordError::Malformed { column: error.column() })?;
@@ -124,6 +143,16 @@ impl DeadLetterRecord {
             }
             _ => return Err(wrong("_ciphertext")),
         };
+        // Whoever prints them need not look at them again.
+        if !is_id(&read.id) {
+            return Err(wrong("id"));
+        }
+        if read.at.len() > MAX_TIME || read.at.parse::<Timestamp>().is_err() {
+            return Err(wrong("at"));
+        }
+        if read.sink.as_deref().is_some_and(|sink| !is_sink(sink)) {
+            return Err(wrong("sink"));
+        }
         Ok(Self {
             id: read.id,
             at: read.at,

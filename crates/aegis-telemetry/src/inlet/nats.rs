@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::{Ended, Intake, Offered, ROOM_WAIT, Source, SourceError, Unacknowledged};
 use crate::backoff::Backoff;
 use crate::pipeline::TelemetryPipeline;
-use crate::sink::NatsServer;
+use crate::sink::{NatsServer, connect_help};
 
 /// Messages that are asked for at once.
 const BATCH: usize = 256;
@@ -118,8 +118,19 @@ struct Taken {
 enum Got {
     Message(Box<Message>),
     Nothing,
-    /// The connection, the stream or the consumer is not there.
-    Fault(String),
+    Fault(Fault),
+}
+
+/// The connection, the stream or the consumer is not there. That may pass.
+struct Fault {
+    said: String,
+    help: Option<String>,
+}
+
+impl Fault {
+    fn new(error: &(impl std::fmt::Display + ?Sized)) -> Self {
+        Self { said: error.to_string(), help: None }
+    }
 }
 
 impl NatsSource {
@@ -140,7 +151,7 @@ impl NatsSource {
     }
 
     /// Connects, and finds or makes the consumer. `Ok(Err(…))` is what may pass.
-    fn connect(&self) -> Result<Result<Link, String>, NatsSourceError> {
+    fn connect(&self) -> Result<Result<Link, Fault>, NatsSourceError> {
         let NatsSourceSettings { server, stream, consumer, subject, ack_wait, max_unacknowledged } =
             &self.settings;
         let wanted = pull::Config {
@@ -155,15 +166,18 @@ impl NatsSource {
         let linked = self.runtime.block_on(async {
             let client = match &self.link {
                 Some(link) => link.client.clone(),
-                None => server.connect().await.map_err(|error| error.to_string())?,
+                None => server
+                    .connect()
+                    .await
+                    .map_err(|error| Fault { help: Some(connect_help(&error)), ..Fault::new(&error) })?,
             };
             let context = async_nats::jetstream::context::ContextBuilder::new()
                 .timeout(server.timeout)
                 .build(client.clone());
-            let stream = context.get_stream(stream).await.map_err(|error| error.to_string())?;
+            let stream = context.get_stream(stream).await.map_err(|error| Fault::new(&error))?;
             let found = stream.get_or_create_consumer(consumer, wanted).await;
-            let consumer = found.map_err(|error| error.to_string())?;
-            Ok::<_, String>((client, consumer))
+            let consumer = found.map_err(|error| Fault::new(&error))?;
+            Ok::<_, Fault>((client, consumer))
         });
         let (client, found) = match linked {
             Ok(linked) => linked,
@@ -200,7 +214,7 @@ impl NatsSource {
                         link.consumer.batch().max_messages(room.min(BATCH)).expires(EXPIRES).messages().await;
                     match asked {
                         Ok(batch) => link.batch.insert(batch),
-                        Err(error) => return Got::Fault(error.to_string()),
+                        Err(error) => return Got::Fault(Fault::new(&error)),
                     }
                 }
             };
@@ -209,7 +223,7 @@ impl NatsSource {
                 Ok(Some(Ok(message))) => Got::Message(Box::new(message)),
                 Ok(Some(Err(error))) => {
                     link.batch = None;
-                    Got::Fault(error.to_string())
+                    Got::Fault(Fault::new(&error))
                 }
                 Ok(None) => {
                     link.batch = None;
@@ -262,12 +276,13 @@ impl NatsSource {
     }
 
     /// Waits before the next attempt.
-    fn fault(&mut self, intake: &Intake<'_>, fault: &str) {
+    fn fault(&mut self, intake: &Intake<'_>, Fault { said, help }: &Fault) {
         self.failures = self.failures.saturating_add(1);
         tracing::warn!(
             stream = self.settings.stream,
             consumer = self.settings.consumer,
-            fault,
+            fault = said,
+            help,
             "cannot read messages; trying again"
         );
         let wait = Backoff::default().wait(self.failures, None);

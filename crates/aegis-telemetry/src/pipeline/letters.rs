@@ -27,7 +27,10 @@ impl Letters {
     pub(super) fn keep(&self, letter: &DeadLetter, metrics: &Metrics) {
         let kept = self.handler.lock().unwrap_or_else(PoisonError::into_inner).keep(letter);
         match kept {
-            Ok(()) => metrics.dead_letters.add(1),
+            Ok(()) => {
+                metrics.dead_letters.add(1);
+                tracing::debug!(id = %letter.id, "a dead letter was kept");
+            }
             Err(error) => {
                 metrics.dead_letters_lost.add(1);
                 tracing::error!(id = %letter.id, error = chain(&error), "a dead letter was not kept");

@@ -270,12 +270,29 @@ impl Outlet {
 
     fn attempt(&self, batch: &Batch) -> Result<Delivered, SinkError> {
         let (events, bytes) = (batch.events().len(), batch.bytes());
-        let span = tracing::debug_span!("deliver", sink = self.name(), key = batch.key(), events, bytes);
+        let span = tracing::debug_span!(
+            "deliver",
+            sink = self.name(),
+            key = batch.key(),
+            events,
+            bytes,
+            outcome = tracing::field::Empty,
+        );
         let _entered = span.enter();
         let began = Instant::now();
         // A sink that panicked ended its thread, and the pipeline with it.
         let delivered = self.sink.lock().unwrap_or_else(PoisonError::into_inner).deliver(batch);
         self.metrics.deliver_seconds.observe(began.elapsed());
+        span.record(
+            "outcome",
+            match &delivered {
+                Ok(Delivered::All) => "taken",
+                Ok(Delivered::AllBut(_)) => "taken in part",
+                Err(SinkError::Retry { .. }) => "not now",
+                Err(SinkError::Refused { .. }) => "refused",
+                Err(SinkError::Gone { .. }) => "gone",
+            },
+        );
         delivered
     }
 

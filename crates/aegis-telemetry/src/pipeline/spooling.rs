@@ -96,12 +96,21 @@ impl Spooling {
         parts: &mut VecDeque<Batch>,
     ) -> Result<(), SpoolError> {
         while let Some(batch) = parts.front() {
+            let events = batch.events().len() as u64;
+            let span = tracing::debug_span!(
+                "spool",
+                sink = outlet.name(),
+                key = batch.key(),
+                events,
+                held = tracing::field::Empty,
+            );
+            let _entered = span.enter();
             let mut spool = self.spool();
             let appended = spool.append(batch);
+            span.record("held", spool.events());
             Self::show_of(&spool, &outlet.metrics);
             let when_full = spool.when_full();
             drop(spool);
-            let events = batch.events().len() as u64;
             match appended {
                 Ok(()) => {
                     outlet.metrics.spooled.add(events);

@@ -9,7 +9,7 @@ use super::order::Chunk;
 use super::shared::{Shared, Stopped, Waiting};
 use crate::backoff::Backoff;
 use crate::dead_letter::{Content, DeadLetter, LetterSealer};
-use crate::enricher::{Enricher, Reason, Refusal};
+use crate::enricher::{Enriched, Enricher, Reason, Refusal};
 use crate::event::{EventId, SealedEvent};
 
 /// Most bytes that are set aside for a chunk before it is sealed.
@@ -17,7 +17,14 @@ const MOST_RESERVED: usize = 4 << 20;
 
 pub(super) fn run(shared: &Shared, enrichers: Vec<Box<dyn Enricher>>) {
     let letters = shared.letters.as_ref().map(super::letters::Letters::sealer);
-    let mut worker = Worker { shared, enrichers, letters, between: [Vec::new(), Vec::new()], event_len: 0 };
+    let mut worker = Worker {
+        shared,
+        enrichers,
+        letters,
+        between: [Vec::new(), Vec::new()],
+        event_len: 0,
+        done: Enriched::default(),
+    };
     while let Some((number, taken)) = shared.take() {
         // A chunk that is given up in the middle is not settled; the pipeline is stopped then.
         let Some(chunk) = worker.work(taken) else { return };
@@ -33,6 +40,8 @@ struct Worker<'a> {
     between: [Vec<u8>; 2],
     /// Bytes of a sealed event in the last chunk, so that the next one's memory need not be moved while it grows.
     event_len: usize,
+    /// What was done to the present chunk.
+    done: Enriched,
 }
 
 impl Worker<'_> {
@@ -40,20 +49,33 @@ impl Worker<'_> {
     fn work(&mut self, taken: Vec<Waiting>) -> Option<Chunk> {
         let (first, last) = (taken.first()?, taken.last()?);
         let (first, last, emitted_at) = (first.number, last.number, first.emitted_at);
-        let span = tracing::debug_span!("seal", first, events = taken.len(), bytes = tracing::field::Empty);
+        let span = tracing::debug_span!(
+            "seal",
+            first,
+            events = taken.len(),
+            sealed = tracing::field::Empty,
+            refused = tracing::field::Empty,
+            fields = tracing::field::Empty,
+            contexts = tracing::field::Empty,
+            bytes = tracing::field::Empty,
+        );
         let _entered = span.enter();
+        self.done = Enriched::default();
+        let mut refused = 0_u64;
         let mut out = Vec::with_capacity(taken.len().saturating_mul(self.event_len).min(MOST_RESERVED));
         let (mut ends, mut bytes_in) = (Vec::with_capacity(taken.len()), 0);
         for Waiting { number, event, .. } in taken {
             let Some(event) = event else { continue };
             bytes_in += event.len();
             let id = EventId::new(self.shared.run, number);
-            if self.seal(id, event.trim_ascii(), &mut out)? {
-                ends.push((id, out.len()));
+            match self.seal(id, event.trim_ascii(), &mut out)? {
+                true => ends.push((id, out.len())),
+                false => refused += 1,
             }
         }
         self.event_len = out.len().checked_div(ends.len()).unwrap_or(self.event_len);
-        span.record("bytes", out.len());
+        span.record("sealed", ends.len()).record("refused", refused).record("bytes", out.len());
+        span.record("fields", self.done.fields).record("contexts", self.done.contexts);
         let metrics = &self.shared.metrics;
         metrics.events_sealed.add(ends.len() as u64);
         metrics.bytes_sealed.add(out.len() as u64);
@@ -111,6 +133,8 @@ impl Worker<'_> {
             is_first = false;
         }
         let done = sealing.enrich(if is_first { event } else { from }, out)?;
+        self.done.fields += done.fields;
+        self.done.contexts += done.contexts;
         let metrics = &self.shared.metrics;
         metrics.fields.add(done.fields);
         metrics.field_bytes.add(done.field_bytes);

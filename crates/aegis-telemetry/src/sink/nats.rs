@@ -7,16 +7,19 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_kek::SecretText;
 use async_nats::jetstream::context::{Context, ContextBuilder, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Auth, Client, ConnectError, ConnectErrorKind, ConnectOptions};
 use tokio::runtime::Runtime;
 
 use super::{Delivered, Sink, SinkError, SinkFault};
+use crate::certificates::{self, CertificateError, ClientCertificate};
 use crate::event::Batch;
+use crate::nats_identity::NatsIdentity;
 
 /// How to reach NATS.
 pub struct NatsServer {
@@ -24,8 +27,10 @@ pub struct NatsServer {
     pub urls: Vec<String>,
     /// How we prove who we are.
     pub login: Option<NatsLogin>,
-    /// Certificates (PEM) that are trusted instead of the system's.
+    /// Certificates (PEM) that are trusted instead of the system's. With them, only TLS will do.
     pub trusted_certificates: Option<PathBuf>,
+    /// How we prove who we are in TLS. With it, only TLS will do.
+    pub client_certificate: Option<ClientCertificate>,
     /// For a connection, and for an acknowledgement.
     pub timeout: Duration,
 }
@@ -41,6 +46,8 @@ pub enum NatsLogin {
     },
     /// A token.
     Token(SecretText),
+    /// An nkey, with a JWT if it is from a credentials file.
+    Identity(Arc<NatsIdentity>),
 }
 
 impl fmt::Debug for NatsLogin {
@@ -50,6 +57,7 @@ impl fmt::Debug for NatsLogin {
                 f.debug_struct("Password").field("user", user).finish_non_exhaustive()
             }
             Self::Token(_) => f.debug_struct("Token").finish_non_exhaustive(),
+            Self::Identity(identity) => f.debug_tuple("Identity").field(identity).finish(),
         }
     }
 }
@@ -61,28 +69,96 @@ impl NatsServer {
             urls: vec![url.into()],
             login: None,
             trusted_certificates: None,
+            client_certificate: None,
             timeout: Duration::from_secs(10),
         }
     }
 
+    /// Reads the certificates, and says what is wrong with them. They are read again for each connection, so that they
+    /// can be renewed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// A [`CertificateError`].
+    pub fn check(&self) -> Result<(), CertificateError> {
+        if let Some(path) = &self.trusted_certificates {
+            certificates::trusted(path)?;
+        }
+        self.client_certificate.as_ref().map_or(Ok(()), |own| own.read().map(drop))
+    }
+
     /// Connects, once; the client connects again by itself when the connection is lost.
-    pub(crate) async fn connect(&self) -> Result<Client, async_nats::ConnectError> {
-        let mut options = ConnectOptions::new()
-            .name(concat!("aegis/", env!("CARGO_PKG_VERSION")))
-            .connection_timeout(self.timeout)
-            .request_timeout(Some(self.timeout));
-        options = match &self.login {
+    pub(crate) async fn connect(&self) -> Result<Client, ConnectError> {
+        let options = self.configure(ConnectOptions::new());
+        let mut options = match &self.login {
             None => options,
             Some(NatsLogin::Password { user, password }) => {
                 options.user_and_password(user.clone(), password.expose().to_owned())
             }
             Some(NatsLogin::Token(token)) => options.token(token.expose().to_owned()),
+            Some(NatsLogin::Identity(identity)) => {
+                let identity = Arc::clone(identity);
+                let base = ConnectOptions::with_auth_callback(move |nonce| {
+                    let auth = sign_in(&identity, &nonce);
+                    async move { Ok(auth) }
+                });
+                self.configure(base)
+            }
         };
         if let Some(path) = &self.trusted_certificates {
-            options = options.add_root_certificates(path.clone());
+            options = options.add_root_certificates(path.clone()).require_tls(true);
+        }
+        if let Some(ClientCertificate { certificate, key }) = &self.client_certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
         }
         options.connect(self.urls.as_slice()).await
     }
+
+    fn configure(&self, options: ConnectOptions) -> ConnectOptions {
+        options
+            .name(concat!("aegis/", env!("CARGO_PKG_VERSION")))
+            .connection_timeout(self.timeout)
+            .request_timeout(Some(self.timeout))
+    }
+}
+
+/// The answer to a server's nonce: with a JWT, the key is named in it.
+fn sign_in(identity: &NatsIdentity, nonce: &[u8]) -> Auth {
+    let mut auth = Auth::new();
+    match identity.jwt() {
+        Some(jwt) => auth.jwt = Some(jwt.to_owned()),
+        None => auth.nkey = Some(identity.public_key()),
+    }
+    auth.signature = Some(identity.sign(nonce));
+    auth
+}
+
+/// What to do about a connection that was not made.
+pub(crate) fn connect_help(error: &ConnectError) -> String {
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "check the login: it is not the one that the server wants".to_owned()
+        }
+        _ if is_of_tls(error) => {
+            "check the trusted certificates, the client certificate, and the name in the server's address"
+                .to_owned()
+        }
+        _ => "check the addresses of the servers, and that one of them runs and speaks TLS if it is to"
+            .to_owned(),
+    }
+}
+
+/// Whether the two sides did not agree in TLS. The client calls most of that a fault of the connection.
+fn is_of_tls(error: &ConnectError) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || matches!(inner, Some(inner) if inner.is::<rustls::Error>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    error.kind() == ConnectErrorKind::Tls
 }
 
 /// A user and a password in an address are not shown.

@@ -9,7 +9,7 @@
 //! Redirects are not followed: events and credentials go to the configured address and nowhere else.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use aegis_kek::SecretText;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 use ureq::http::{HeaderName, HeaderValue, Uri};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsProvider};
 use zeroize::Zeroizing;
 
 use super::{SinkError, SinkFault};
+use crate::certificates::{self, CertificateError, ClientCertificate};
 
 /// The most bytes of an answer that are read.
 const MAX_ANSWER: u64 = 64 * 1024;
-/// The most bytes of a file of certificates.
-const MAX_CERTIFICATES: u64 = 1 << 20;
 
 /// A receiver of HTTP requests.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct WebSettings {
     pub timeout: Duration,
     /// Certificates (PEM) that are trusted instead of the system's.
     pub trusted_certificates: Option<PathBuf>,
+    /// How we prove who we are in TLS.
+    pub client_certificate: Option<ClientCertificate>,
 }
 
 impl WebSettings {
@@ -52,6 +54,7 @@ impl WebSettings {
             authorization: None,
             timeout: Duration::from_secs(10),
             trusted_certificates: None,
+            client_certificate: None,
         }
     }
 }
@@ -110,14 +113,17 @@ pub enum WebSettingsError {
         /// Its name.
         name: String,
     },
-    /// The certificates could not be read.
-    #[error("cannot read the trusted certificates")]
-    ReadCertificates(#[source] aegis_durable::ReadError),
-    /// There are none, or they are none.
-    #[error("there is no certificate to trust in {place}")]
-    NoCertificates {
-        /// A file, or the system's store.
-        place: String,
+    /// Certificates that are named cannot be used.
+    #[error(transparent)]
+    Certificate(Box<CertificateError>),
+    /// There are none in the system's store.
+    #[error("there is no certificate to trust in the system's store")]
+    NoCertificates,
+    /// Certificates are for TLS, which this address does not have.
+    #[error("certificates are named, and {url:?} is no https:// address")]
+    CertificatesWithoutTls {
+        /// The address, without anything secret.
+        url: String,
     },
 }
 
@@ -129,8 +135,9 @@ impl WebSettingsError {
             Self::CredentialsInUrl => "put them into a variable or a file, and name that".to_owned(),
             Self::CredentialsInTheClear { .. } => "use https://".to_owned(),
             Self::Header { .. } => "correct its name or its value".to_owned(),
-            Self::ReadCertificates(error) => return error.help(),
-            Self::NoCertificates { .. } => "name a file of PEM certificates".to_owned(),
+            Self::Certificate(error) => return error.help(),
+            Self::NoCertificates => "name a file of PEM certificates".to_owned(),
+            Self::CertificatesWithoutTls { .. } => "use https://, or leave them out".to_owned(),
         })
     }
 }
@@ -150,7 +157,8 @@ pub(super) struct Answer {
 
 impl Web {
     pub(super) fn new(settings: &WebSettings) -> Result<Self, WebSettingsError> {
-        let WebSettings { url, headers, authorization, timeout, trusted_certificates } = settings;
+        let WebSettings { url, headers, authorization, timeout, trusted_certificates, client_certificate } =
+            settings;
         let uri = parse_url(url)?;
         let is_tls = uri.scheme_str() == Some("https");
         let host = uri.host().unwrap_or_default();
@@ -164,7 +172,12 @@ impl Web {
         if let Some(authorization) = authorization {
             sent.push(authorization_header(authorization)?);
         }
-        let tls = if is_tls { Some(tls(trusted_certificates.as_deref())?) } else { None };
+        let has_certificates = trusted_certificates.is_some() || client_certificate.is_some();
+        let tls = match (is_tls, has_certificates) {
+            (true, _) => Some(tls(settings)?),
+            (false, true) => return Err(WebSettingsError::CertificatesWithoutTls { url: url.clone() }),
+            (false, false) => None,
+        };
         let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -261,33 +274,36 @@ fn authorization_header(
     header(name, &value, Secrecy::Secret)
 }
 
-fn tls(trusted: Option<&Path>) -> Result<TlsConfig, WebSettingsError> {
-    let mut certificates: Vec<Certificate<'static>> = Vec::new();
-    let place = match trusted {
-        Some(path) => {
-            let pem = aegis_durable::read_bounded(path, MAX_CERTIFICATES)
-                .map_err(WebSettingsError::ReadCertificates)?;
-            for item in ureq::tls::parse_pem(&pem) {
-                if let Ok(PemItem::Certificate(certificate)) = item {
-                    certificates.push(certificate);
-                }
-            }
-            path.display().to_string()
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            certificates.extend(found.certs.iter().map(|der| Certificate::from_der(der).to_owned()));
-            "the system's store".to_owned()
-        }
+fn certificate(error: CertificateError) -> WebSettingsError {
+    WebSettingsError::Certificate(Box::new(error))
+}
+
+fn tls(settings: &WebSettings) -> Result<TlsConfig, WebSettingsError> {
+    let trusted = match &settings.trusted_certificates {
+        Some(path) => certificates::trusted(path).map_err(certificate)?,
+        None => rustls_native_certs::load_native_certs().certs,
     };
-    if certificates.is_empty() {
-        return Err(WebSettingsError::NoCertificates { place });
+    if trusted.is_empty() {
+        return Err(WebSettingsError::NoCertificates);
     }
+    let own = match &settings.client_certificate {
+        Some(own) => {
+            let (chain, pem) = own.read().map_err(certificate)?;
+            let malformed = |_| certificate(own.malformed_key());
+            Some(ClientCert::new_with_certs(&shared(&chain), PrivateKey::from_pem(&pem).map_err(malformed)?))
+        }
+        None => None,
+    };
     Ok(TlsConfig::builder()
         .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::Specific(Arc::new(certificates)))
+        .root_certs(RootCerts::Specific(Arc::new(shared(&trusted))))
+        .client_cert(own)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .build())
+}
+
+fn shared(certificates: &[CertificateDer<'static>]) -> Vec<Certificate<'static>> {
+    certificates.iter().map(|der| Certificate::from_der(der).to_owned()).collect()
 }
 
 /// RFC 9110 §10.2.3: seconds, or a time.

@@ -1,20 +1,17 @@
 //! Events over HTTP: what is sent, what is sent again, and what an answer means.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aegis_kek::SecretText;
 use aegis_telemetry::{
-    Authorization, BodyForm, FlushError, HttpSink, Reason, SinkSettings, WebSettings, WebSettingsError,
+    Authorization, BodyForm, CertificateError, Certificates, ClientCertificate, FlushError, HttpSink, Reason,
+    SinkSettings, WebSettings, WebSettingsError,
 };
-use tempfile::TempDir;
+use test_services::authority::{Authority, Pair};
 use test_services::http::Message;
 use test_services::proxy::Proxy;
-use test_services::{scratch, tools};
 
 use crate::fixture::{LONG, Reader, Ring, builder, event, logs, quick, wait_until, workers};
 use crate::receiver::{Answer, Receiver, key_of, status};
@@ -188,49 +185,19 @@ fn a_yes_is_a_yes_however_much_is_said_besides() {
     assert_eq!(receiver.seen().len(), 3);
 }
 
-/// A CA, and a certificate by it for one host.
-struct Certificates(TempDir);
-
-impl Certificates {
-    fn for_host(name: &str) -> Self {
-        let this = Self(scratch::dir());
-        let text = format!(
-            "basicConstraints=critical,CA:FALSE\nextendedKeyUsage=serverAuth\nsubjectAltName={name}\n"
-        );
-        fs::write(this.path("leaf.ext"), text).unwrap();
-        for line in [
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.crt",
-            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=leaf -keyout leaf.key -out leaf.csr",
-            "x509 -req -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile leaf.ext -out leaf.crt",
-        ] {
-            let mut openssl = Command::new("openssl");
-            openssl.args(line.split(' ')).current_dir(this.0.path()).stdin(Stdio::null());
-            let output = openssl.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-        this
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
 #[test]
 fn speaks_tls_with_whom_it_trusts_and_shows_its_credentials_to_nobody_else() {
-    if !tools::need("http over TLS", &["openssl"]) {
-        return;
-    }
+    let authorities = [(); 3].map(|()| Authority::new("http over TLS"));
+    let [Some(right), Some(other), Some(wrong_host)] = authorities else { return };
     let ring = Ring::new();
     let secret = "t0p-s3cret-t0ken";
     let receiver = Receiver::start(|_, _| Answer::Take);
     let target = receiver.url().strip_prefix("http://").unwrap().parse().unwrap();
-    let [right, other, wrong_host] =
-        ["IP:127.0.0.1", "IP:127.0.0.1", "DNS:elsewhere.example"].map(Certificates::for_host);
-    let connect = |by: &Certificates, trusted: &Certificates| {
-        let proxy = Proxy::with_tls(target, &by.path("leaf.crt"), &by.path("leaf.key"));
+    let connect = |by: &Authority, name: &str, trusted: &Authority| {
+        let Pair { certificate, key } = by.server(name);
+        let proxy = Proxy::with_tls(target, &certificate, &key);
         let mut settings = WebSettings::of_url(proxy.url());
-        settings.trusted_certificates = Some(trusted.path("ca.crt"));
+        settings.trusted_certificates = Some(trusted.certificate());
         settings.authorization = Some(Authorization::Bearer(SecretText::new(secret)));
         let sink = HttpSink::new(&settings, BodyForm::Lines).unwrap();
         let pipeline = builder(&ring, workers(1)).add_sink("tls", sink, quick()).start().unwrap();
@@ -241,18 +208,49 @@ fn speaks_tls_with_whom_it_trusts_and_shows_its_credentials_to_nobody_else() {
         });
         pipeline.close(Duration::from_millis(10))
     };
-    connect(&right, &right).unwrap();
+    let here = "IP:127.0.0.1";
+    connect(&right, here, &right).unwrap();
     let [request] = receiver.taken().try_into().unwrap();
     assert_eq!(request.header("Authorization"), Some(&*format!("Bearer {secret}")));
-    for (by, trusted) in [(&other, &right), (&wrong_host, &wrong_host)] {
-        let error = connect(by, trusted).unwrap_err();
+    for (by, name, trusted) in [(&other, here, &right), (&wrong_host, "DNS:elsewhere.example", &wrong_host)] {
+        let error = connect(by, name, trusted).unwrap_err();
         assert!(matches!(error, FlushError::TimedOut { .. }), "{error:?}");
     }
     assert_eq!(receiver.seen().len(), 1);
     assert!(!String::from_utf8_lossy(&logs()).contains(secret));
 
     let mut settings = WebSettings::of_url("https://127.0.0.1/");
-    settings.trusted_certificates = Some(right.path("leaf.key"));
+    settings.trusted_certificates = Some(right.server(here).key);
     let error = HttpSink::new(&settings, BodyForm::Lines).unwrap_err();
-    assert!(matches!(error, WebSettingsError::NoCertificates { .. }), "{error:?}");
+    let WebSettingsError::Certificate(error) = error else { panic!("{error:?}") };
+    assert!(matches!(*error, CertificateError::None { what: Certificates::Trusted, .. }), "{error:?}");
+}
+
+#[test]
+fn shows_its_own_certificate_to_whoever_wants_one() {
+    let authorities = [(); 2].map(|()| Authority::new("http with a client certificate"));
+    let [Some(authority), Some(other)] = authorities else { return };
+    let ring = Ring::new();
+    let receiver = Receiver::start(|_, _| Answer::Take);
+    let target = receiver.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let server = authority.server("IP:127.0.0.1");
+    let proxy = Proxy::with_tls_for(target, &server.certificate, &server.key, &authority.certificate());
+    let connect = |client: Option<Pair>| {
+        let mut settings = WebSettings::of_url(proxy.url());
+        settings.trusted_certificates = Some(authority.certificate());
+        settings.client_certificate =
+            client.map(|Pair { certificate, key }| ClientCertificate { certificate, key });
+        let sink = HttpSink::new(&settings, BodyForm::Lines).unwrap();
+        let pipeline = builder(&ring, workers(1)).add_sink("tls", sink, quick()).start().unwrap();
+        pipeline.emit(event(1).0).unwrap();
+        let metrics = Arc::clone(pipeline.metrics());
+        wait_until("it is there, or was refused", || {
+            pipeline.acknowledged().0 == 1 || metrics.sinks()[0].retries.value() > 1
+        });
+        pipeline.close(Duration::from_millis(10))
+    };
+    connect(Some(authority.client("gate"))).unwrap();
+    connect(None).unwrap_err();
+    connect(Some(other.client("gate"))).unwrap_err();
+    assert_eq!(receiver.seen().len(), 1);
 }

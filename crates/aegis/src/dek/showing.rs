@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use aegis_crypto::KeyId;
 use aegis_keyring::{DekQuery, DekRecord, DekState, DekVersion, Keyring, StoreError};
 use aegis_terminal::{Failure, json};
+use base64ct::{Base64, Encoding as _};
 use serde::{Serialize, Serializer};
 
 use super::{ListArguments, ShowArguments};
@@ -80,7 +81,8 @@ pub(super) fn show(arguments: &ShowArguments, session: &Session) -> Result<ExitC
                 wrapped_under.push(kek.key_id());
             }
         }
-        let shown = Shown { dek: Dek::from(&record), wrapped_under: &wrapped_under };
+        let public_key = Base64::encode_string(record.public_key.as_bytes());
+        let shown = Shown { dek: Dek::from(&record), wrapped_under: &wrapped_under, public_key };
         session.output.report(&shown, |out| print(out, &record, &wrapped_under))?;
         Ok(ExitCode::SUCCESS)
     })
@@ -140,6 +142,8 @@ struct Shown<'a> {
     #[serde(flatten)]
     dek: Dek,
     wrapped_under: &'a [KeyId],
+    /// For whoever seals without a keyring.
+    public_key: String,
 }
 
 /// DEKs a page at a time. An error ends them, and is kept for afterwards.

@@ -118,6 +118,8 @@ impl<E: Error + 'static> RefusedEvents<E> for DeadLetters {
             event_base64: text.as_deref(),
         };
         let line = serde_json::to_vec(&letter)?;
+        // It may be long, and is in the line now.
+        drop(text);
         let mut line = match &mut self.encryptor {
             Some(encryptor) => encryptor.encrypt(&line).map_err(io::Error::other)?,
             None => line,
@@ -133,7 +135,7 @@ fn is_other(what: String, role: &str) -> Failure {
 }
 
 /// The error and its causes, each once.
-pub(super) fn reasons(error: &dyn Error) -> Vec<String> {
+pub(crate) fn reasons(error: &dyn Error) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
     let mut cause = Some(error);
     while let Some(error) = cause {

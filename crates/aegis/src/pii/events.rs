@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use super::StreamArguments;
 use super::dead_letters::{DeadLetters, reasons};
+use super::event_size::help_of_longer;
 use super::source::{OnError, Source};
 use crate::progress::Progress;
 use crate::session::Session;
@@ -169,10 +170,9 @@ impl Job<'_> {
             }
             StreamError::Event { place, error } => {
                 let Explained { because, help } = match &error {
-                    EventError::TooLong { .. } => Explained {
-                        because: reasons(&error),
-                        help: Some("split it, or let it be with `--on-error skip`".to_owned()),
-                    },
+                    EventError::TooLong { .. } => {
+                        Explained { because: reasons(&error), help: Some(help_of_longer()) }
+                    }
                     EventError::Refused(error) => explain(error),
                 };
                 let lines = [vec![self.place(place)], because].concat();
@@ -317,13 +317,13 @@ fn is_stdout(path: &Path) -> bool {
 
 /// Lines that were errors, and are printed like them.
 #[derive(Debug)]
-pub(super) struct Chain {
+pub(crate) struct Chain {
     line: String,
     source: Option<Box<Self>>,
 }
 
 impl Chain {
-    pub(super) fn of(lines: Vec<String>) -> Self {
+    pub(crate) fn of(lines: Vec<String>) -> Self {
         let mut chain = None;
         for line in lines.into_iter().rev() {
             chain = Some(Self { line, source: chain.map(Box::new) });

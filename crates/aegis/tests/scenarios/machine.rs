@@ -176,7 +176,7 @@ impl Machine {
 }
 
 impl Run {
-    fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let output = command.output().unwrap();
         let mut stderr = String::from_utf8(output.stderr).unwrap();
         if let Some(signal) = output.status.signal() {

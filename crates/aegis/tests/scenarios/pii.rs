@@ -10,7 +10,7 @@
 //! | [`filter`] | the program between two pipes |
 
 mod faults;
-mod filter;
+pub(crate) mod filter;
 mod keys;
 mod round_trip;
 mod streams;

@@ -4,11 +4,13 @@
 //! | module | what it shows |
 //! |---|---|
 //! | [`configs`] | every configuration that could not work is refused, with its line |
+//! | [`dead_letters`] | what was refused: listed, opened, sent again |
 //! | [`service`] | the running program, and what a test reads of it |
 //! | [`tail`] | a file that is followed: rotated, cut off, and read again after a kill |
 //! | [`nats`] | a consumer group from one stream into another |
 
 mod configs;
+mod dead_letters;
 mod nats;
 mod service;
 mod tail;
@@ -82,6 +84,112 @@ fn the_options_of_the_enricher_are_those_of_pii_encrypt() {
     let right = machine.ok(&["pii", "decrypt", "--tenant", "acme", "sealed"]);
     assert_eq!(right.stdout.trim_end().as_bytes(), input);
     machine.refused(&["pii", "decrypt", "--tenant", "other", "sealed"], "");
+}
+
+#[test]
+fn tokens_event_ids_and_the_catalogue_are_as_pii_encrypt_writes_them() {
+    let machine = Machine::set_up();
+    let key = machine.file("token.key");
+    std::fs::write(&key, format!("{}\n", "5c".repeat(32))).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let service = Service::start(
+        &machine,
+        "[source]\nkind = \"stdin\"\n[[enricher]]\nkind = \"pii\"\ntenant = \"acme\"\nevent_id_member = \"n\"\nname_catalogue = \
+         true\nplaintext_hash = \"sha256\"\ntoken = [\"actor_id\"]\ntoken_key_file = \"token.key\"\ntoken_epoch = 7\n\
+         [[sink]]\nkind = \"stdout\"\n",
+    );
+    let input = [events(1..=2), events(1..=1)].concat();
+    service.feed(&input);
+    let ended = service.finish();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for warning in ["search tokens: whoever reads", "whoever guesses a value can check the guess"] {
+        assert!(ended.stderr.contains(warning), "{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("5c5c5c"), "{}", ended.stderr);
+    let options = [
+        "pii",
+        "encrypt",
+        "--tenant",
+        "acme",
+        "--event-id-member",
+        "n",
+        "--name-catalogue",
+        "--plaintext-hash",
+        "sha256",
+        "--token",
+        "actor_id",
+        "--token-key",
+        "token.key",
+        "--token-epoch",
+        "7",
+    ];
+    let filtered = crate::pii::filter::filter(&machine, &options, &input);
+    let of = |sealed: &[u8], member: &str| -> Vec<String> {
+        let text = String::from_utf8(sealed.to_vec()).unwrap();
+        let before = format!("\"{member}\":\"");
+        let parts = text.split(&before).skip(1);
+        parts.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    for member in ["_token", "_plaintext_hash", "_catalogue"] {
+        let found = of(&ended.stdout, member);
+        assert_eq!(found, of(&filtered.stdout, member), "{member}");
+        assert!(found.len() >= 3, "{member}: {found:?}");
+    }
+    let tokens = of(&ended.stdout, "_token");
+    assert!(tokens[0].starts_with("7:") && tokens[0] == tokens[2] && tokens[0] != tokens[1], "{tokens:?}");
+    std::fs::write(machine.file("sealed"), &ended.stdout).unwrap();
+    let right = machine.ok(&["pii", "decrypt", "--tenant", "acme", "--event-id-member", "n", "sealed"]);
+    assert_eq!(right.stdout.as_bytes(), input);
+    // Bound to its event: the field of one does not open in another.
+    let moved = String::from_utf8(ended.stdout).unwrap().replacen("{\"n\":1,", "{\"n\":3,", 1);
+    std::fs::write(machine.file("moved"), moved).unwrap();
+    machine.refused(
+        &["pii", "decrypt", "--tenant", "acme", "--event-id-member", "n", "moved"],
+        "moved from where it was",
+    );
+}
+
+#[test]
+fn a_machine_with_a_public_key_and_no_keyring_seals_and_one_named_dek_stays_the_one() {
+    let machine = Machine::set_up();
+    let version = machine.version(0);
+    let shown = machine.ok(&["dek", "show", &version, "--json"]).json();
+    std::fs::write(machine.file("dek.pub"), format!("{}\n", shown["public_key"].as_str().unwrap())).unwrap();
+    let config = |keys: &str| {
+        format!(
+            "[source]\nkind = \"stdin\"\n[pipeline]\ndead_letters = \"dead.jsonl\"{PII}dek_version = \"{version}\"\n{keys}[[sink]]\n\
+             kind = \"stdout\"\n"
+        )
+    };
+    // Nothing of the deployment is there, or reached for.
+    let elsewhere = Machine::empty();
+    std::fs::copy(machine.file("dek.pub"), elsewhere.file("dek.pub")).unwrap();
+    let service = Service::start(&elsewhere, &config("public_key_file = \"dek.pub\"\n"));
+    service.feed(&events(1..=20));
+    service.feed(b"{broken person-\n");
+    let ended = service.finish();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        (&ended.counts()["sealed"], &ended.counts()["deks"][0]),
+        (&20.into(), &version.clone().into())
+    );
+    assert!(!elsewhere.file("state").exists());
+    assert_eq!(opened(&machine, &ended.stdout), (1..=20).collect::<Vec<_>>());
+    std::fs::copy(elsewhere.file("dead.jsonl"), machine.file("dead.jsonl")).unwrap();
+    let letters = machine.ok(&["pipeline", "dead-letters", "open", "dead.jsonl"]);
+    assert_eq!(letters.stdout, "{broken person-\n");
+    // With a keyring, it has to be the active one, and rotation is not followed.
+    let service = Service::start(&machine, &config(""));
+    service.feed(&events(1..=5));
+    service.wait_for_metric("aegis_telemetry_sealed_events_total", 5);
+    machine.ok(&["dek", "rotate"]);
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    service.feed(&events(6..=10));
+    let ended = service.finish();
+    assert_eq!(ended.counts()["deks"], serde_json::json!([version]));
+    assert_eq!(opened(&machine, &ended.stdout), (1..=10).collect::<Vec<_>>());
+    std::fs::write(machine.file("p.toml"), config("")).unwrap();
+    machine.refused(&["pipeline", "run", "p.toml"], "is not the active DEK of scope default");
 }
 
 #[test]
@@ -281,6 +389,10 @@ fn no_secret_is_in_anything_that_it_says_or_keeps() {
     let metrics = service.metrics();
     let ended = service.finish();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    // It is the log at its loudest, with what was done in it.
+    for span in ["pipeline{workers=", "seal{first=", "deliver{sink=\"collector\"", "spool{sink=\"nats\""] {
+        assert!(ended.stderr.contains(span), "{span}");
+    }
     // The receiver got them, so they were used.
     let seen = receiver.proxy.seen();
     assert!(

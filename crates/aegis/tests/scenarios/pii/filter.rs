@@ -7,16 +7,16 @@ use crate::machine::Machine;
 
 /// What a filter left.
 #[derive(Debug)]
-pub(super) struct Filtered {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: String,
+pub(crate) struct Filtered {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
 }
 
 impl Filtered {
     /// Its output, if it succeeded and had nothing to say.
     #[track_caller]
-    pub(super) fn done(self) -> Vec<u8> {
+    pub(crate) fn done(self) -> Vec<u8> {
         assert_eq!(
             (self.code, self.stderr.as_str()),
             (Some(0), ""),
@@ -28,7 +28,7 @@ impl Filtered {
 
     /// Its output, if it failed and said so, with this among the reasons.
     #[track_caller]
-    pub(super) fn refused(self, why: &str) -> Vec<u8> {
+    pub(crate) fn refused(self, why: &str) -> Vec<u8> {
         assert_eq!(self.code, Some(1), "{}", self.stderr);
         assert!(self.stderr.contains(why), "{why:?} is not in:\n{}", self.stderr);
         self.stdout
@@ -36,12 +36,12 @@ impl Filtered {
 }
 
 /// Runs the program with `input`, whoever reads or writes faster.
-pub(super) fn filter(machine: &Machine, arguments: &[&str], input: &[u8]) -> Filtered {
+pub(crate) fn filter(machine: &Machine, arguments: &[&str], input: &[u8]) -> Filtered {
     of(&mut machine.command(arguments), input)
 }
 
 /// The same, of a command that was prepared.
-pub(super) fn of(command: &mut Command, input: &[u8]) -> Filtered {
+pub(crate) fn of(command: &mut Command, input: &[u8]) -> Filtered {
     let mut child = start(command);
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
@@ -59,6 +59,6 @@ pub(super) fn of(command: &mut Command, input: &[u8]) -> Filtered {
 }
 
 /// Starts it with pipes at all three ends.
-pub(super) fn start(command: &mut Command) -> Child {
+pub(crate) fn start(command: &mut Command) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }

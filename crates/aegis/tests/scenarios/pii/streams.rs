@@ -68,6 +68,30 @@ fn an_event_that_is_refused_is_named_and_nothing_of_it_is_written() {
 }
 
 #[test]
+fn longer_events_are_taken_if_that_is_asked_for() {
+    let machine = Machine::set_up();
+    let small = b"{\"actor_id\":\"somebody\"}\n".as_slice();
+    let long = format!("{{\"actor_id\":\"{}\"}}\n", "x".repeat(7 << 20));
+    let input = [small, long.as_bytes(), small, long.as_bytes()].concat();
+    let of = |verb: &str, size: &str, input: &[u8]| {
+        filter(&machine, &["pii", verb, "--threads", "2", "--max-event-size", size], input)
+    };
+    let stopped = filter(&machine, &["pii", "encrypt"], &input);
+    assert!(stopped.stderr.contains("take longer ones: `--max-event-size"), "{}", stopped.stderr);
+    stopped.refused("it has more than 4194304 bytes");
+    let sealed = of("encrypt", "8MiB", &input).done();
+    filter(&machine, &["pii", "decrypt"], &sealed).refused("it has more than 8388608 bytes");
+    same(&of("decrypt", "16MiB", &sealed).done(), &input, "long events");
+    filter(&machine, &["pii", "inspect", "--check"], &sealed).refused("2 cannot be read");
+    filter(&machine, &["pii", "inspect", "--check", "--max-event-size", "16MiB"], &sealed).done();
+    // A smaller limit holds as well.
+    of("encrypt", "1KiB", &input).refused("it has more than 1024 bytes");
+    let wrong = of("encrypt", "512MiB", b"");
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.stderr.contains("from 1KiB to 256MiB"), "{}", wrong.stderr);
+}
+
+#[test]
 fn a_line_without_end_takes_no_memory_and_no_time_to_refuse() {
     let machine = Machine::set_up();
     let line = vec![b'x'; 64 << 20];

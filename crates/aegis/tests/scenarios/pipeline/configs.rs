@@ -7,8 +7,12 @@ use crate::machine::Machine;
 const SOURCE: &str = "[source]\nkind = \"stdin\"\n";
 const PII: &str = "[[enricher]]\nkind = \"pii\"\n";
 const SINK: &str = "[[sink]]\nkind = \"stdout\"\n";
+const FIXED: &str = "dek_version = \"dek-v1-20260101\"\npublic_key_file = ";
 /// What nobody is to see again: a secret that somebody wrote down.
 const WRITTEN: &str = "s3cret-that-was-written-down";
+
+/// From the documentation of nkeys.
+const NKEY: &str = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
 
 struct Case {
     config: String,
@@ -167,6 +171,57 @@ fn cases() -> Vec<Case> {
             "it needs password_variable or password_file",
         ),
         case(
+            format!("{nats_source}user = \"u\"\npassword_variable = \"A_SECRET\"\nnkey_file = \"nkey\"\n"),
+            "line 6: source.user",
+            "it excludes nkey",
+        ),
+        case(
+            format!("{nats_source}nkey_file = \"nkey\"\ncredentials_file = \"creds\"\n"),
+            "line 6: source.nkey_file",
+            "it excludes credentials_file",
+        ),
+        case(
+            format!("{nats_source}nkey_file = \"no-such-file\"\n"),
+            "line 6: source.nkey_file",
+            "cannot read the file",
+        ),
+        case(format!("{nats_source}nkey_file = \"open-to-all\"\n"), "line 6: source.nkey_file", "mode 0644"),
+        case(
+            format!("{nats_source}nkey_file = \"good\"\n"),
+            "line 6: source.nkey_file",
+            "the seed has 1 characters",
+        ),
+        case(
+            format!("{nats_source}nkey_variable = \"A_SECRET\"\n"),
+            "line 6: source.nkey_variable",
+            "the seed has 22 characters",
+        ),
+        case(
+            format!("{nats_source}credentials_file = \"open-to-all\"\n"),
+            "line 6: source.credentials_file",
+            "mode 0644",
+        ),
+        case(
+            format!("{nats_source}credentials_file = \"no-such-file\"\n"),
+            "line 6: source.credentials_file",
+            "cannot read the file",
+        ),
+        case(
+            format!("{nats_source}credentials_file = \"good\"\n"),
+            "line 6: source.credentials_file",
+            "no user JWT between BEGIN and END",
+        ),
+        case(
+            format!("{nats_source}trusted_certificates = \"no-such-file\"\n"),
+            "line 6: source.trusted_certificates",
+            "cannot read the certificate to trust",
+        ),
+        case(
+            format!("{nats_source}client_certificate = \"own.crt\"\nclient_key_file = \"other.key\"\n"),
+            "line 6: source.client_certificate",
+            "is not that of the certificate",
+        ),
+        case(
             format!("{nats_source}token_variable = \"NOT_SET_ANYWHERE\"\n"),
             "source.token_variable",
             "NOT_SET_ANYWHERE is not set",
@@ -197,6 +252,83 @@ fn cases() -> Vec<Case> {
         ),
         case(format!("{SOURCE}{PII}catalogue = \"passphrase\"\n{SINK}"), "enricher[1].catalogue", ""),
         case(format!("{SOURCE}{PII}envelope = \"thin\"\n{SINK}"), "enricher[1].envelope", "full, compact"),
+        case(
+            format!("{SOURCE}{PII}dek_version = \"v1\"\n{SINK}"),
+            "line 5: enricher[1].dek_version",
+            "it cannot be used",
+        ),
+        case(
+            format!("{SOURCE}{PII}public_key_file = \"good\"\n{SINK}"),
+            "line 5: enricher[1].public_key_file",
+            "it needs dek_version",
+        ),
+        case(
+            format!("{SOURCE}{PII}scope = \"a\"\npublic_key_file = \"good\"\n{SINK}"),
+            "line 5: enricher[1].scope",
+            "it excludes public_key_file",
+        ),
+        case(
+            format!("{SOURCE}{PII}{FIXED}\"good\"\n{SINK}"),
+            "line 6: enricher[1].public_key_file",
+            "does not hold the public key of a DEK",
+        ),
+        case(
+            format!("{SOURCE}{PII}{FIXED}\"no-such-file\"\n{SINK}"),
+            "line 6: enricher[1].public_key_file",
+            "cannot read the file",
+        ),
+        case(
+            format!("{SOURCE}{PII}{FIXED}\"private\"\n{SINK}"),
+            "line 6: enricher[1].public_key_file",
+            "holds a private key",
+        ),
+        case(
+            format!("{SOURCE}{PII}{FIXED}\"low-order\"\n{SINK}"),
+            "line 6: enricher[1].public_key_file",
+            "it cannot be used",
+        ),
+        case(
+            format!("{SOURCE}{PII}token = [\"actor_id\"]\n{SINK}"),
+            "line 5: enricher[1].token",
+            "it needs token_key_variable or token_key_file",
+        ),
+        case(
+            format!("{SOURCE}{PII}token_key_variable = \"A_SECRET\"\n{SINK}"),
+            "line 5: enricher[1].token_key_variable",
+            "it needs token",
+        ),
+        case(
+            format!("{SOURCE}{PII}token_epoch = 2\n{SINK}"),
+            "line 5: enricher[1].token_epoch",
+            "it needs token",
+        ),
+        case(
+            format!("{SOURCE}{PII}token = [\"actor_id\"]\ntoken_key_variable = \"A_SECRET\"\n{SINK}"),
+            "line 6: enricher[1].token_key_variable",
+            "it does not hold 64 hex digits",
+        ),
+        case(
+            format!("{SOURCE}{PII}token = [\"actor_id\"]\ntoken_key_file = \"open-to-all\"\n{SINK}"),
+            "line 6: enricher[1].token_key_file",
+            "mode 0644",
+        ),
+        case(
+            format!("{SOURCE}{PII}token = [\"email\"]\ntoken_key_file = \"token-key\"\n{SINK}"),
+            "line 5: enricher[1].token",
+            "the catalogue has no such field",
+        ),
+        case(
+            format!(
+                "{SOURCE}{PII}token = [\"actor_id\"]\ntoken_key_file = \"token-key\"\ntoken_epoch = 4294967296\n{SINK}"
+            ),
+            "line 7: enricher[1].token_epoch",
+            "it is not from 0 to 4294967295",
+        ),
+        case(
+            format!("{SOURCE}{PII}event_id_member = \"actor_id\"\n{SINK}"),
+            "line 5: enricher[1].event_id_member",
+            "cannot be the member",
+        ),
         // Sinks.
         case(sink("file", ""), "line 5: sink[1].path", "it is missing"),
         case(
@@ -280,8 +412,68 @@ fn cases() -> Vec<Case> {
         ),
         case(
             sink("http", "url = \"https://a/\"\ntrusted_certificates = \"passphrase\"\n"),
-            "sink[1].url",
+            "line 8: sink[1].trusted_certificates",
             "no certificate",
+        ),
+        case(
+            sink("http", "url = \"https://a/\"\ntrusted_certificates = \"no-such-file\"\n"),
+            "line 8: sink[1].trusted_certificates",
+            "cannot read the certificate to trust",
+        ),
+        case(
+            sink("http", "url = \"http://127.0.0.1/\"\ntrusted_certificates = \"own.crt\"\n"),
+            "sink[1].url",
+            "is no https:// address",
+        ),
+        case(
+            sink("otlp", "url = \"https://a/\"\nclient_certificate = \"own.crt\"\n"),
+            "line 8: sink[1].client_certificate",
+            "it needs client_key_file",
+        ),
+        case(
+            sink("http", "url = \"https://a/\"\nclient_key_file = \"own.key\"\n"),
+            "line 8: sink[1].client_key_file",
+            "it needs client_certificate",
+        ),
+        case(
+            sink(
+                "http",
+                "url = \"https://a/\"\nclient_certificate = \"own.crt\"\nclient_key_file = \"open.key\"\n",
+            ),
+            "line 9: sink[1].client_key_file",
+            "mode 0644",
+        ),
+        case(
+            sink(
+                "http",
+                "url = \"https://a/\"\nclient_certificate = \"own.crt\"\nclient_key_file = \"other.key\"\n",
+            ),
+            "line 8: sink[1].client_certificate",
+            "is not that of the certificate",
+        ),
+        case(
+            sink(
+                "http",
+                "url = \"https://a/\"\nclient_certificate = \"own.crt\"\nclient_key_file = \"locked.key\"\n",
+            ),
+            "line 9: sink[1].client_key_file",
+            "is encrypted",
+        ),
+        case(
+            sink(
+                "http",
+                "url = \"https://a/\"\nclient_certificate = \"own.key\"\nclient_key_file = \"own.key\"\n",
+            ),
+            "line 8: sink[1].client_certificate",
+            "no client certificate in",
+        ),
+        case(
+            sink(
+                "http",
+                "url = \"https://a/\"\nclient_certificate = \"own.crt\"\nclient_key_file = \"good\"\n",
+            ),
+            "line 9: sink[1].client_key_file",
+            "no client key in",
         ),
         case(sink("nats", "servers = [\"nats://127.0.0.1\"]\n"), "sink[1].subject", "it is missing"),
         case(
@@ -313,6 +505,16 @@ fn written_down() -> Vec<Case> {
         case(nats("token"), "line 9: sink[1].token", "token_variable or token_file"),
         case(nats("password"), "line 9: sink[1].password", "password_variable or password_file"),
         case(nats("token_variable"), "line 9: sink[1].token_variable", "it is no name of a variable"),
+        case(nats("nkey"), "line 9: sink[1].nkey", "nkey_variable or nkey_file"),
+        case(nats("seed"), "line 9: sink[1].seed", "nkey_variable or nkey_file"),
+        case(nats("jwt"), "line 9: sink[1].jwt", "credentials_file"),
+        case(nats("credentials"), "line 9: sink[1].credentials", "credentials_file"),
+        case(http("client_key"), "line 8: sink[1].client_key", "client_key_file"),
+        case(
+            format!("{SOURCE}{PII}token_key = \"{WRITTEN}\"\n{SINK}"),
+            "line 5: enricher[1].token_key",
+            "token_key_variable or token_key_file",
+        ),
     ];
     for header in ["Authorization", "X-Api-Key", "x-auth-token", "Cookie"] {
         let keys = format!("url = \"https://a/\"\n[sink.headers]\n\"{header}\" = \"{WRITTEN}\"\n");
@@ -324,9 +526,29 @@ fn written_down() -> Vec<Case> {
 fn machine() -> Machine {
     let mut machine = Machine::set_up();
     machine.variables.insert("A_SECRET".to_owned(), "s3cret-of-the-variable".to_owned());
-    for (name, text, mode) in
-        [("open-to-all", "x\n", 0o644), ("two-lines", "x\ny\n", 0o600), ("good", "x\n", 0o600)]
-    {
+    use base64ct::{Base64, Encoding as _};
+    // (An ML-KEM key is never all zeros; of X25519, that is the point of order one.)
+    let (private, low_order) = (Base64::encode_string(&[7; 2432]), Base64::encode_string(&[0; 1216]));
+    let token_key = "0f".repeat(32);
+    let credentials = format!(
+        "-----BEGIN NATS USER JWT-----\neyJ0.eyJq.c2ln\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{NKEY}\n------END USER NKEY SEED------\n"
+    );
+    for (name, text, mode) in [
+        ("open-to-all", "x\n", 0o644),
+        ("two-lines", "x\ny\n", 0o600),
+        ("good", "x\n", 0o600),
+        ("private", &private, 0o600),
+        ("low-order", &low_order, 0o644),
+        ("token-key", &token_key, 0o600),
+        ("nkey", NKEY, 0o600),
+        ("creds", &credentials, 0o600),
+        ("own.crt", include_str!("tls/own.crt"), 0o644),
+        ("own.key", include_str!("tls/own.key"), 0o600),
+        ("open.key", include_str!("tls/own.key"), 0o644),
+        ("other.key", include_str!("tls/other.key"), 0o600),
+        ("locked.key", include_str!("tls/locked.key"), 0o600),
+    ] {
         std::fs::write(machine.file(name), text).unwrap();
         std::fs::set_permissions(machine.file(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
@@ -350,7 +572,7 @@ fn each_mistake_is_named_with_its_file_line_and_key() {
                 );
             }
             assert!(!run.stderr.contains(WRITTEN) && !run.stderr.contains("s3cret"), "{}", run.stderr);
-            if why.contains("_variable or") && !place.ends_with(".user") {
+            if why.contains("_variable or") && run.stderr.contains("written down here") {
                 assert!(run.stderr.contains("change it"), "{}", run.stderr);
             }
         }
@@ -423,6 +645,11 @@ plaintext_hash = "keyed"
 bind = "name"
 tenant = "acme"
 event_id_member = "event_id"
+dek_version = "dek-v1-20260101"
+name_catalogue = true
+token = ["signer_id"]
+token_key_file = "token-key"
+token_epoch = 3
 
 [[sink]]
 name = "archive"
@@ -465,6 +692,31 @@ subject = "telemetry.sealed"
 stream = "SEALED"
 token_variable = "A_SECRET"
 spool = false
+
+[[sink]]
+name = "nkey"
+kind = "nats"
+servers = ["nats://127.0.0.1"]
+subject = "telemetry.sealed"
+nkey_file = "nkey"
+
+[[sink]]
+name = "creds"
+kind = "nats"
+servers = ["nats://a.example"]
+subject = "telemetry.sealed"
+credentials_file = "creds"
+trusted_certificates = "own.crt"
+client_certificate = "own.crt"
+client_key_file = "own.key"
+
+[[sink]]
+name = "tls"
+kind = "http"
+url = "https://a.example/ingest"
+trusted_certificates = "own.crt"
+client_certificate = "own.crt"
+client_key_file = "own.key"
 "#;
     std::fs::write(machine.file("all.toml"), config).unwrap();
     let before = std::fs::read_dir(machine.path()).unwrap().count();
@@ -474,7 +726,8 @@ spool = false
     assert_eq!((&json["source"], &json["workers"]), (&"file".into(), &3.into()));
     let spools: Vec<_> =
         json["sinks"].as_array().unwrap().iter().map(|sink| sink["spool"].as_bool().unwrap()).collect();
-    assert_eq!(spools, [true, true, true, false]);
+    assert_eq!(spools, [true, true, true, false, true, true, true]);
+    assert_eq!((&json["scope"], &json["dek"]), (&"default".into(), &"dek-v1-20260101".into()));
     assert!(!json.to_string().contains("s3cret"));
     assert_eq!(std::fs::read_dir(machine.path()).unwrap().count(), before);
 }

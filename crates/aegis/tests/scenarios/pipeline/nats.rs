@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use test_services::authority::{Authority, Pair};
 use test_services::nats::Nats;
 use test_services::tools;
 
@@ -159,4 +160,109 @@ fn a_consumer_that_would_lose_messages_is_refused() {
         std::fs::write(machine.file("p.toml"), text.replace("\"sealers\"", &format!("\"{name}\""))).unwrap();
         machine.refused(&["pipeline", "run", "p.toml"], why);
     }
+}
+
+/// The nkey of the documentation of nkeys, and another one.
+const NKEY: [&str; 2] = [
+    "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY",
+    "SUAAMBQGAYDAMBQGAYDAMBQGAYDAMBQGAYDAMBQGAYDAMBQGAYDAMBUCFM",
+];
+const PUBLIC: &str = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+
+fn private(machine: &Machine, name: &str, text: &[u8]) {
+    std::fs::write(machine.file(name), text).unwrap();
+    std::fs::set_permissions(machine.file(name), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
+}
+
+#[test]
+fn a_server_that_wants_a_certificate_and_an_nkey_gets_both_and_wrong_ones_are_named() {
+    let test = "a_server_that_wants_a_certificate";
+    let (Some(right), Some(other)) = (Authority::new(test), Authority::new(test)) else { return };
+    let Pair { certificate, key } = right.server("IP:127.0.0.1");
+    let config = format!(
+        "allow_non_tls: true\ntls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {:?}, verify: true }}\n\
+         authorization {{ users = [ {{ nkey: {PUBLIC} }}, {{ user: test, password: t3st-p4ss }} ] }}\n",
+        right.certificate()
+    );
+    let Some(server) = Nats::with_config(&config, |_| json!({ "user": "test", "pass": "t3st-p4ss" })) else {
+        tools::skip(test, "nats-server is not installed");
+        return;
+    };
+    server.make_stream("RAW", &["raw.>"], &json!({}));
+    server.make_stream("SEALED", &["sealed"], &json!({}));
+    publish(&server, 1..=50);
+    let machine = Machine::set_up();
+    for (name, bytes) in [("right.ca", right.certificate()), ("other.ca", other.certificate())] {
+        std::fs::copy(bytes, machine.file(name)).unwrap();
+    }
+    for (name, authority) in [("right", &right), ("other", &other)] {
+        let Pair { certificate, key } = authority.client("gate");
+        std::fs::copy(certificate, machine.file(&format!("{name}.crt"))).unwrap();
+        private(&machine, &format!("{name}.key"), &std::fs::read(key).unwrap());
+    }
+    private(&machine, "right.nk", NKEY[0].as_bytes());
+    private(&machine, "other.nk", NKEY[1].as_bytes());
+    let url = server.url().replace("nats://", "tls://");
+    let config = |ca: &str, own: &str, nkey: &str| {
+        let login = format!(
+            "servers = [\"{url}\"]\ntrusted_certificates = \"{ca}.ca\"\nclient_certificate = \"{own}.crt\"\n\
+             client_key_file = \"{own}.key\"\nnkey_file = \"{nkey}.nk\"\ntimeout = \"5s\"\n"
+        );
+        format!(
+            "[source]\nkind = \"nats\"\n{login}stream = \"RAW\"\nconsumer = \"sealers\"\nsubject = \"raw.events\"\n\
+             [[enricher]]\nkind = \"pii\"\n[[sink]]\nkind = \"nats\"\n{login}subject = \"sealed\"\nstream = \"SEALED\"\n"
+        )
+    };
+    for (ca, own, nkey, said, help) in [
+        ("other", "right", "right", "invalid peer certificate", "check the trusted certificates"),
+        ("right", "other", "right", "error", "check the trusted certificates"),
+        ("right", "right", "other", "authorization violation", "check the login"),
+    ] {
+        let service = Service::start(&machine, &config(ca, own, nkey));
+        service.wait_for_stderr("cannot read messages");
+        let ended = service.terminate();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let line = ended.stderr.lines().find(|line| line.contains("cannot read messages")).unwrap();
+        assert!(line.contains(said) && line.contains(help), "{line}");
+        assert!(!ended.stderr.contains(NKEY[0]) && !ended.stderr.contains(NKEY[1]), "{}", ended.stderr);
+    }
+    assert_eq!((server.count("SEALED"), pending(&server)), (0, u64::MAX));
+    let service = Service::start(&machine, &config("right", "right", "right"));
+    wait_until("all is sealed", || server.count("SEALED") >= 50);
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_silent(&ended);
+    assert!(!ended.stderr.contains(NKEY[0]), "{}", ended.stderr);
+    assert_eq!(found(&machine, &server), (1..=50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_password_that_is_wrong_is_named_as_such_by_source_and_sink() {
+    let Some(server) = server("a_password_that_is_wrong") else { return };
+    let machine = Machine::set_up();
+    let service = Service::start_with(&machine, &config(&server, ""), |command| {
+        command.env("NATS_PASSWORD", "an0ther-p4ssword");
+    });
+    service.wait_for_stderr("cannot read messages");
+    let ended = service.terminate();
+    let line = ended.stderr.lines().find(|line| line.contains("cannot read messages")).unwrap();
+    assert!(line.contains("authorization violation") && line.contains("check the login"), "{line}");
+    assert!(!ended.stderr.contains("an0ther-p4ssword"), "{}", ended.stderr);
+    let text = config(&server, "");
+    let sink = &text[text.find("[[enricher]]").unwrap()..];
+    let service = Service::start_with(
+        &machine,
+        &format!("[source]\nkind = \"stdin\"\n[pipeline]\ndrain_timeout = \"1s\"\n{sink}"),
+        |command| {
+            command.env("NATS_PASSWORD", "an0ther-p4ssword");
+        },
+    );
+    service.feed(format!("{}\n", event(1)).as_bytes());
+    service.wait_for_stderr("the sink is down");
+    let ended = service.terminate();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let line = ended.stderr.lines().find(|line| line.contains("the sink is down")).unwrap();
+    assert!(line.contains("authorization violation") && line.contains("check the login"), "{line}");
+    assert_sealed(ended.stderr.as_bytes());
 }
