@@ -20,10 +20,7 @@ pub const FILE_NAME: &str = "approvals.sqlite";
 /// # Errors
 ///
 /// [`StoreError`]. No message repeats the address, which may hold a password.
-pub fn open_store_beside_keyring(
-    keyring: &str,
-    variables: &Variables,
-) -> Result<Box<dyn Store>, StoreError> {
+pub fn open_store_beside_keyring(keyring: &str, variables: &Variables) -> Result<Box<dyn Store>, StoreError> {
     match keyring.parse().map_err(refused)? {
         Address::File(path) => {
             // Such as `/`, beside which nothing can be.

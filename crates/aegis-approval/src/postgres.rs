@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use ::postgres::types::ToSql;
 use aegis_database::postgres::{self, Database, Schema, Session};
 use aegis_database::{Cells, Damage, Variables};
-use ::postgres::types::ToSql;
 
 use crate::database::implement_store;
 use crate::store::{ConflictKind, StoreError};

@@ -50,9 +50,9 @@ fn successors(registry: &Registry) -> Result<(), Damage> {
     let keys: BTreeMap<KeyId, (&PersonId, &KeyState)> = keys.collect();
     for (key, (person, state)) in &keys {
         let KeyState::Replaced { by, .. } = state else { continue };
-        if keys.get(by).is_none_or(|(holder, _)| holder != person) {
+        if by == key || keys.get(by).is_none_or(|(holder, _)| holder != person) {
             let at = At { table: "keys", row: key.to_string() };
-            return Err(at.damage("replaced_by", format!("no key of {person}")));
+            return Err(at.damage("replaced_by", format!("no other key of {person}")));
         }
     }
     Ok(())

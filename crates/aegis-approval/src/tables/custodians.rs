@@ -164,17 +164,11 @@ fn roles_of<T: Tables>(tables: &mut T, person: &PersonId) -> Result<Option<BTree
 }
 
 /// The rule for roles is the registry's. It is asked before the table, which takes no roles that break it.
-fn check_roles<T: Tables>(
-    tables: &mut T,
-    person: &PersonId,
-    roles: &BTreeSet<Role>,
-) -> Result<(), T::Fault> {
+fn check_roles<T: Tables>(tables: &mut T, person: &PersonId, roles: &BTreeSet<Role>) -> Result<(), T::Fault> {
     let alone = Custodian { person: person.clone(), roles: roles.clone(), keys: Vec::new() };
     match Registry::new([alone]) {
         Ok(_) => Ok(()),
-        Err(source) => {
-            Err(StoreError::Registry { location: tables.location().to_owned(), source }.into())
-        }
+        Err(source) => Err(StoreError::Registry { location: tables.location().to_owned(), source }.into()),
     }
 }
 

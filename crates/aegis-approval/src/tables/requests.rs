@@ -54,10 +54,7 @@ pub(crate) fn find<T: Tables>(tables: &mut T, id: &RequestId) -> Result<Option<R
     found.map(|record| with_signatures(tables, record)).transpose()
 }
 
-pub(crate) fn page<T: Tables>(
-    tables: &mut T,
-    query: &RequestQuery,
-) -> Result<Vec<RequestRecord>, T::Fault> {
+pub(crate) fn page<T: Tables>(tables: &mut T, query: &RequestQuery) -> Result<Vec<RequestRecord>, T::Fault> {
     let RequestQuery { kind, open_at, requester, after, limit } = query;
     let mut parameters: Vec<Value<'_>> = vec![stored(after.unwrap_or(0)).into()];
     let mut sql = format!(
@@ -131,7 +128,12 @@ fn current<T: Tables>(tables: &mut T, id: &RequestId) -> Result<Option<Current>,
 }
 
 /// A request that is open and as it was when it was read, under a registry that is, too.
-fn open<T: Tables>(tables: &mut T, id: &RequestId, revision: u64, registry: u64) -> Result<Current, T::Fault> {
+fn open<T: Tables>(
+    tables: &mut T,
+    id: &RequestId,
+    revision: u64,
+    registry: u64,
+) -> Result<Current, T::Fault> {
     let found = current(tables, id)?.ok_or_else(|| ConflictKind::NoSuchRequest { id: id.clone() })?;
     if found.state != "open" {
         let words = ["rejected", "revoked", "consumed"];
@@ -154,10 +156,7 @@ pub(crate) fn add_signature<T: Tables>(
 ) -> Result<(), T::Fault> {
     let found = open(tables, id, revision, registry)?;
     insert_signature(tables, id, &found, signature)?;
-    tables.change(
-        "UPDATE @requests SET revision = revision + 1 WHERE number = $1",
-        &[found.number.into()],
-    )
+    tables.change("UPDATE @requests SET revision = revision + 1 WHERE number = $1", &[found.number.into()])
 }
 
 fn insert_signature<T: Tables>(

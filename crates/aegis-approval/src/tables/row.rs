@@ -102,8 +102,7 @@ pub(super) fn request(row: &dyn Cells) -> Result<RequestRecord, Damage> {
     let request = match &cell {
         Cell::Null => return Err(at.damage("number", "that of no document".to_owned())),
         Cell::Text(text) => Request::from_json(text).map_err(|error| {
-            At { table: "documents", row: at.row.clone() }
-                .damage("request", format!("no request: {error}"))
+            At { table: "documents", row: at.row.clone() }.damage("request", format!("no request: {error}"))
         })?,
         other => {
             return Err(At { table: "documents", row: at.row.clone() }.damage("request", shown(other)));
@@ -178,7 +177,9 @@ pub(super) fn signature(row: &dyn Cells) -> Result<(usize, GivenSignature), Dama
     let cell = row.cell(7);
     let signature = match &cell {
         Cell::Null => return Err(at.damage("place", "that of no text".to_owned())),
-        Cell::Text(text) => text.parse::<CustodianSignature>().ok().filter(|found| found.to_string() == *text),
+        Cell::Text(text) => {
+            text.parse::<CustodianSignature>().ok().filter(|found| found.to_string() == *text)
+        }
         _ => None,
     };
     if row.cell(3) == Cell::Null {
@@ -206,9 +207,7 @@ pub(super) fn involvement(row: &dyn Cells) -> Result<Involvement, Damage> {
 /// Says which row it is; only where it has to be said, for there may be a million of them.
 fn named(damage: Damage, row: &str) -> Damage {
     match damage {
-        Damage::Row { table, column, found, .. } => {
-            Damage::Row { table, row: row.to_owned(), column, found }
-        }
+        Damage::Row { table, column, found, .. } => Damage::Row { table, row: row.to_owned(), column, found },
         other => other,
     }
 }
@@ -339,7 +338,6 @@ fn decision(at: &At, row: &dyn Cells, index: usize) -> Result<Decision, Damage> 
 
 fn key_id(at: &At, row: &dyn Cells, index: usize, column: &'static str) -> Result<KeyId, Damage> {
     let bytes = at.bytes(row, index, column)?;
-    let bytes: [u8; 32] =
-        bytes.try_into().map_err(|bytes| at.damage(column, shown(&Cell::Bytes(bytes))))?;
+    let bytes: [u8; 32] = bytes.try_into().map_err(|bytes| at.damage(column, shown(&Cell::Bytes(bytes))))?;
     Ok(KeyId::from_bytes(bytes))
 }
