@@ -87,8 +87,8 @@ impl Approvals {
         order: EmergencyOrder<'_>,
         now: Timestamp,
     ) -> Result<Emergency<'_>, EmergencyError> {
+        // To its last digit: a DEK that was made before it in the same second is told from one made after it.
         let EmergencyOrder { old_key, reason, with_deks } = order;
-        let now = to_second(now);
         if let Some(found) = self.rotation(old_key)? {
             return self.take_up(found, with_deks, now);
         }

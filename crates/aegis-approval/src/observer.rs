@@ -7,6 +7,7 @@ use std::io;
 use aegis_crypto::{CustodianAlgorithm, Digest, KeyId};
 use jiff::Timestamp;
 
+use crate::approvals::Shown;
 use crate::name::{Audience, PersonId, RequestId, Role};
 use crate::request::Request;
 use crate::standing::Closed;
@@ -123,6 +124,18 @@ pub enum Act {
     },
     /// An emergency rotation comes one step further.
     Emergency(Box<EmergencyAct>),
+}
+
+impl Act {
+    /// The use of an approval, told again from what is stored: for a log in which it is missing.
+    pub fn of_use(shown: &Shown, at: Timestamp, used_for: &str) -> Self {
+        Self::Use {
+            request: RequestRef::of(&shown.record.request),
+            at,
+            used_for: used_for.to_owned(),
+            signers: shown.signers(),
+        }
+    }
 }
 
 /// What is asked for, as far as a log needs it.

@@ -117,7 +117,7 @@ pub enum Subject {
     CustodiansSet(Digest),
     /// The digest of the custodians who are to go.
     CustodiansOff(Digest),
-    /// The version of the DEK, such as `dek-v1-20260101`.
+    /// The version of the DEK, such as `dek-v1-20260101` or `dek-v1-20260101-2`.
     DekDestroy(Line),
     /// The KEK.
     KekRetire(KeyId),
@@ -217,9 +217,17 @@ fn is_dek_version(text: &str) -> bool {
             && (1..=max).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_digit())
     };
-    text.strip_prefix("dek-v")
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(version, date)| number(version, 10) && date.len() == 8 && number(date, 8))
+    // `dek-v1-20260101`, and `dek-v1-20260101-2` for the second of that day.
+    text.strip_prefix("dek-v").and_then(|rest| rest.split_once('-')).is_some_and(|(version, rest)| {
+        let (date, nth) = match rest.split_once('-') {
+            Some((date, nth)) => (date, Some(nth)),
+            None => (rest, None),
+        };
+        number(version, 10)
+            && date.len() == 8
+            && number(date, 8)
+            && nth.is_none_or(|nth| number(nth, 10) && nth != "1")
+    })
 }
 
 impl fmt::Display for Subject {
@@ -313,6 +321,11 @@ mod tests {
                 Kind::DekDestroy,
                 "dek-v1-20260101",
                 &["dek-v0-20260101", "dek-v1-2026010", "dek-v1-20260101\n", "dek-v01-20260101"],
+            ),
+            (
+                Kind::DekDestroy,
+                "dek-v1-20260101-2",
+                &["dek-v1-20260101-1", "dek-v1-20260101-02", "dek-v1-20260101-", "dek-v1-20260101-2-2"],
             ),
         ] {
             assert_eq!(Subject::parse(kind, good).unwrap().to_string(), good);

@@ -25,6 +25,8 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use crate::approvals::{Check, NotApproved, NotedEntry};
+
 /// How far back the log is searched for the entry of an interrupted change.
 const LOOK_BACK: usize = 10_000;
 /// The most bytes of a note.
@@ -52,6 +54,9 @@ pub(crate) enum Intent {
         change: DekChange,
         /// Its state and time of destruction before.
         before: (String, Option<Timestamp>),
+        /// The approval by which it is destroyed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<String>,
     },
     /// A KEK is rotated to.
     KekRotation {
@@ -69,11 +74,47 @@ pub(crate) enum Intent {
     KekRetired {
         /// That one.
         kek: KeyId,
+        /// The approval by which it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<String>,
     },
     /// An empty keyring is filled from a backup.
     Restore,
     /// A deployment is set up.
     Init,
+    /// Something is done with custodians or requests.
+    Approval {
+        /// What shows that it came true.
+        check: Check,
+        /// What is logged if it did.
+        entries: Vec<NotedEntry>,
+    },
+}
+
+impl Intent {
+    /// The approval by which a key is erased.
+    pub(crate) fn approval(&self) -> Option<&str> {
+        match self {
+            Self::DekState { approval, .. } | Self::KekRetired { approval, .. } => approval.as_deref(),
+            Self::NewDek { .. }
+            | Self::KekRotation { .. }
+            | Self::KekAbandoned { .. }
+            | Self::Restore
+            | Self::Init
+            | Self::Approval { .. } => None,
+        }
+    }
+
+    /// What is erased.
+    pub(crate) fn erased(&self) -> Option<KeyObject> {
+        match self {
+            Self::DekState { version, change: DekChange::Destroy, .. } => {
+                noted_version(version).map(KeyObject::Dek)
+            }
+            Self::KekRetired { kek, .. } => Some(KeyObject::Kek(*kek)),
+            _ => None,
+        }
+    }
 }
 
 /// What is done to a DEK that is no longer active.
@@ -160,31 +201,48 @@ impl ChangeLog {
         Event::new(Timestamp::now(), Actor::current(self.program), action, object)
     }
 
-    /// Appends; what cannot be appended is remembered for whoever prints warnings.
-    pub(crate) fn append(&self, event: &Event) {
+    /// This process.
+    pub(crate) fn actor(&self) -> Actor {
+        Actor::current(self.program)
+    }
+
+    /// Appends; what cannot be appended is remembered for whoever prints warnings. Returns whether it was appended.
+    pub(crate) fn append(&self, event: &Event) -> bool {
         // The log makes what is above it for anybody to read; here it is for its owner. If that fails, the log says why.
         if let Some(state_dir) = self.pending_dir.parent() {
             let _ = aegis_durable::make_dir(state_dir, 0o700);
         }
-        if let Err(error) = self.log.append(event) {
-            tracing::error!(%error, action = %event.action, "not logged");
-            self.lock().unlogged.push(error);
+        match self.log.append(event) {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::error!(%error, action = %event.action, "not logged");
+                self.lock().unlogged.push(error);
+                false
+            }
         }
     }
 
     /// Writes down what is about to be done. Entries from then on carry its mark.
     pub(crate) fn begin(&self, intent: Intent) -> Result<Held, NoteError> {
+        let held = self.note(intent)?;
+        self.resume(&held);
+        Ok(held)
+    }
+
+    /// Writes down what is about to be done, and that is all.
+    pub(crate) fn note(&self, intent: Intent) -> Result<Held, NoteError> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let started_at = Timestamp::now();
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let transaction = format!("{:x}-{:x}-{count:x}", started_at.as_nanosecond(), std::process::id());
-        let note = Note { transaction, started_at, actor: Actor::current(self.program), intent };
-        let held = self.write(note)?;
+        self.write(Note { transaction, started_at, actor: self.actor(), intent })
+    }
+
+    /// Has entries from now on carry the mark of a note.
+    pub(crate) fn resume(&self, held: &Held) {
         let mut state = self.lock();
         state.transaction = Some(held.note.transaction.clone());
         state.dek_note = matches!(held.note.intent, Intent::NewDek { .. }).then(|| (held.note.clone(), None));
-        drop(state);
-        Ok(held)
     }
 
     fn write(&self, note: Note) -> Result<Held, NoteError> {
@@ -232,6 +290,20 @@ impl ChangeLog {
         }
     }
 
+    /// Ends a change whose note has to stay for the next command.
+    pub(crate) fn leave(&self, held: Held) {
+        let mut state = self.lock();
+        state.transaction = None;
+        state.dek_note = None;
+        drop((state, held));
+    }
+
+    /// Removes a note.
+    pub(crate) fn forget(held: &Held) {
+        // As in `finish`.
+        let _ = aegis_durable::remove_synced(&held.path);
+    }
+
     /// The notes of commands that are gone, and the temporary files of theirs are removed.
     pub(crate) fn orphans(&self) -> Result<Vec<Held>, NoteError> {
         let entries = match fs::read_dir(&self.pending_dir) {
@@ -270,6 +342,26 @@ impl ChangeLog {
             self.log.append(&event).map_err(|source| RecoverError::Log(Box::new(source)))?;
         }
         aegis_durable::remove_synced(&held.path).map_err(RecoverError::Forget)
+    }
+
+    /// Logs those entries of an interrupted command that are missing, then forgets it.
+    pub(crate) fn recover_entries(&self, held: &Held, entries: &[NotedEntry]) -> Result<(), RecoverError> {
+        self.log_missing(held, entries)?;
+        aegis_durable::remove_synced(&held.path).map_err(RecoverError::Forget)
+    }
+
+    /// Logs those entries of an interrupted command that are missing.
+    pub(crate) fn log_missing(&self, held: &Held, entries: &[NotedEntry]) -> Result<(), RecoverError> {
+        for entry in entries {
+            let mark = crate::approvals::mark(&held.note.transaction, entry);
+            if self.log.has_transaction(&mark, LOOK_BACK).map_err(RecoverError::ReadLog)? {
+                continue;
+            }
+            let event = crate::approvals::event_of(entry.clone(), held.note.actor.clone());
+            let event = event.detail("recovered", true).transaction(mark);
+            self.log.append(&event).map_err(|source| RecoverError::Log(Box::new(source)))?;
+        }
+        Ok(())
     }
 }
 
@@ -384,8 +476,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn is_failure(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some() {
-            return true;
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return !error.get_ref().is_some_and(|inner| inner.is::<NotApproved>());
         }
         if let Some(store) = error.downcast_ref::<StoreError>() {
             return !matches!(store, StoreError::Conflict { .. } | StoreError::NotVerified { .. });

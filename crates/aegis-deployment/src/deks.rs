@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use aegis_approval::RequestId;
 use aegis_keyring::{
     ActiveDek, ChangeDekError, DekRecord, DekRotator, DekVersion, Keyring, MakeDekError, Rotated,
     RotationPolicy, RotatorError, RotatorOutcome, Scope, StoreError,
 };
 
+use crate::approvals::{ErasureError, Insisted, dek_subject};
 use crate::change_log::{DekChange, Intent};
 use crate::deployment::{Deployment, KeyringError, SetupError};
 
@@ -86,17 +88,24 @@ impl Deployment {
         self.change(version, DekChange::Unretire, |keyring| keyring.unretire(version))
     }
 
-    /// Marks a DEK for destruction; or destroys it, if it is marked and its waiting time is over.
+    /// Marks a DEK for destruction; or destroys it, if it is marked and its waiting time is over. Only the second can not be
+    /// taken back: it uses the approval, if one is named, and the rules may insist on one.
     ///
     /// # Errors
     ///
-    /// [`ChangeError`].
-    pub fn destroy_dek(&self, version: DekVersion, wait: Duration) -> Result<Destruction, ChangeError> {
+    /// [`ChangeError`]. An approval is used only if nothing else speaks against it.
+    pub fn destroy_dek(
+        &self,
+        version: DekVersion,
+        wait: Duration,
+        approval: Option<&RequestId>,
+    ) -> Result<Destruction, ChangeError> {
         let keyring = self.keyring().map_err(|error| ChangeError::Setup(SetupError::Keyring(error)))?;
         let marked =
             keyring.show(version).map_err(|error| ChangeError::Change(ChangeDekError::Store(error)))?;
         if marked.is_some_and(|record| record.destroy_after.is_some()) {
-            self.change(version, DekChange::Destroy, |keyring| keyring.destroy(version))
+            let insisted = self.insisted(dek_subject(version), approval).map_err(ChangeError::Approval)?;
+            self.change_by(version, DekChange::Destroy, &insisted, |keyring| keyring.destroy(version))
                 .map(Destruction::Destroyed)
         } else {
             self.change(version, DekChange::Mark, |keyring| keyring.mark_for_destruction(version, wait))
@@ -119,21 +128,33 @@ impl Deployment {
         what: DekChange,
         change: impl FnOnce(&Keyring) -> Result<DekRecord, ChangeDekError>,
     ) -> Result<DekRecord, ChangeError> {
+        self.change_by(version, what, &Insisted::No, change)
+    }
+
+    fn change_by(
+        &self,
+        version: DekVersion,
+        what: DekChange,
+        insisted: &Insisted,
+        change: impl FnOnce(&Keyring) -> Result<DekRecord, ChangeDekError>,
+    ) -> Result<DekRecord, ChangeError> {
         let unlocked = self.unlock().map_err(ChangeError::Setup)?;
-        let record = unlocked
-            .keyring
-            .show(version)
-            .map_err(|error| ChangeError::Change(ChangeDekError::Store(error)))?;
+        let keyring = insisted.guard(&unlocked.keyring);
+        let record =
+            keyring.show(version).map_err(|error| ChangeError::Change(ChangeDekError::Store(error)))?;
         let Some(record) = record else {
             // Nothing to be interrupted in; the keyring refuses it, and that is logged.
-            return change(&unlocked.keyring).map_err(ChangeError::Change);
+            return change(&keyring).map_err(ChangeError::Change);
         };
         let before = (record.state.as_str().to_owned(), record.destroy_after);
-        let intent = Intent::DekState { version: version.to_string(), change: what, before };
-        let held = self.begin(intent).map_err(ChangeError::Setup)?;
-        let changed = change(&unlocked.keyring).map_err(ChangeError::Change);
-        self.change_log().finish(&held);
-        changed
+        let approval = insisted.id();
+        let intent = Intent::DekState { version: version.to_string(), change: what, before, approval };
+        let held = self.begin_erasure(intent, insisted).map_err(ChangeError::Setup)?;
+        let changed = change(&keyring).map_err(ChangeError::Change);
+        match self.end_erasure(held, insisted, changed.is_ok()) {
+            Some(refusal) => Err(ChangeError::Approval(refusal)),
+            None => changed,
+        }
     }
 }
 
@@ -184,6 +205,9 @@ pub enum ChangeError {
     /// The keyring did not change it.
     #[error(transparent)]
     Change(ChangeDekError),
+    /// It is not approved.
+    #[error(transparent)]
+    Approval(ErasureError),
 }
 
 impl ChangeError {
@@ -192,6 +216,7 @@ impl ChangeError {
         match self {
             Self::Setup(source) => source.help(),
             Self::Change(source) => source.help(),
+            Self::Approval(source) => source.help(),
         }
     }
 }

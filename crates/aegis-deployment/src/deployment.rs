@@ -11,6 +11,7 @@ use aegis_keyring::{
     Change, DekQuery, DekState, DekVersion, KekState, KeyObject, Keyring, Scope, Store, StoreError,
 };
 
+use crate::approvals::{ApprovalsError, Resumed};
 use crate::change_log::{
     ChangeLog, DekChange, Held, Intent, Made, Note, NoteError, RecoverError, noted_version,
 };
@@ -141,6 +142,23 @@ impl Deployment {
     /// for theirs.
     pub(crate) fn recover(&self, keyring: &Keyring) -> Result<(), SetupError> {
         for held in self.log.orphans().map_err(SetupError::Note)? {
+            let approvals = SetupError::Approvals;
+            if let Intent::Approval { .. } = held.note.intent {
+                let reader = self.open_reader().map_err(Box::new).map_err(approvals)?;
+                self.recover_approval(&held, &reader).map_err(Box::new).map_err(approvals)?;
+                continue;
+            }
+            if let Some(approval) = held.note.intent.approval() {
+                let resumed = self.resume_erasure(keyring, &held, approval).map_err(Box::new);
+                match resumed.map_err(approvals)? {
+                    Resumed::Erased | Resumed::Settled => {}
+                    Resumed::NotUsed => {
+                        self.log.recover(&held, &[]).map_err(SetupError::Recover)?;
+                        continue;
+                    }
+                    Resumed::Later => continue,
+                }
+            }
             let made = made_since(keyring, &held.note)
                 .map_err(|error| SetupError::Keyring(KeyringError::Store(error)))?;
             tracing::warn!(
@@ -172,7 +190,7 @@ fn made_since(keyring: &Keyring, note: &Note) -> Result<Vec<Made>, StoreError> {
                 None => Vec::new(),
             }
         }
-        Intent::DekState { version, change, before } => {
+        Intent::DekState { version, change, before, approval: _ } => {
             let Some(version) = noted_version(version) else { return Ok(Vec::new()) };
             let Some(record) = store.dek(version)? else { return Ok(Vec::new()) };
             let now = (record.state.as_str().to_owned(), record.destroy_after);
@@ -218,13 +236,15 @@ fn made_since(keyring: &Keyring, note: &Note) -> Result<Vec<Made>, StoreError> {
                 }
             }
         }
-        Intent::KekRetired { kek } => {
+        Intent::KekRetired { kek, approval: _ } => {
             let keks = store.keks()?;
             match keks.iter().find(|record| record.key_id() == *kek).map(|record| record.state) {
                 Some(KekState::Retired) => one(Change::KekRetired, KeyObject::Kek(*kek)),
                 _ => Vec::new(),
             }
         }
+        // Told from the approvals, not from the keyring.
+        Intent::Approval { .. } => Vec::new(),
         // It was empty before.
         Intent::Restore if store.keks()?.is_empty() => Vec::new(),
         Intent::Restore => one(Change::BackupRestored, KeyObject::Keyring),
@@ -340,6 +360,9 @@ pub enum SetupError {
     /// An earlier command was interrupted, and what it did cannot be logged.
     #[error("an earlier command was interrupted, and what it did has to be logged first")]
     Recover(#[source] RecoverError),
+    /// An earlier command was interrupted while it did something with approvals, and what became of that cannot be told.
+    #[error("an earlier command was interrupted, and what it did with approvals cannot be told")]
+    Approvals(#[source] Box<ApprovalsError>),
 }
 
 impl SetupError {
@@ -350,6 +373,7 @@ impl SetupError {
             Self::Lock(source) => source.help(),
             Self::Note(source) => source.help(),
             Self::Recover(source) => source.help(),
+            Self::Approvals(source) => source.help(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use aegis_approval::{RequestId, Subject};
 use aegis_audit::{Action, Outcome};
 use aegis_crypto::{KeyId, KeyIdPrefix};
 use aegis_kek::known_variables::{HSM_PIN, HSM_PIN_FD, HSM_PIN_FILE, HSM_SESSION_POOL_SIZE};
@@ -18,6 +19,7 @@ use aegis_keyring::{
 };
 use jiff::Timestamp;
 
+use crate::approvals::ErasureError;
 use crate::change_log::Intent;
 use crate::deployment::{Deployment, KeyringError, SetupError};
 use crate::kek_source::{KekOrigin, ProviderError, Purpose, configured};
@@ -197,21 +199,24 @@ impl Deployment {
     }
 
     /// Retires a KEK that is in grace: erases its wrappings, after every DEK was opened with the active one. Without a
-    /// prefix, the only one that is in grace.
+    /// prefix, the only one that is in grace. It uses the approval, if one is named, and the rules may insist on one.
     ///
     /// # Errors
     ///
-    /// [`KekError`].
+    /// [`KekError`]. An approval is used only if nothing else speaks against it.
     pub fn retire_kek(
         &self,
         kek: Option<&KeyIdPrefix>,
         grace: Grace,
         passphrase_file: Option<&Path>,
+        approval: Option<&RequestId>,
         progress: &mut dyn FnMut(KekProgress),
     ) -> Result<KeyId, KekError> {
         let keyring = self.unlock_shared().map_err(KekError::Setup)?;
         let keks = keyring.store().keks().map_err(store)?;
         let kek = which_kek(&keks, kek)?;
+        let insisted = self.insisted(Subject::KekRetire(kek), approval).map_err(KekError::Approval)?;
+        let keyring = insisted.guard(&keyring);
         let provider = self.provider(passphrase_file).map_err(KekError::Provider)?;
         refuse_unknown(&keyring, provider.public_key().key_id(), provider.kind())?;
         let active = self.load(&*provider, Purpose::Retire).map_err(KekError::Load)?;
@@ -220,14 +225,19 @@ impl Deployment {
         let held = match is_retired {
             // Nothing to be interrupted in: it will be refused.
             true => None,
-            false => Some(self.begin(Intent::KekRetired { kek }).map_err(KekError::Setup)?),
+            false => {
+                let intent = Intent::KekRetired { kek, approval: insisted.id() };
+                Some(self.begin_erasure(intent, &insisted).map_err(KekError::Setup)?)
+            }
         };
         let retired = keyring.retire_kek(kek, &active, grace, &options(None, None), &mut |at| {
             progress(at);
             ControlFlow::Continue(())
         });
-        if let Some(held) = held {
-            self.change_log().finish(&held);
+        if let Some(held) = held
+            && let Some(refusal) = self.end_erasure(held, &insisted, retired.is_ok())
+        {
+            return Err(KekError::Approval(refusal));
         }
         retired.map_err(KekError::Retire)?;
         Ok(kek)
@@ -421,6 +431,9 @@ pub enum KekError {
     /// It was not retired, or not every DEK opens.
     #[error(transparent)]
     Retire(RetireKekError),
+    /// Its retirement is not approved.
+    #[error(transparent)]
+    Approval(ErasureError),
     /// No KEK's id begins so.
     #[error("no KEK of this keyring has an id that begins with {prefix}")]
     NoMatch {
@@ -470,6 +483,7 @@ impl KekError {
             Self::Rotate(source) => source.help(),
             Self::Abandon(source) => source.help(),
             Self::Retire(source) => source.help(),
+            Self::Approval(source) => source.help(),
             Self::NoMatch { .. } | Self::NoneInGrace => {
                 Some("`aegis kek status` lists the KEKs of this keyring".to_owned())
             }

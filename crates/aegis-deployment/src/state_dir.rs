@@ -5,6 +5,8 @@
 //! | the directory | `AEGIS_STATE_DIR`, else `$XDG_DATA_HOME/aegis`, else `~/.local/share/aegis` | 0700 |
 //! | `kek.age` | the file KEK, if `init` made one | 0600 |
 //! | `keyring.sqlite` | the keyring, unless `AEGIS_KEYRING` names another | 0600 |
+//! | `approvals.sqlite` | custodians and requests, beside the keyring wherever that is | 0600 |
+//! | `approval-rules.toml` | the rules of approvals, if somebody wrote some | |
 //! | `audit/` | the log | 0700 |
 //! | `pending/` | changes that are under way, so that each is logged once | 0700 |
 
@@ -72,6 +74,11 @@ impl StateDir {
     /// The keyring, unless another one is named.
     pub fn keyring(&self) -> PathBuf {
         self.0.join("keyring.sqlite")
+    }
+
+    /// The rules of approvals.
+    pub fn approval_rules(&self) -> PathBuf {
+        self.0.join("approval-rules.toml")
     }
 
     /// The log.
@@ -147,7 +154,9 @@ impl StateDir {
 /// The process that wrote a file of ours under a temporary name.
 fn temporary_of(name: &str) -> Option<u32> {
     let rest = name.strip_prefix('.')?.strip_suffix(".tmp")?;
-    let rest = ["kek.age.", "keyring.sqlite."].iter().find_map(|known| rest.strip_prefix(known))?;
+    let rest = ["kek.age.", "keyring.sqlite.", "approvals.sqlite."]
+        .iter()
+        .find_map(|known| rest.strip_prefix(known))?;
     let (pid, count) = rest.split_once('.')?;
     count.parse::<u64>().ok()?;
     pid.parse().ok()

@@ -16,6 +16,7 @@ mod open;
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use aegis_crypto::KeyId;
@@ -170,6 +171,11 @@ impl Keyring {
             sha256: ended.as_ref().ok().map(|summary| summary.sha256),
             outcome: outcome(ended),
         });
+    }
+
+    /// Asks the observer whether something may be erased.
+    pub(crate) fn ask_before_erasure(&self, object: &KeyObject) -> io::Result<()> {
+        self.observer.as_ref().map_or(Ok(()), |observer| observer.before_erasure(object))
     }
 
     fn tell(&self, event: &KeyEvent<'_>) {

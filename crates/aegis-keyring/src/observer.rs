@@ -22,6 +22,16 @@ pub trait Observer: Send + Sync {
     fn before_dek(&self, _key: KeyId) -> io::Result<()> {
         Ok(())
     }
+
+    /// A DEK or KEK was judged and is about to be erased, which cannot be undone. If whoever is told says no, it is not.
+    /// Told again if others changed the keyring in this instant.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    fn before_erasure(&self, _object: &KeyObject) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A change of a key, made or refused.

@@ -234,6 +234,9 @@ pub enum RetireKekError {
     /// This machine could not open.
     #[error("cannot unwrap a DEK")]
     Unwrap(#[source] UnwrapError),
+    /// Whoever is asked before the wrappings under a KEK are erased said no.
+    #[error("the KEK must not be retired")]
+    Forbidden(#[source] io::Error),
     /// The store did not answer, or not as it should.
     #[error("cannot retire the KEK")]
     Store(#[source] StoreError),
@@ -272,6 +275,7 @@ impl RetireKekError {
             Self::Changed { .. } | Self::Stopped => "run it again".to_owned(),
             Self::Thread(_) => NO_THREAD.to_owned(),
             Self::Unwrap(error) => return error.help(),
+            Self::Forbidden(_) => return None,
             Self::Store(error) => return error.help(),
         })
     }

@@ -71,6 +71,7 @@ impl Keyring {
         let keks = self.store().keks().map_err(RetireKekError::Store)?;
         self.may_retire(&keks, kek, active, grace)?;
         self.open_all(active, options, progress)?;
+        self.ask_before_erasure(&KeyObject::Kek(kek)).map_err(RetireKekError::Forbidden)?;
         match self.store().retire_kek(kek, self.now()) {
             Ok(()) => Ok(()),
             Err(StoreError::Conflict { .. }) => {

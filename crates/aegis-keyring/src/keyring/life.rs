@@ -8,6 +8,7 @@
 //! | marked | refused | refused | refused | retired | destroyed, once it is due |
 //! | destroyed | refused | refused | refused | refused | refused |
 
+use std::io;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -141,6 +142,7 @@ impl Keyring {
                 }
                 Standing::Destroyed => return Err(ChangeDekError::Destroyed { version }),
             }
+            self.ask_before_erasure(&KeyObject::Dek(version)).map_err(ChangeDekError::Forbidden)?;
             match self.store.destroy_dek(version, now) {
                 Ok(()) => return self.record(version),
                 Err(StoreError::Conflict { what: ConflictKind::NotDue | ConflictKind::DekChanged }) => {
@@ -272,6 +274,9 @@ pub enum ChangeDekError {
         /// How often it was tried.
         tries: u32,
     },
+    /// Whoever is asked before a DEK is erased said no.
+    #[error("the DEK must not be erased")]
+    Forbidden(#[source] io::Error),
     /// The store did not answer, or not as it should.
     #[error("cannot change the DEK")]
     Store(#[source] StoreError),
@@ -291,7 +296,10 @@ impl ChangeDekError {
             )),
             Self::NotDue { .. } => Some("run it again then".to_owned()),
             Self::ClockBehind { .. } => Some("set the clock of this machine, then run it again".to_owned()),
-            Self::AlreadyRetired { .. } | Self::NotRetired { .. } | Self::Destroyed { .. } => None,
+            Self::AlreadyRetired { .. }
+            | Self::NotRetired { .. }
+            | Self::Destroyed { .. }
+            | Self::Forbidden(_) => None,
             Self::Contended { .. } => Some("look at it again, then decide anew".to_owned()),
             Self::Store(error) => error.help(),
         }

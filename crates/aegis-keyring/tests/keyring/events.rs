@@ -1,11 +1,15 @@
 //! Whoever keeps the log is told of every change, made or refused.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aegis_kek::ProviderKind;
-use aegis_keyring::{BackupKey, BackupRecipient, Grace, KekRotation, KeyEvent, Keyring, Observer, Scope};
+use aegis_keyring::{
+    BackupKey, BackupRecipient, ChangeDekError, Grace, KekRotation, KeyEvent, KeyObject, Keyring, Observer,
+    RetireKekError, Scope,
+};
 
 use crate::fixture::{Ring, TestClock, kek, open, options, version};
 
@@ -104,4 +108,44 @@ fn every_change_and_every_refusal_is_told() {
             format!("BackupRestored keyring in {sha256}"),
         ]
     );
+}
+
+/// Says no to every erasure.
+struct Guard(Mutex<Vec<String>>);
+
+impl Observer for Guard {
+    fn observe(&self, _event: &KeyEvent<'_>) {}
+
+    fn before_erasure(&self, object: &KeyObject) -> io::Result<()> {
+        self.0.lock().unwrap().push(object.to_string());
+        Err(io::Error::other("nobody approved it"))
+    }
+}
+
+#[test]
+fn nothing_is_erased_that_the_observer_forbids() {
+    let ring = Ring::empty();
+    let (old, new) = (ring.kek.clone(), kek());
+    let go_on = &mut |_| ControlFlow::Continue(());
+    ring.keyring.enrol_first_kek(&old, ProviderKind::InMemory).unwrap();
+    let default = Scope::default();
+    let one = ring.keyring.create(&default).unwrap().version;
+    ring.keyring.rotate(&default).unwrap();
+    ring.keyring.mark_for_destruction(one, Duration::ZERO).unwrap();
+    KekRotation::new(&ring.keyring, &old, &new, ProviderKind::Environment, options()).run(go_on).unwrap();
+
+    let guard = Arc::new(Guard(Mutex::default()));
+    let guarded = ring.keyring.clone().observed_by(guard.clone());
+    let refused = guarded.destroy(one).unwrap_err();
+    assert!(matches!(refused, ChangeDekError::Forbidden(_)), "{refused}");
+    let refused = guarded.retire_kek(old.key_id(), &new, Grace::CutShort, &options(), go_on).unwrap_err();
+    assert!(matches!(refused, RetireKekError::Forbidden(_)), "{refused}");
+    assert_eq!(*guard.0.lock().unwrap(), [one.to_string(), old.key_id().to_string()]);
+
+    // Only what is about to be erased is asked for: everything is still there.
+    let stranger = version("dek-v1-20260116");
+    guarded.destroy(stranger).unwrap_err();
+    assert_eq!(guard.0.lock().unwrap().len(), 2);
+    ring.keyring.destroy(one).unwrap();
+    ring.keyring.retire_kek(old.key_id(), &new, Grace::CutShort, &options(), go_on).unwrap();
 }
