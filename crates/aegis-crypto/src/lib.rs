@@ -79,7 +79,7 @@ pub use plain_text::{MAX_KEY_FILE_LEN, PlainTextError};
 pub use sealed_box::{
     ALGORITHM, AssociatedData, BODY_OVERHEAD, BOX_OVERHEAD, BoxContent, Commitment, Commitments,
     MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, MAX_PLAINTEXT_LEN, OpenError, Opener, Purpose,
-    SealError, SealedEvent, Sealer, open, seal,
+    SealError, SealedContent, SealedEvent, Sealer, open, seal,
 };
 pub use secret::{RandomError, Secret, bleach_stack};
 pub use sha256::{Digest, ParseDigestError, Sha256, sha256};

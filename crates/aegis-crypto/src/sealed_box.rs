@@ -33,7 +33,7 @@ mod tests;
 
 pub use associated_data::AssociatedData;
 pub use keys::Commitment;
-pub use opener::{OpenError, Opener, open};
+pub use opener::{OpenError, Opener, SealedContent, open};
 pub use purpose::Purpose;
 pub use seal_error::SealError;
 pub use sealed_event::{BoxContent, Commitments, SealedEvent};

@@ -3,6 +3,7 @@
 mod error;
 mod openers;
 mod options;
+mod together;
 
 pub use error::{DecryptError, FieldFault};
 pub use options::{DecryptorOptions, FieldRights, Unopenable};
@@ -16,9 +17,11 @@ use crate::binding::{BoundCache, Common, EventBinding, FieldBinding};
 use crate::dek::OpeningDekSource;
 use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
-use crate::json::{Frame, check_value, skip_white_space};
+use crate::json::{Frame, check_value, skip_string, skip_white_space};
+use crate::limits::Limits;
 use aegis_crypto::sha256;
 use openers::Openers;
+use together::{Together, Tools};
 
 /// Opens the sealed fields of events, of both forms and under any number of DEKs.
 ///
@@ -34,6 +37,7 @@ pub struct PiiDecryptor {
     last_by: FieldBinding,
     /// What the last field of this event was bound to.
     last_common: Option<Differing>,
+    together: Together,
 }
 
 /// What can differ from field to field of an event, of what [`Common`] has.
@@ -69,6 +73,7 @@ impl PiiDecryptor {
             bound: BoundCache::default(),
             last_by: FieldBinding::default(),
             last_common: None,
+            together: Together::default(),
         }
     }
 
@@ -109,7 +114,10 @@ impl PiiDecryptor {
         let start = out.len();
         // What is opened is shorter than its envelope. With room for all of it, nothing is left behind by growing.
         out.reserve(event.len());
+        let Self { options, openers, search, frames, bound, last_by, together, .. } = self;
+        together.open(search, binding, Tools { options, openers, frames, bound, by: *last_by });
         let done = self.splice_with_header(event, binding, out);
+        self.together.clear();
         if done.is_err() {
             erase(out, start);
         }
@@ -132,6 +140,11 @@ impl PiiDecryptor {
     /// right taken away.
     pub fn forget(&mut self) {
         self.openers.forget();
+    }
+
+    /// Gives the memory back that an unusually large event took, which is otherwise kept for the next one.
+    pub fn release_memory(&mut self) {
+        self.search.release_memory();
     }
 
     /// Opens, and keeps the header of compact fields if any of them stays sealed.
@@ -219,6 +232,11 @@ impl PiiDecryptor {
         let start = out.len();
         // Numbered without gaps, as the cache wants it.
         let number = done.opened + done.unopenable;
+        if let Some(plaintext) = self.together.plaintext(number) {
+            out.extend_from_slice(plaintext);
+            done.opened += 1;
+            return Ok(true);
+        }
         match self.open_field(number, claim, binding, out) {
             Ok(()) => {
                 done.opened += 1;
@@ -242,7 +260,7 @@ impl PiiDecryptor {
         binding: EventBinding<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
-        let Self { options, openers, search, frames, bound, last_by, last_common } = self;
+        let Self { options, openers, search, frames, bound, last_by, last_common, together: _ } = self;
         let EnvelopeSearch { places, reader, outermost, .. } = search;
         let event_id = match options.event_id_member {
             Some(_) => outermost.event_id()?,
@@ -306,8 +324,19 @@ impl PiiDecryptor {
             return Err(field_error(FieldFault::NotAuthentic));
         }
         // Anyone with the public key can seal `1,"role":"admin"`.
-        check_value(plaintext, &options.limits, frames).map_err(|_| field_error(FieldFault::NotJson))
+        is_json(plaintext, &options.limits, frames)
+            .then_some(())
+            .ok_or_else(|| field_error(FieldFault::NotJson))
     }
+}
+
+/// Whether what was opened is one JSON value.
+fn is_json(plaintext: &[u8], limits: &Limits, frames: &mut Vec<Frame>) -> bool {
+    // A string is one if it ends where it should; it needs no scan.
+    let is_string = plaintext.first() == Some(&b'"')
+        && plaintext.len() <= limits.max_event_len
+        && skip_string(plaintext, 1).is_ok_and(|string| string.quote + 1 == plaintext.len());
+    is_string || check_value(plaintext, limits, frames).is_ok()
 }
 
 impl fmt::Debug for PiiDecryptor {

@@ -18,7 +18,7 @@ use crate::envelope::{CatalogueMark, EnvelopeForm, EnvelopeReader, PlaintextHash
 use crate::moment::{Moment, SecondText};
 use crate::search::{Found, Search};
 use crate::token::Tokens;
-use writer::{FieldText, Writer};
+use writer::{FieldText, Shared, Writer};
 
 /// An encryptor for the guide's twelve fields and one DEK: `create_pii_enricher(public_key, "dek-v1-20260101")`.
 ///
@@ -175,6 +175,14 @@ impl PiiEncryptor {
         Ok(out)
     }
 
+    /// Gives the memory back that an unusually large event took, which is otherwise kept for the next one.
+    pub fn release_memory(&mut self) {
+        self.search.release_memory();
+        self.reader.release_memory();
+        self.sealed.release_memory();
+        self.writer.release_memory();
+    }
+
     /// Whether [`prepare`](Self::prepare) would save a later event 0.1 ms.
     pub fn wants_preparation(&self, moment: Moment) -> bool {
         match &self.sealing {
@@ -309,14 +317,16 @@ impl PiiEncryptor {
     fn write(&mut self, event: &[u8], dek: &DekName, form: EnvelopeForm, out: &mut Vec<u8>) {
         const SEALED: &str = "a box was made for each value";
         let Self { search, sealed, sealed_at, tokens, writer, options, .. } = self;
-        writer.begin(
-            sealed.encapsulation().expect(SEALED),
+        writer.begin(&Shared {
+            encapsulation: sealed.encapsulation().expect(SEALED),
             dek,
-            sealed_at.as_str(),
+            sealed_at: sealed_at.as_str(),
             form,
-            options.catalogue.version(),
-            options.catalogue_mark,
-        );
+            hash: options.plaintext_hash,
+            catalogue: options.catalogue.version(),
+            mark: options.catalogue_mark,
+        });
+        writer.take_bodies((0..sealed.len()).filter_map(|number| sealed.body(number)));
         out.reserve(
             event.len() + search.found.len() * writer.field_len() + writer.header_len() + {
                 search.found.iter().map(|found| (found.end - found.start) / 3 + 4).sum::<usize>()

@@ -14,7 +14,9 @@ mod reader;
 mod text;
 
 pub(crate) use reader::{Claim, EnvelopeReader, Form as ReadForm};
-pub(crate) use text::{BoxText, COMPACT_NEXT, HEAD, HEADER_NAME, SELF_CONTAINED_NEXT, encode_base64};
+pub(crate) use text::{
+    BoxText, COMPACT_HEAD, HEAD, HEADER_NAME, SELF_CONTAINED_NEXT, TailTexts, encode_base64,
+};
 
 use aegis_crypto::{BODY_OVERHEAD, Commitment, Digest};
 
@@ -55,6 +57,16 @@ pub enum PlaintextHash {
 pub(crate) enum StoredHash {
     Keyed(Commitment),
     BareSha256(Digest),
+}
+
+impl StoredHash {
+    /// Which of the two.
+    pub(crate) const fn kind(&self) -> PlaintextHash {
+        match self {
+            Self::Keyed(_) => PlaintextHash::Keyed,
+            Self::BareSha256(_) => PlaintextHash::BareSha256,
+        }
+    }
 }
 
 /// Every name that an envelope or a header uses.

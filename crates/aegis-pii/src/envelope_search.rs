@@ -2,6 +2,7 @@
 
 use crate::envelope::EnvelopeReader;
 use crate::json::{Frame, Interest, Watch, scan};
+use crate::limits::shrink;
 use crate::outermost::{HeaderPlace, Outermost};
 use crate::place::Places;
 use crate::search::{check_places, name_of};
@@ -24,6 +25,13 @@ pub(crate) struct EnvelopeSearch {
 impl EnvelopeSearch {
     pub(crate) fn new(event_id_member: &str) -> Self {
         Self { outermost: Outermost::new(event_id_member), ..Self::default() }
+    }
+
+    /// Gives the memory of an unusually large event back.
+    pub(crate) fn release_memory(&mut self) {
+        self.places.release_memory();
+        self.reader.release_memory();
+        shrink(&mut self.name);
     }
 
     /// Finds the envelopes in `event`, in order.

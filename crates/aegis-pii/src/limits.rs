@@ -1,5 +1,17 @@
 //! How much of an event is looked at.
 
+/// Gives back what a buffer has beyond what usual events need.
+///
+/// It becomes smaller and is not freed: what of a large piece is cut off goes to the system, and what is freed, the C library
+/// may keep for this thread.
+pub(crate) fn shrink(buffer: &mut Vec<u8>) {
+    buffer.truncate(KEPT_LEN);
+    buffer.shrink_to(KEPT_LEN);
+}
+
+/// See [`shrink`].
+const KEPT_LEN: usize = 16 << 10;
+
 /// What is refused for its size. Each is checked before anything is sealed or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

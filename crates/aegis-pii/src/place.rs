@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::binding::FieldBinding;
 use crate::json::{Frame, Shape, unescape};
+use crate::limits::shrink;
 
 /// Places of one event, in one buffer that the next event uses again.
 #[derive(Debug, Default)]
@@ -29,6 +30,14 @@ impl Places {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.has_too_long = false;
+    }
+
+    /// Gives the memory of unusually long places back.
+    pub(crate) fn release_memory(&mut self) {
+        self.clear();
+        shrink(&mut self.bytes);
+        self.unescaped.clear();
+        shrink(&mut self.unescaped);
     }
 
     /// Whether a place was too long to be noted, in which case the event has to be refused.
@@ -115,6 +124,11 @@ impl Places {
 
 /// Appends a token of a pointer (RFC 6901 §3). Whether nothing had to be escaped.
 fn push_escaped(out: &mut Vec<u8>, text: &[u8]) -> bool {
+    // Hardly any name has one, and most are too short for a search to be worth its beginning.
+    if !text.iter().fold(false, |has, byte| has | (*byte == b'~') | (*byte == b'/')) {
+        out.extend_from_slice(text);
+        return true;
+    }
     let mut rest = text;
     while let Some(place) = memchr::memchr2(b'~', b'/', rest) {
         let (plain, special) = rest.split_at(place);
@@ -123,7 +137,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8]) -> bool {
         rest = special.get(1..).unwrap_or_default();
     }
     out.extend_from_slice(rest);
-    rest.len() == text.len()
+    false
 }
 
 fn push_number(out: &mut Vec<u8>, mut number: usize) {

@@ -2,6 +2,7 @@
 
 use crate::catalogue::{Catalogue, Follower};
 use crate::json::{Frame, Interest, Watch, scan, unescape};
+use crate::limits::shrink;
 use crate::outermost::Outermost;
 use crate::place::{Place, Places};
 use crate::{Limits, ScanError, ScanFault};
@@ -30,6 +31,14 @@ pub(crate) struct Search {
 impl Search {
     pub(crate) fn new(event_id_member: &str) -> Self {
         Self { outermost: Outermost::new(event_id_member), ..Self::default() }
+    }
+
+    /// Gives the memory of an unusually large event back.
+    pub(crate) fn release_memory(&mut self) {
+        self.places.release_memory();
+        shrink(&mut self.name);
+        self.found.clear();
+        self.found.shrink_to(64);
     }
 
     /// Finds the values in `event`, in order.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
 use super::ALGORITHM;
@@ -34,6 +35,16 @@ impl Commitment {
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// Whether both are the same, in a time that does not depend on where they differ.
+    pub(crate) fn ct_eq(&self, other: &Self) -> bool {
+        // Word by word; byte by byte it took as long as a block of SHA-256.
+        let words = self.0.as_chunks().0.iter().zip(other.0.as_chunks().0);
+        let is_equal = words.fold(Choice::from(1), |is_equal, (one, other)| {
+            is_equal & u64::from_ne_bytes(*one).ct_eq(&u64::from_ne_bytes(*other))
+        });
+        is_equal.into()
     }
 }
 
@@ -157,15 +168,6 @@ impl BoxKeys {
 
     pub(crate) const fn aead(&self) -> &AeadKey {
         &self.aead
-    }
-
-    pub(crate) fn commit(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        associated_data: &AssociatedData,
-        plaintext: &[u8],
-    ) -> Commitment {
-        Commitment(self.commitment.sign([nonce, associated_data.as_bytes(), plaintext]))
     }
 
     /// Commits to each content under its nonce; there are as many of these as of `commitments`.

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::BOX_OVERHEAD;
 use super::associated_data::AssociatedData;
 use super::keys::{Body, BoxKeys, Commitment};
 use super::purpose::Purpose;
+use super::sealed_event::BoxContent;
+use super::{BODY_OVERHEAD, BOX_OVERHEAD};
 use crate::hybrid_kem::{DecapsulateError, ENCAPSULATION_LEN, Encapsulation, HybridPrivateKey, decapsulate};
 
 /// Opens boxes of one recipient and one purpose, and decapsulates once for boxes that share an encapsulation.
@@ -66,24 +66,41 @@ impl Opener {
         commitment: Option<&Commitment>,
         out: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
-        let parts = Body::of(body)
-            .ok_or(OpenError::TooShort { found: body.len().saturating_add(ENCAPSULATION_LEN) })?;
-        let place = self.kept.iter().position(|kept| kept.encapsulation == *encapsulation);
-        match place.and_then(|place| Some((place, self.kept.get(place)?))) {
-            Some((place, kept)) => {
-                open_with(&kept.keys, associated_data, &parts, commitment, out)?;
-                if let Some(used) = self.kept.get_mut(..=place) {
-                    used.rotate_right(1);
-                }
-            }
-            None => {
-                let keys = derive(&self.recipient, self.purpose, encapsulation)?;
-                open_with(&keys, associated_data, &parts, commitment, out)?;
-                self.kept.truncate(Self::KEPT - 1);
-                self.kept.insert(0, Box::new(Kept { encapsulation: *encapsulation, keys }));
-            }
+        let contents = [SealedContent { associated_data, body, commitment }];
+        if let Some(opened) = self.open_kept(encapsulation, &contents, out) {
+            return opened;
         }
+        check_len(&contents)?;
+        let keys = derive(&self.recipient, self.purpose, encapsulation)?;
+        open_with(&keys, &contents, out)?;
+        self.kept.truncate(Self::KEPT - 1);
+        self.kept.insert(0, Box::new(Kept { encapsulation: *encapsulation, keys }));
         Ok(())
+    }
+
+    /// Opens several bodies whose encapsulation stands elsewhere, and appends their plaintexts to `out`, one behind the
+    /// other. `None`, and nothing was done, if the keys of this encapsulation are not kept.
+    ///
+    /// It takes less time than to open each, and says less: not which of them does not open.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), if any of them does not open; `out` is as it was.
+    pub fn open_kept(
+        &mut self,
+        encapsulation: &[u8; ENCAPSULATION_LEN],
+        contents: &[SealedContent<'_>],
+        out: &mut Vec<u8>,
+    ) -> Option<Result<(), OpenError>> {
+        let place = self.kept.iter().position(|kept| kept.encapsulation == *encapsulation)?;
+        let kept = self.kept.get(place)?;
+        let opened = check_len(contents).and_then(|()| open_with(&kept.keys, contents, out));
+        if opened.is_ok()
+            && let Some(used) = self.kept.get_mut(..=place)
+        {
+            used.rotate_right(1);
+        }
+        Some(opened)
     }
 
     /// Erases what was kept.
@@ -94,6 +111,24 @@ impl Opener {
     #[cfg(test)]
     pub(super) fn kept(&self) -> usize {
         self.kept.len()
+    }
+}
+
+/// A body, and what it is to be opened with.
+#[derive(Clone, Copy)]
+pub struct SealedContent<'a> {
+    /// What the box is bound to.
+    pub associated_data: &'a AssociatedData,
+    /// Nonce ‖ ciphertext ‖ tag.
+    pub body: &'a [u8],
+    /// What it has to be a box of, if that is known.
+    pub commitment: Option<&'a Commitment>,
+}
+
+impl SealedContent<'_> {
+    /// Bytes of what is in it.
+    pub const fn plaintext_len(&self) -> usize {
+        self.body.len().saturating_sub(BODY_OVERHEAD)
     }
 }
 
@@ -118,10 +153,11 @@ pub fn open(
     boxed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let (encapsulation, body) = split(boxed)?;
-    let parts = Body::of(body).ok_or(OpenError::TooShort { found: boxed.len() })?;
+    let contents = [SealedContent { associated_data, body, commitment: None }];
+    check_len(&contents)?;
     let keys = derive(recipient, purpose, encapsulation)?;
     let mut plaintext = Zeroizing::new(Vec::new());
-    open_with(&keys, associated_data, &parts, None, &mut plaintext)?;
+    open_with(&keys, &contents, &mut plaintext)?;
     Ok(plaintext)
 }
 
@@ -178,26 +214,52 @@ fn derive(
     BoxKeys::derive(&shared, purpose).map_err(|_| OpenError::Provider)
 }
 
-/// Appends the plaintext to `out`, or leaves `out` as it was.
-fn open_with(
-    keys: &BoxKeys,
-    associated_data: &AssociatedData,
-    body: &Body<'_>,
-    commitment: Option<&Commitment>,
-    out: &mut Vec<u8>,
-) -> Result<(), OpenError> {
+fn check_len(contents: &[SealedContent<'_>]) -> Result<(), OpenError> {
+    match contents.iter().find(|content| content.body.len() < BODY_OVERHEAD) {
+        Some(content) => {
+            Err(OpenError::TooShort { found: content.body.len().saturating_add(ENCAPSULATION_LEN) })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Appends the plaintexts to `out`, or leaves `out` as it was.
+fn open_with(keys: &BoxKeys, contents: &[SealedContent<'_>], out: &mut Vec<u8>) -> Result<(), OpenError> {
     let start = out.len();
-    out.resize(start + body.ciphertext.len(), 0);
-    let (_, plaintext) = out.split_at_mut(start);
-    let is_authentic = keys.aead().open_body(body, associated_data, plaintext).is_ok()
-        && commitment.is_none_or(|expected| {
-            let found = keys.commit(body.nonce, associated_data, plaintext);
-            found.as_bytes().ct_eq(expected.as_bytes()).into()
-        });
-    if !is_authentic {
-        plaintext.zeroize();
+    out.resize(start + contents.iter().map(SealedContent::plaintext_len).sum::<usize>(), 0);
+    let plaintexts = out.get_mut(start..).unwrap_or_default();
+    if open_each(keys, contents, plaintexts).is_none() || !commit_each(keys, contents, plaintexts) {
+        plaintexts.zeroize();
         out.truncate(start);
         return Err(OpenError::NotAuthentic);
     }
     Ok(())
+}
+
+/// Opens each into its part of `plaintexts`. `None` if any does not open.
+fn open_each(keys: &BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &mut [u8]) -> Option<()> {
+    for content in contents {
+        let (plaintext, rest) = plaintexts.split_at_mut_checked(content.plaintext_len())?;
+        keys.aead().open_body(&Body::of(content.body)?, content.associated_data, plaintext).ok()?;
+        plaintexts = rest;
+    }
+    Some(())
+}
+
+/// Whether each commitment that there is, is one to what was opened.
+fn commit_each(keys: &BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &[u8]) -> bool {
+    let opened: Vec<_> = contents
+        .iter()
+        .filter_map(|content| {
+            let (plaintext, rest) = plaintexts.split_at_checked(content.plaintext_len())?;
+            plaintexts = rest;
+            let nonce = Body::of(content.body)?.nonce;
+            let content_of = BoxContent { associated_data: content.associated_data, plaintext };
+            Some((content.commitment?, (nonce, content_of)))
+        })
+        .collect();
+    let mut found = vec![Commitment::from_bytes([0; 32]); opened.len()];
+    keys.commit_each(opened.iter().map(|(_, opened)| *opened), &mut found);
+    // All are compared, so that the time says nothing of how many are right.
+    opened.iter().zip(&found).fold(true, |is_right, ((expected, _), found)| is_right & expected.ct_eq(found))
 }

@@ -73,6 +73,13 @@ impl SealedEvent {
         self.commitments.get(index)
     }
 
+    /// Gives the memory of unusually large boxes back.
+    pub fn release_memory(&mut self) {
+        self.clear();
+        // Made smaller, not freed: what is freed, the C library may keep.
+        self.bodies.shrink_to(16 << 10);
+    }
+
     pub(super) fn clear(&mut self) {
         let Self { encapsulation, bodies, ends, commitments, nonces } = self;
         *encapsulation = None;

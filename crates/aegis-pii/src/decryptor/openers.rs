@@ -44,6 +44,12 @@ impl Openers {
         }
     }
 
+    /// The opener for a DEK, if it is here and was the last one used.
+    pub(super) fn kept(&mut self, dek: &[u8]) -> Option<&mut Opener> {
+        let (name, opener) = self.kept.first_mut()?;
+        (name.as_str().as_bytes() == dek).then_some(opener)
+    }
+
     pub(super) fn forget(&mut self) {
         self.kept.clear();
     }

@@ -5,7 +5,8 @@ use aegis_crypto::{ALGORITHM, Commitment, Encapsulation, sha256};
 use crate::catalogue::CatalogueVersion;
 use crate::dek::DekName;
 use crate::envelope::{
-    BoxText, COMPACT_NEXT, CatalogueMark, EnvelopeForm, HEAD, SELF_CONTAINED_NEXT, encode_base64,
+    BoxText, COMPACT_HEAD, CatalogueMark, EnvelopeForm, HEAD, PlaintextHash, SELF_CONTAINED_NEXT, TailTexts,
+    encode_base64,
 };
 
 /// What differs from field to field.
@@ -23,91 +24,135 @@ pub(super) struct FieldText<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     box_text: BoxText,
+    tails: TailTexts,
     form: EnvelopeForm,
+    hash: PlaintextHash,
     dek: String,
     sealed_at: String,
+    catalogue: String,
+    mark: CatalogueMark,
     /// Of a self-contained envelope: up to the characters that differ from box to box.
     head: Vec<u8>,
-    /// The same: after the digest.
+    /// From the end of the ciphertext to that of the envelope. The digits of the last digest are in it.
     foot: Vec<u8>,
     /// The member `_aegis`, with its comma.
     header: Vec<u8>,
-    catalogue: String,
+}
+
+/// What fields have in common.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) encapsulation: &'a Encapsulation,
+    pub(super) dek: &'a DekName,
+    pub(super) sealed_at: &'a str,
+    pub(super) form: EnvelopeForm,
+    pub(super) hash: PlaintextHash,
+    pub(super) catalogue: &'a CatalogueVersion,
+    pub(super) mark: CatalogueMark,
 }
 
 impl Writer {
     /// From now on fields have this in common.
-    pub(super) fn begin(
-        &mut self,
-        encapsulation: &Encapsulation,
-        dek: &DekName,
-        sealed_at: &str,
-        form: EnvelopeForm,
-        catalogue: &CatalogueVersion,
-        mark: CatalogueMark,
-    ) {
-        self.form = form;
+    pub(super) fn begin(&mut self, shared: &Shared<'_>) {
+        let Shared { encapsulation, dek, sealed_at, form, hash, catalogue, mark } = *shared;
         let is_other_box = !self.box_text.is_of(encapsulation);
+        let is_other_dek = self.dek != dek.as_str();
+        let is_other_time = self.sealed_at != sealed_at;
+        let is_other_catalogue = self.catalogue != catalogue.as_str();
         if is_other_box {
             self.box_text.set(encapsulation);
         }
-        if is_other_box || self.dek != dek.as_str() {
+        if is_other_dek {
             set_text(&mut self.dek, dek.as_str());
-            self.head.clear();
-            for part in [
-                HEAD,
-                SELF_CONTAINED_NEXT,
-                ALGORITHM.as_bytes(),
-                b"\",\"_dek_version\":\"",
-                dek.as_str().as_bytes(),
-                b"\",\"_ciphertext\":\"",
-                self.box_text.prefix(),
-            ] {
-                self.head.extend_from_slice(part);
-            }
+        }
+        if is_other_time {
+            set_text(&mut self.sealed_at, sealed_at);
+        }
+        if is_other_catalogue {
+            set_text(&mut self.catalogue, catalogue.as_str());
+        }
+        if is_other_box || is_other_dek {
+            self.make_head();
+        }
+        let is_other_foot = (self.form, self.hash, self.mark) != (form, hash, mark);
+        (self.form, self.hash, self.mark) = (form, hash, mark);
+        if is_other_foot || is_other_time || is_other_catalogue || self.foot.is_empty() {
+            self.make_foot();
+        }
+        if is_other_box || is_other_dek || is_other_time || is_other_catalogue {
             self.header.clear();
         }
-        if self.sealed_at != sealed_at {
-            set_text(&mut self.sealed_at, sealed_at);
-            self.foot.clear();
-            for part in ["\",\"_encrypted_at\":\"", sealed_at] {
+        if form == EnvelopeForm::Compact && self.header.is_empty() {
+            self.make_header(encapsulation);
+        }
+    }
+
+    fn make_head(&mut self) {
+        self.head.clear();
+        for part in [
+            HEAD,
+            SELF_CONTAINED_NEXT,
+            ALGORITHM.as_bytes(),
+            b"\",\"_dek_version\":\"",
+            self.dek.as_bytes(),
+            b"\",\"_ciphertext\":\"",
+            self.box_text.prefix(),
+        ] {
+            self.head.extend_from_slice(part);
+        }
+    }
+
+    fn make_foot(&mut self) {
+        self.foot.clear();
+        self.foot.extend_from_slice(self.before_digest());
+        self.foot.extend_from_slice(&[b'0'; DIGEST_DIGITS]);
+        if self.form == EnvelopeForm::SelfContained {
+            for part in ["\",\"_encrypted_at\":\"", &self.sealed_at] {
                 self.foot.extend_from_slice(part.as_bytes());
             }
-            if mark == CatalogueMark::Write {
-                for part in ["\",\"_catalogue\":\"", catalogue.as_str()] {
+            if self.mark == CatalogueMark::Write {
+                for part in ["\",\"_catalogue\":\"", &self.catalogue] {
                     self.foot.extend_from_slice(part.as_bytes());
                 }
             }
-            self.header.clear();
         }
-        if form == EnvelopeForm::Compact && (self.header.is_empty() || self.catalogue != catalogue.as_str()) {
-            set_text(&mut self.catalogue, catalogue.as_str());
-            self.header.clear();
-            for part in [
-                "\"_aegis\":{\"_form\":\"compact\",\"_algorithm\":\"",
-                ALGORITHM,
-                "\",\"_dek_version\":\"",
-                dek.as_str(),
-                "\",\"_encrypted_at\":\"",
-                sealed_at,
-                "\",\"_catalogue\":\"",
-                catalogue.as_str(),
-                "\",\"_encapsulation\":\"",
-            ] {
-                self.header.extend_from_slice(part.as_bytes());
-            }
-            encode_base64(encapsulation.as_bytes(), &mut self.header);
-            self.header.extend_from_slice(b"\"},");
+        self.foot.extend_from_slice(END);
+    }
+
+    /// How the foot begins.
+    const fn before_digest(&self) -> &'static [u8] {
+        match self.hash {
+            PlaintextHash::Keyed => b"\",\"_plaintext_hash\":\"hmac-sha256:",
+            PlaintextHash::BareSha256 => b"\",\"_plaintext_hash\":\"sha256:",
         }
+    }
+
+    fn make_header(&mut self, encapsulation: &Encapsulation) {
+        for part in [
+            "\"_aegis\":{\"_form\":\"compact\",\"_algorithm\":\"",
+            ALGORITHM,
+            "\",\"_dek_version\":\"",
+            &self.dek,
+            "\",\"_encrypted_at\":\"",
+            &self.sealed_at,
+            "\",\"_catalogue\":\"",
+            &self.catalogue,
+            "\",\"_encapsulation\":\"",
+        ] {
+            self.header.extend_from_slice(part.as_bytes());
+        }
+        encode_base64(encapsulation.as_bytes(), &mut self.header);
+        self.header.extend_from_slice(b"\"},");
     }
 
     /// Bytes of a field over a third more than its value, at most.
     pub(super) fn field_len(&self) -> usize {
-        const BODY_AND_DIGEST: usize = 240;
-        match self.form {
-            EnvelopeForm::SelfContained => self.head.len() + self.foot.len() + BODY_AND_DIGEST,
-            EnvelopeForm::Compact => HEAD.len() + COMPACT_NEXT.len() + BODY_AND_DIGEST,
-        }
+        const BODY_AND_TOKEN: usize = 140;
+        let head = match self.form {
+            EnvelopeForm::SelfContained => self.head.len(),
+            EnvelopeForm::Compact => COMPACT_HEAD.len(),
+        };
+        head + self.foot.len() + BODY_AND_TOKEN
     }
 
     pub(super) fn header_len(&self) -> usize {
@@ -118,36 +163,52 @@ impl Writer {
         out.extend_from_slice(&self.header);
     }
 
+    /// Takes the bodies of all fields, in the order in which [`write_field`](Self::write_field) will be given them.
+    pub(super) fn take_bodies<'a>(&mut self, bodies: impl Iterator<Item = &'a [u8]>) {
+        self.tails.encode(before_body(self.form, &self.box_text), bodies);
+    }
+
     pub(super) fn write_field(&mut self, field: FieldText<'_>, out: &mut Vec<u8>) {
-        match self.form {
-            EnvelopeForm::SelfContained => {
-                out.extend_from_slice(&self.head);
-                self.box_text.write_tail(field.body, out);
-            }
-            EnvelopeForm::Compact => {
-                out.extend_from_slice(HEAD);
-                out.extend_from_slice(COMPACT_NEXT);
-                encode_base64(field.body, out);
-            }
+        let FieldText { body, commitment, plaintext, token } = field;
+        out.extend_from_slice(match self.form {
+            EnvelopeForm::SelfContained => &self.head,
+            EnvelopeForm::Compact => COMPACT_HEAD,
+        });
+        self.tails.write_next(before_body(self.form, &self.box_text), body, out);
+        let start = self.before_digest().len();
+        let digits = self.foot.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<DIGEST_DIGITS>);
+        match (digits, commitment) {
+            (Some(digits), Some(commitment)) => write_hex(commitment.as_bytes(), digits),
+            (Some(digits), None) => write_hex(sha256(plaintext).as_bytes(), digits),
+            (None, _) => {}
         }
-        match field.commitment {
-            Some(commitment) => {
-                out.extend_from_slice(b"\",\"_plaintext_hash\":\"hmac-sha256:");
-                write_hex(commitment.as_bytes(), out);
-            }
-            None => {
-                out.extend_from_slice(b"\",\"_plaintext_hash\":\"sha256:");
-                write_hex(sha256(field.plaintext).as_bytes(), out);
-            }
-        }
-        if self.form == EnvelopeForm::SelfContained {
+        if token.is_empty() {
             out.extend_from_slice(&self.foot);
-        }
-        if !field.token.is_empty() {
+        } else {
+            out.extend_from_slice(self.foot.strip_suffix(END).unwrap_or_default());
             out.extend_from_slice(b"\",\"_token\":\"");
-            out.extend_from_slice(field.token);
+            out.extend_from_slice(token);
+            out.extend_from_slice(END);
         }
-        out.extend_from_slice(b"\"}");
+    }
+
+    /// Gives the memory of unusually large boxes back.
+    pub(super) fn release_memory(&mut self) {
+        self.tails.release_memory();
+    }
+}
+
+/// How an envelope ends.
+const END: &[u8] = b"\"}";
+
+/// Digits of a digest.
+const DIGEST_DIGITS: usize = 64;
+
+/// What is encoded together with a body, before it.
+fn before_body(form: EnvelopeForm, box_text: &BoxText) -> &[u8] {
+    match form {
+        EnvelopeForm::SelfContained => box_text.rest(),
+        EnvelopeForm::Compact => &[],
     }
 }
 
@@ -156,12 +217,10 @@ fn set_text(text: &mut String, to: &str) {
     text.push_str(to);
 }
 
-fn write_hex(bytes: &[u8; 32], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'0');
-    let mut text = [0; 64];
-    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+/// Without a table, so that the compiler can do sixteen at a time.
+fn write_hex(bytes: &[u8; 32], digits: &mut [u8; DIGEST_DIGITS]) {
+    let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [digit(byte >> 4), digit(byte & 0xf)];
     }
-    out.extend_from_slice(&text);
 }

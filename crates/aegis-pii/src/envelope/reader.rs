@@ -10,6 +10,7 @@ use crate::binding::is_same;
 use crate::catalogue::CatalogueVersion;
 use crate::dek::DekName;
 use crate::json::{skip_string, skip_white_space, unescape};
+use crate::limits::shrink;
 use crate::moment::is_well_formed_time;
 use crate::place::Place;
 use crate::token::is_well_formed_token;
@@ -27,8 +28,9 @@ pub(crate) struct Claim {
     pub(crate) token: Range<usize>,
 }
 
-/// What a field's own envelope says besides its content.
-#[derive(Debug, Clone)]
+/// What a field's own envelope says besides its content. Two that say the same are equal, for texts that are repeated are
+/// kept once.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Form {
     SelfContained {
         dek: Range<usize>,
@@ -51,6 +53,9 @@ pub(crate) struct Draft {
     hash: StoredHash,
     token: Range<usize>,
 }
+
+/// Claims for which memory is kept.
+const KEPT_CLAIMS: usize = 64;
 
 /// After the time, up to the catalogue.
 const CATALOGUE: &[u8] = b"\",\"_catalogue\":\"";
@@ -107,6 +112,16 @@ impl EnvelopeReader {
         self.claims.clear();
     }
 
+    /// Gives the memory of an unusually large event back.
+    pub(crate) fn release_memory(&mut self) {
+        self.clear();
+        for buffer in [&mut self.texts, &mut self.bodies, &mut self.unescaped] {
+            shrink(buffer);
+        }
+        self.encapsulations.shrink_to(1);
+        self.claims.shrink_to(KEPT_CLAIMS);
+    }
+
     pub(crate) fn text(&self, range: &Range<usize>) -> &[u8] {
         self.texts.get(range.clone()).unwrap_or_default()
     }
@@ -153,8 +168,8 @@ impl EnvelopeReader {
         }
     }
 
-    fn read_written_alone(&mut self, len: usize, mut rest: &[u8]) -> Option<Draft> {
-        let algorithm = until_quote(&mut rest, b"")?;
+    fn read_written_alone(&mut self, len: usize, rest: &[u8]) -> Option<Draft> {
+        let mut rest = rest.strip_prefix(ALGORITHM.as_bytes())?;
         let dek = until_quote(&mut rest, b"\",\"_dek_version\":\"")?;
         // Nobody has to look for a quote in what was in the last box.
         let text = rest.strip_prefix(b"\",\"_ciphertext\":\"")?;
@@ -163,7 +178,7 @@ impl EnvelopeReader {
         let len_of_ciphertext = known + memchr::memchr(b'"', text.get(known..)?)?;
         let ciphertext = text.get(..len_of_ciphertext)?;
         rest = text.get(len_of_ciphertext..)?;
-        let hash = until_quote(&mut rest, b"\",\"_plaintext_hash\":\"")?;
+        let hash = written_hash(&mut rest)?;
         let sealed_at = until_quote(&mut rest, b"\",\"_encrypted_at\":\"")?;
         let catalogue = if rest.starts_with(CATALOGUE) {
             until_quote(&mut rest, CATALOGUE).filter(|catalogue| !catalogue.is_empty())?
@@ -171,9 +186,6 @@ impl EnvelopeReader {
             &[]
         };
         let (token, after) = token_and_end(rest)?;
-        if algorithm != ALGORITHM.as_bytes() {
-            return None;
-        }
         let (form, body, hash) =
             self.self_contained(&Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue })?;
         Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
@@ -181,7 +193,7 @@ impl EnvelopeReader {
 
     fn read_written_compact(&mut self, len: usize, mut rest: &[u8]) -> Option<Draft> {
         let ciphertext = until_quote(&mut rest, b"")?;
-        let hash = until_quote(&mut rest, b"\",\"_plaintext_hash\":\"")?;
+        let hash = written_hash(&mut rest)?;
         let (token, after) = token_and_end(rest)?;
         let (form, body, hash) = self.compact(ciphertext, hash)?;
         Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
@@ -294,7 +306,12 @@ impl EnvelopeReader {
     /// Checks the parts of a self-contained envelope.
     fn self_contained(&mut self, parts: &Parts<'_>) -> Option<(Form, Range<usize>, StoredHash)> {
         let Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue } = *parts;
-        if !DekName::is_well_formed(dek) || !is_well_formed_time(sealed_at) {
+        let [last_dek, last_time, last_catalogue] = self.last_texts.clone();
+        // What the last field had was looked at there; there is none that is empty.
+        let is_last = |last: &Range<usize>, text: &[u8]| !text.is_empty() && self.text(last) == text;
+        if !(is_last(&last_dek, dek) || DekName::is_well_formed(dek))
+            || !(is_last(&last_time, sealed_at) || is_well_formed_time(sealed_at))
+        {
             return None;
         }
         if !catalogue.is_empty() && !CatalogueVersion::is_well_formed(catalogue) {
@@ -308,7 +325,6 @@ impl EnvelopeReader {
             return None;
         }
         let encapsulation = self.note_encapsulation()?;
-        let [last_dek, last_time, last_catalogue] = self.last_texts.clone();
         let (dek, sealed_at) = (self.note(dek, &last_dek), self.note(sealed_at, &last_time));
         let catalogue = self.note(catalogue, &last_catalogue);
         self.last_texts = [dek.clone(), sealed_at.clone(), catalogue.clone()];
@@ -382,6 +398,22 @@ fn until_quote<'a>(rest: &mut &'a [u8], before: &[u8]) -> Option<&'a [u8]> {
     Some(text)
 }
 
+/// A digest with its name, up to the quote: nobody has to look for where it ends.
+#[inline]
+fn written_hash<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    const DIGITS: usize = 64;
+    let text = rest.strip_prefix(b"\",\"_plaintext_hash\":\"")?;
+    let name = if text.starts_with(HMAC) { HMAC.len() } else { BARE.len() };
+    let (hash, after) = text.split_at_checked(name + DIGITS)?;
+    *rest = after;
+    Some(hash)
+}
+
+/// Before the digits of a keyed digest.
+const HMAC: &[u8] = b"hmac-sha256:";
+/// Before those of the other one.
+const BARE: &[u8] = b"sha256:";
+
 /// The members of an object that is good JSON: exactly strings, and `_encrypted` with the value `true`, of these names,
 /// each once at most. Gives where in `unescaped` each one's text is.
 fn members<const N: usize>(
@@ -423,42 +455,26 @@ fn members<const N: usize>(
 
 /// `hmac-sha256:` or `sha256:`, and 64 lower-case hex digits.
 fn stored_hash(text: &[u8]) -> Option<StoredHash> {
-    if let Some(hex) = text.strip_prefix(b"hmac-sha256:") {
+    if let Some(hex) = text.strip_prefix(HMAC) {
         return Some(StoredHash::Keyed(Commitment::from_bytes(bytes_of_hex(hex)?)));
     }
-    let hex = text.strip_prefix(b"sha256:")?;
+    let hex = text.strip_prefix(BARE)?;
     Some(StoredHash::BareSha256(Digest::from_bytes(bytes_of_hex(hex)?)))
 }
 
-/// The value of a lower-case hex digit, or a number with a bit that none has.
-const HEX_VALUE: [u8; 256] = {
-    let mut values = [0x80; 256];
-    let digits = b"0123456789abcdef";
-    let mut value = 0;
-    while value < digits.len() {
-        #[expect(
-            clippy::indexing_slicing,
-            clippy::cast_possible_truncation,
-            reason = "computed by the compiler"
-        )]
-        {
-            values[digits[value] as usize] = value as u8;
-        }
-        value += 1;
-    }
-    values
-};
-
-/// Sixty-four digits are read for every field; the crate `hex` took a fifth of the time of decryption.
+/// Sixty-four digits are read for every field; the crate `hex` took a fifth of the time of decryption. Without a table, so
+/// that the compiler can do sixteen at a time.
 fn bytes_of_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let hex: &[u8; 64] = hex.try_into().ok()?;
     let mut bytes = [0; 32];
-    let mut fault = 0;
-    let value = |digit: u8| HEX_VALUE.get(usize::from(digit)).copied().unwrap_or(0x80);
-    for (byte, [high, low]) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
-        let (high, low) = (value(*high), value(*low));
-        fault |= high | low;
-        *byte = high << 4 | (low & 0xf);
+    let mut is_hex = true;
+    for digit in hex {
+        is_hex &= digit.is_ascii_digit() | (b'a'..=b'f').contains(digit);
     }
-    (fault < 0x80).then_some(bytes)
+    // The low four bits of a digit, and of a letter too, from 1.
+    let value = |digit: u8| (digit & 0xf) + 9 * (digit >> 6);
+    for (byte, [high, low]) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
+        *byte = value(*high) << 4 | (value(*low) & 0xf);
+    }
+    is_hex.then_some(bytes)
 }

@@ -7,6 +7,8 @@ use aegis_crypto::{ENCAPSULATION_LEN, Encapsulation};
 use base64::Engine;
 use base64::engine::general_purpose::PAD;
 
+use crate::limits::shrink;
+
 /// The standard alphabet, padding required, and no bits set that mean nothing: one spelling. It has vector instructions
 /// where the processor has them.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -22,6 +24,8 @@ pub(crate) const HEAD: &[u8] = b"{\"_encrypted\":true,\"_";
 pub(crate) const SELF_CONTAINED_NEXT: &[u8] = b"algorithm\":\"";
 /// After it, up to the ciphertext.
 pub(crate) const COMPACT_NEXT: &[u8] = b"ciphertext\":\"";
+/// Both of a compact one.
+pub(crate) const COMPACT_HEAD: &[u8] = b"{\"_encrypted\":true,\"_ciphertext\":\"";
 /// The member that compact fields need.
 pub(crate) const HEADER_NAME: &[u8] = b"_aegis";
 
@@ -45,7 +49,6 @@ pub(crate) enum Beginning {
 pub(crate) struct BoxText {
     encapsulation: Vec<u8>,
     prefix: Vec<u8>,
-    tail: Vec<u8>,
     /// Counts the changes of `encapsulation`.
     age: u64,
 }
@@ -75,12 +78,9 @@ impl BoxText {
         if is_same { Beginning::AsLast } else { Beginning::Other }
     }
 
-    /// Appends the characters after the prefix, for a box of the encapsulation and this body.
-    pub(crate) fn write_tail(&mut self, body: &[u8], out: &mut Vec<u8>) {
-        self.tail.clear();
-        self.tail.extend_from_slice(self.encapsulation.get(PREFIX_LEN..).unwrap_or_default());
-        self.tail.extend_from_slice(body);
-        encode_base64(&self.tail, out);
+    /// The bytes of the encapsulation whose characters are not in the prefix.
+    pub(crate) fn rest(&self) -> &[u8] {
+        self.encapsulation.get(PREFIX_LEN..).unwrap_or_default()
     }
 
     /// Reads a box: its body is put at the end of `bodies`, where it says, and [`encapsulation`](Self::encapsulation) is
@@ -137,6 +137,81 @@ impl BoxText {
     pub(crate) fn encapsulation(&self) -> &[u8] {
         &self.encapsulation
     }
+}
+
+/// What the boxes of an event have after the prefix, as text.
+///
+/// A vector instruction makes 32 characters, and begins to be worth it with several; most boxes have fewer. So all short ones
+/// are put one behind the other, each filled up with zeros to whole groups of three bytes, and encoded together.
+#[derive(Debug, Default)]
+pub(crate) struct TailTexts {
+    bytes: Vec<u8>,
+    text: Vec<u8>,
+    /// Where in `text` the next one begins.
+    at: usize,
+}
+
+impl TailTexts {
+    /// Most bytes of a short one.
+    const SHORT: usize = 1024;
+    /// What the vector instructions take at a time, and how much more they want to see.
+    const GROUP: usize = 24;
+    const LOOK_AHEAD: usize = 8;
+
+    /// Encodes the bodies of an event, each of which has `before` before it. [`write_next`](Self::write_next) gives them
+    /// out.
+    pub(crate) fn encode<'a>(&mut self, before: &[u8], bodies: impl Iterator<Item = &'a [u8]>) {
+        self.bytes.clear();
+        for body in bodies.filter(|body| body.len() <= Self::SHORT) {
+            self.bytes.extend_from_slice(before);
+            self.bytes.extend_from_slice(body);
+            let padding = missing(before.len() + body.len());
+            self.bytes.extend_from_slice([0; 2].get(..padding).unwrap_or_default());
+        }
+        let filled = self.bytes.len().next_multiple_of(Self::GROUP) + Self::LOOK_AHEAD;
+        self.bytes.resize(filled, 0);
+        let text_len = filled.div_ceil(3) * 4;
+        if self.text.len() < text_len {
+            self.text.resize(text_len, 0);
+        }
+        let written = ENGINE.encode_slice(&self.bytes, &mut self.text);
+        debug_assert_eq!(written, Ok(text_len), "there is room");
+        self.at = 0;
+    }
+
+    /// Appends the text of the next body.
+    pub(crate) fn write_next(&mut self, before: &[u8], body: &[u8], out: &mut Vec<u8>) {
+        if body.len() > Self::SHORT {
+            // Where it is: a copy would take as much memory again.
+            let (first, rest) = body.split_at(missing(before.len()));
+            self.bytes.clear();
+            self.bytes.extend_from_slice(before);
+            self.bytes.extend_from_slice(first);
+            encode_base64(&self.bytes, out);
+            encode_base64(rest, out);
+            return;
+        }
+        let len = before.len() + body.len();
+        let end = self.at + len.div_ceil(3) * 4;
+        out.extend_from_slice(self.text.get(self.at..end).unwrap_or_default());
+        self.at = end;
+        // The zeros were not there.
+        let padding = out.len() - missing(len);
+        out.get_mut(padding..).unwrap_or_default().fill(b'=');
+    }
+
+    /// Gives the memory of unusually large boxes back.
+    pub(crate) fn release_memory(&mut self) {
+        self.bytes.clear();
+        self.text.clear();
+        shrink(&mut self.bytes);
+        shrink(&mut self.text);
+    }
+}
+
+/// How many bytes there are too few for whole groups of three.
+const fn missing(len: usize) -> usize {
+    (3 - len % 3) % 3
 }
 
 /// Appends the base64 of `bytes`.

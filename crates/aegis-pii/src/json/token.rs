@@ -141,23 +141,29 @@ const fn special(word: u64) -> u64 {
 
 /// The first byte at or after `at` that is a quote, a backslash, below 0x20 or not there.
 ///
-/// Most strings are short, and a long one is base64 of ours or text: words of 8 bytes first, then blocks of 32, which
-/// the compiler turns into vector instructions.
+/// Most strings are short, and a long one is text: two words of 8 bytes at a time first, then blocks of 32, which the
+/// compiler turns into vector instructions.
 #[inline]
 fn skip_plain(bytes: &[u8], start: usize, has_high: &mut bool) -> usize {
     let Some(mut rest) = bytes.get(start..) else { return start };
-    let mut words = 0;
-    while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let found = special(word);
-        // Bytes behind the end may be counted too; that costs a check too many.
-        *has_high |= word & HIGH != 0;
-        if found != 0 {
-            return bytes.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+    // Bytes behind the end are counted too; that costs a check too many.
+    let mut high = 0;
+    let mut pairs = 0;
+    while let Some((pair, after)) = rest.split_first_chunk::<16>() {
+        let number = u128::from_le_bytes(*pair);
+        #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
+        let (first, second) = (number as u64, (number >> 64) as u64);
+        high |= first | second;
+        let (in_first, in_second) = (special(first), special(second));
+        if in_first | in_second != 0 {
+            *has_high |= high & HIGH != 0;
+            let found =
+                if in_first == 0 { 64 + in_second.trailing_zeros() } else { in_first.trailing_zeros() };
+            return bytes.len() - rest.len() + (found / 8) as usize;
         }
         rest = after;
-        words += 1;
-        if words == 4 {
+        pairs += 1;
+        if pairs == 2 {
             rest = skip_blocks(rest, has_high);
         }
     }
@@ -165,9 +171,10 @@ fn skip_plain(bytes: &[u8], start: usize, has_high: &mut bool) -> usize {
         if matches!(byte, b'"' | b'\\' | 0..0x20) {
             break;
         }
-        *has_high |= *byte >= 0x80;
+        high |= u64::from(*byte);
         rest = rest.get(1..).unwrap_or_default();
     }
+    *has_high |= high & HIGH != 0;
     bytes.len() - rest.len()
 }
 
