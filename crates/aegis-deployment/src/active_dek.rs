@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use aegis_keyring::{
-    ActiveDek, ActiveDekError, DekVersion, Keyring, Scope, StoreError, UsageCounter, UsageMeter,
+    ActiveDek, ActiveDekError, DekVersion, Keyring, Scope, StoreError, Usage, UsageCounter, UsageMeter,
 };
 use aegis_pii::stream::{Counts, Transform};
 use aegis_pii::{
@@ -101,7 +101,13 @@ impl FollowedDek {
     ///
     /// [`OptionsError`].
     pub fn metered(self: &Arc<Self>, options: EncryptorOptions) -> Result<MeteredEncryptor, OptionsError> {
-        Ok(MeteredEncryptor { encryptor: self.encryptor(options)?, followed: Arc::clone(self), meter: None })
+        Ok(MeteredEncryptor {
+            encryptor: self.encryptor(options)?,
+            followed: Arc::clone(self),
+            moment: Moment::now(),
+            meter: None,
+            sealed: Usage::default(),
+        })
     }
 
     /// What one thread asks. It has its own copy: the counter of a shared one would be what the threads wait for.
@@ -218,23 +224,48 @@ impl SealingDekSource for ThreadSource {
 pub struct MeteredEncryptor {
     encryptor: PiiEncryptor,
     followed: Arc<FollowedDek>,
+    /// When the chunk was begun.
+    moment: Moment,
     meter: Option<(Arc<SealingDek>, UsageMeter)>,
+    /// What was sealed under that DEK and is not counted yet: all threads count in the same place.
+    sealed: Usage,
+}
+
+impl MeteredEncryptor {
+    fn count(&mut self) {
+        let Usage { messages, bytes } = std::mem::take(&mut self.sealed);
+        if let Some((_, meter)) = self.meter.as_ref().filter(|_| messages > 0) {
+            meter.count_many(messages, bytes);
+        }
+    }
 }
 
 impl Transform for MeteredEncryptor {
     type Error = EncryptError;
 
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, EncryptError> {
-        let done = self.encryptor.encrypt_event(Moment::now(), event, out)?;
+        let done = self.encryptor.encrypt_event(self.moment, event, out)?;
         if let Some(dek) = &done.dek {
             if self.meter.as_ref().is_none_or(|(metered, _)| !Arc::ptr_eq(metered, dek)) {
+                self.count();
                 self.meter = self.followed.meter(dek).map(|meter| (Arc::clone(dek), meter));
             }
-            if let Some((_, meter)) = &self.meter {
-                meter.count(done.plaintext_bytes);
-            }
+            self.sealed.messages += 1;
+            self.sealed.bytes += done.plaintext_bytes;
         }
         Ok(Counts::from(&done))
+    }
+
+    fn begin_chunk(&mut self) {
+        self.moment = Moment::now();
+    }
+
+    fn end_chunk(&mut self) {
+        self.count();
+    }
+
+    fn release_memory(&mut self) {
+        self.encryptor.release_memory();
     }
 }
 

@@ -167,12 +167,15 @@ impl Transform for FreshDecryptor {
     type Error = DecryptError;
 
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, DecryptError> {
+        self.decryptor.transform(event, out)
+    }
+
+    fn begin_chunk(&mut self) {
         let now = Instant::now();
         if now.duration_since(self.since) >= KEPT_FOR {
             self.decryptor.forget();
             self.since = now;
         }
-        self.decryptor.transform(event, out)
     }
 
     fn release_memory(&mut self) {

@@ -48,7 +48,12 @@ struct Shared {
 impl UsageMeter {
     /// Counts one message of so many bytes before encryption. Never waits.
     pub fn count(&self, bytes: u64) {
-        self.0.messages.fetch_add(1, Ordering::Relaxed);
+        self.count_many(1, bytes);
+    }
+
+    /// Counts several messages that have so many bytes together: threads that count each one wait for one another.
+    pub fn count_many(&self, messages: u64, bytes: u64) {
+        self.0.messages.fetch_add(messages, Ordering::Relaxed);
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }

@@ -5,13 +5,15 @@
 //! | `split` | lines, or the elements of one array, cut out of inputs a chunk at a time |
 //! | `transform` | what is done to an event, and what is counted of it |
 //! | `chunk` | a chunk transformed; what was refused in it, and where |
-//! | `memory` | what is read into, again and again |
+//! | `memory` | what is read into and written from, again and again |
+//! | `pool` | the memory of several threads |
 //! | `commit` | chunks written in the order in which they were read |
 //! | `run` | [`run`]: one thread, or several |
 //!
 //! Memory does not grow with the stream: a chunk is no longer than [`StreamOptions::chunk_len`] or one event of at most
-//! [`StreamOptions::max_event_len`], and no thread has more than three chunks in hand. What has arrived is never held
-//! back to fill a chunk, so that `tail -f` can stand before it.
+//! [`StreamOptions::max_event_len`], and no thread has more than three chunks in hand. It grows little with the threads:
+//! together they hold no more than a few MiB, and an event over 256 KiB is worked on while no other thread holds anything.
+//! What has arrived is never held back to fill a chunk, so that `tail -f` can stand before it.
 //!
 //! | in the stream | what becomes of it |
 //! |---|---|
@@ -25,6 +27,7 @@
 mod chunk;
 mod commit;
 mod memory;
+mod pool;
 mod run;
 mod split;
 mod transform;
@@ -68,7 +71,7 @@ impl StreamOptions {
         Self {
             framing: Framing::Lines,
             threads: NonZeroUsize::MIN,
-            chunk_len: 32 << 10,
+            chunk_len: 16 << 10,
             max_event_len: crate::Limits::for_encryption().max_event_len,
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use aegis_crypto::{Digest, sha256};
 
-use super::memory::Memory;
+use super::memory::{Buffers, Memory};
 use super::split::{Chunk, Content, is_blank};
 use super::transform::{Counts, Transform};
 
@@ -110,6 +110,16 @@ pub(super) struct Refused<E: Error + 'static> {
 }
 
 impl<E: Error + 'static> Done<E> {
+    /// Its memory, to be used again.
+    pub(super) fn into_buffers(self) -> Buffers {
+        Buffers { bytes: self.bytes, out: self.out }
+    }
+
+    /// Bytes of its memory that were written to.
+    pub(super) fn written(&self) -> usize {
+        self.bytes.used().saturating_add(self.out.len())
+    }
+
     /// The event as those see it who take it.
     pub(super) fn event<'a>(&'a self, refused: &'a Refused<E>, place: EventPlace) -> RefusedEvent<'a, E> {
         let bytes = refused.range.clone().and_then(|range| self.bytes.as_slice().get(range));
@@ -127,6 +137,7 @@ pub(super) fn transform<T: Transform>(
     mut out: Vec<u8>,
 ) -> Done<T::Error> {
     out.clear();
+    transform.begin_chunk();
     let Chunk { input, consumed, bytes, content } = chunk;
     let mut done = Done {
         input,
@@ -180,6 +191,7 @@ pub(super) fn transform<T: Transform>(
             }
         }
     }
+    transform.end_chunk();
     done
 }
 

@@ -1,4 +1,4 @@
-//! Memory that is read into, again and again.
+//! Memory that is read into and written from, again and again.
 
 /// Bytes that were read, at the beginning of memory that need not be erased before the next read.
 #[derive(Debug, Default)]
@@ -7,8 +7,12 @@ pub(super) struct Memory {
     len: usize,
 }
 
-/// Memory that is used again, unless an unusual event has made it large.
-const KEPT_LEN: usize = 2 << 20;
+/// What a chunk is read into, and what becomes of it is written to.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) bytes: Memory,
+    pub(super) out: Vec<u8>,
+}
 
 impl Memory {
     /// What was read.
@@ -18,11 +22,6 @@ impl Memory {
 
     pub(super) const fn len(&self) -> usize {
         self.len
-    }
-
-    /// The bytes that it holds on to.
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
     }
 
     pub(super) fn clear(&mut self) {
@@ -55,13 +54,29 @@ impl Memory {
         self.len = self.len.saturating_add(read).min(self.bytes.len());
     }
 
-    /// The same memory, or none if it is large.
-    pub(super) fn worth_keeping(self) -> Self {
-        if self.capacity() > KEPT_LEN { Self::default() } else { self }
+    /// Bytes that were ever read into.
+    pub(super) const fn used(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn shrink_to(&mut self, len: usize) {
+        self.clear();
+        self.bytes.truncate(len);
+        self.bytes.shrink_to(len);
     }
 }
 
-/// The same memory, or none if it is large.
-pub(super) fn worth_keeping(memory: Vec<u8>) -> Vec<u8> {
-    if memory.capacity() > KEPT_LEN { Vec::new() } else { memory }
+impl Buffers {
+    /// Gives back almost all of it, and says how much is left.
+    ///
+    /// They become small and are not freed: of a large piece that becomes small, the C library returns the rest to the
+    /// system at once (mremap(2)). What is freed it keeps, up to 64 MiB for each thread, and keeps more for the next
+    /// piece that large.
+    pub(super) fn shrink(&mut self) -> usize {
+        const SMALL: usize = 4 << 10;
+        self.bytes.shrink_to(SMALL);
+        self.out.clear();
+        self.out.shrink_to(SMALL);
+        self.bytes.used().saturating_add(self.out.capacity())
+    }
 }

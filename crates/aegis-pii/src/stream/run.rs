@@ -2,6 +2,9 @@
 //!
 //! Several take turns to read a chunk, transform it on their own, and leave it to whoever finishes the chunk that is next
 //! in order to write all that are ready. There is no thread that only reads or writes, so two threads do twice the work.
+//!
+//! An event over [`LARGE`] is worked on alone: it is read, transformed and written while the others wait. So all threads
+//! together hold little more than one does.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::StreamOptions;
 use super::chunk::{Done, EventError, EventPlace, OnRefusal, Refusals, transform};
 use super::commit::{Committer, Next};
-use super::memory::{Memory, worth_keeping};
+use super::memory::Buffers;
+use super::pool::{Loan, Pool};
 use super::split::{ArrayFault, Chunk, Inputs, SplitError, Splitter};
 use super::transform::{Counts, Transform};
 
@@ -95,8 +99,8 @@ pub fn run<T: Transform, W: Write + Send + 'static>(
         alone(splitter, &mut committer, work, make())
     } else {
         let shared = Arc::new(Shared::new(splitter, committer, work, options.threads.get()));
-        for _ in 0..options.threads.get() {
-            start(&shared, make());
+        for thread in 0..options.threads.get() {
+            start(&shared, thread, make());
         }
         let (ended, next) = shared.wait();
         committer = ended;
@@ -110,6 +114,9 @@ pub fn run<T: Transform, W: Write + Send + 'static>(
     let Committer { output, counts, refused, first_refused, .. } = committer;
     Ok(StreamEnd { output, counts, refused, first_refused, reader_left })
 }
+
+/// The most bytes of an event that is worked on while other threads work on others.
+const LARGE: usize = 256 << 10;
 
 /// What is the same for every chunk.
 #[derive(Debug, Clone, Copy)]
@@ -130,19 +137,20 @@ fn alone<T: Transform, W: Write>(
     work: Work,
     mut transformer: T,
 ) -> Next<T::Error> {
-    let (mut bytes, mut out) = (Memory::default(), Vec::new());
+    let mut buffers = Buffers::default();
     loop {
-        let chunk = match splitter.next_chunk(bytes) {
+        // One thread holds the most with its largest event; what it needed then, it may keep.
+        let chunk = match splitter.next_chunk(buffers.bytes, &mut |_| {}) {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Committer::<W, _>::end(None),
             Err(error) => return Committer::<W, _>::end(Some(error)),
         };
-        let mut done = work.transform(&mut transformer, chunk, out);
+        let mut done = work.transform(&mut transformer, chunk, buffers.out);
         let next = committer.commit(&mut done);
         if !matches!(next, Next::More) {
             return next;
         }
-        (bytes, out) = (done.bytes.worth_keeping(), worth_keeping(done.out));
+        buffers = done.into_buffers();
     }
 }
 
@@ -153,10 +161,8 @@ struct Shared<W, E: Error + 'static> {
     writing: Mutex<Writing<W, E>>,
     /// The end has come.
     ended: Condvar,
-    /// There is room for another chunk.
-    room: Condvar,
-    /// Chunks that may be ready and not written.
-    most_ready: usize,
+    /// A chunk was written, and there is room for another one.
+    written: Condvar,
 }
 
 struct Reading {
@@ -172,27 +178,26 @@ struct Writing<W, E: Error + 'static> {
     /// The number of the chunk that is written next.
     next: u64,
     ready: BTreeMap<u64, Ready<E>>,
-    /// Bytes of those.
-    ready_len: usize,
-    /// To be used again: what is read into, and what is written.
-    memory: Vec<(Memory, Vec<u8>)>,
+    pool: Pool,
+    /// Threads that wait for `written`. To notify nobody costs a system call too.
+    waiting: usize,
     end: Option<Next<E>>,
     has_panicked: bool,
 }
 
 enum Ready<E: Error + 'static> {
-    Chunk(Done<E>),
+    Chunk(Done<E>, Loan),
     End(Option<SplitError>),
 }
 
 /// What a thread has taken to work on.
-struct Read {
+struct Read<'a> {
     /// Which chunk it is, from the first.
     number: u64,
-    /// Memory for what becomes of it.
-    out: Vec<u8>,
-    /// The chunk, or why there is no more: the end, or a fault.
-    chunk: Result<Chunk, Option<SplitError>>,
+    /// The chunk, with memory for what becomes of it, or why there is no more: the end, or a fault.
+    chunk: Result<(Chunk, Vec<u8>, Loan), Option<SplitError>>,
+    /// Held until the chunk is written, if it is to be worked on alone.
+    alone: Option<MutexGuard<'a, Reading>>,
 }
 
 impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
@@ -204,14 +209,13 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
                 committer: Some(committer),
                 next: 0,
                 ready: BTreeMap::new(),
-                ready_len: 0,
-                memory: Vec::new(),
+                pool: Pool::new(threads),
+                waiting: 0,
                 end: None,
                 has_panicked: false,
             }),
             ended: Condvar::new(),
-            room: Condvar::new(),
-            most_ready: threads.saturating_mul(2),
+            written: Condvar::new(),
         }
     }
 
@@ -231,97 +235,124 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
     }
 
     /// Reads the next chunk. `None` if there is no more to do.
-    fn read(&self) -> Option<Read> {
-        let (memory, out) = lock(&self.writing).memory.pop().unwrap_or_default();
+    fn read(&self, thread: usize) -> Option<Read<'_>> {
         let mut reading = lock(&self.reading);
-        if reading.has_ended || lock(&self.writing).has_ended() {
+        if reading.has_ended {
             return None;
         }
+        let (Buffers { bytes, out }, loan) = self.wait_until(|writing| writing.pool.take(thread))?;
         let number = reading.next;
         reading.next += 1;
-        let chunk = match reading.splitter.next_chunk(memory) {
-            Ok(Some(chunk)) => Ok(chunk),
+        let mut is_alone = false;
+        let chunk = reading.splitter.next_chunk(bytes, &mut |len| {
+            if len > LARGE && !is_alone {
+                is_alone = true;
+                self.wait_until(|writing| {
+                    // Those before it are written, and those after it not read.
+                    (writing.next == number).then(|| writing.pool.shrink())
+                });
+            }
+        });
+        let chunk = match chunk {
+            Ok(Some(chunk)) => Ok((chunk, out, loan)),
             Ok(None) => Err(None),
             Err(error) => Err(Some(error)),
         };
         reading.has_ended = chunk.is_err();
-        Some(Read { number, out, chunk })
+        Some(Read { number, chunk, alone: is_alone.then_some(reading) })
     }
 
     /// Puts what became of a chunk where it is written from; writes what is next in order, unless another thread does.
     /// Whether there is more to do.
     fn hand_in(&self, number: u64, ready: Ready<E>) -> bool {
         let mut writing = lock(&self.writing);
-        writing.ready_len += ready.len();
+        let ready = writing.count(ready);
         writing.ready.insert(number, ready);
         if let Some(mut committer) = writing.committer.take() {
             while writing.end.is_none() {
                 let next = writing.next;
                 let Some(ready) = writing.ready.remove(&next) else { break };
-                writing.ready_len -= ready.len();
                 drop(writing);
-                let (next, memory) = match ready {
-                    Ready::Chunk(mut done) => (
-                        committer.commit(&mut done),
-                        Some((done.bytes.worth_keeping(), worth_keeping(done.out))),
-                    ),
+                let (next, used) = match ready {
+                    Ready::Chunk(mut done, loan) => {
+                        (committer.commit(&mut done), Some((loan, done.into_buffers())))
+                    }
                     Ready::End(error) => (Committer::<W, E>::end(error), None),
                 };
                 writing = lock(&self.writing);
                 writing.next += 1;
-                if writing.memory.len() < self.most_ready {
-                    writing.memory.extend(memory);
+                if let Some((loan, buffers)) = used {
+                    writing.pool.put_back(loan, buffers);
                 }
                 if !matches!(next, Next::More) {
                     writing.end = Some(next);
                 }
-                self.room.notify_all();
+                if writing.waiting > 0 {
+                    self.written.notify_all();
+                }
             }
             writing.committer = Some(committer);
             if writing.end.is_some() {
                 self.ended.notify_all();
             }
         }
-        while writing.is_over(self.most_ready) && !writing.has_ended() {
-            writing = self.room.wait(writing).unwrap_or_else(PoisonError::into_inner);
-        }
         !writing.has_ended()
+    }
+
+    /// Waits for chunks to be written until there is what is wanted. `None` if the end comes first.
+    fn wait_until<A>(&self, mut wanted: impl FnMut(&mut Writing<W, E>) -> Option<A>) -> Option<A> {
+        let mut writing = lock(&self.writing);
+        while !writing.has_ended() {
+            if let Some(found) = wanted(&mut writing) {
+                return Some(found);
+            }
+            writing.waiting += 1;
+            writing = self.written.wait(writing).unwrap_or_else(PoisonError::into_inner);
+            writing.waiting -= 1;
+        }
+        None
     }
 }
 
 impl<W, E: Error + 'static> Writing<W, E> {
-    /// Bytes that may be ready and not written.
-    const MOST_READY_LEN: usize = 8 << 20;
-
-    fn is_over(&self, most_ready: usize) -> bool {
-        self.ready.len() > most_ready || self.ready_len > Self::MOST_READY_LEN
-    }
-
     fn has_ended(&self) -> bool {
         self.end.is_some() || self.has_panicked
     }
-}
 
-impl<E: Error + 'static> Ready<E> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Chunk(done) => done.bytes.capacity().saturating_add(done.out.capacity()),
-            Self::End(_) => 0,
+    /// Counts what the memory of a chunk has become.
+    fn count(&mut self, ready: Ready<E>) -> Ready<E> {
+        match ready {
+            Ready::Chunk(done, loan) => {
+                let loan = self.pool.count(loan, done.written());
+                Ready::Chunk(done, loan)
+            }
+            end @ Ready::End(_) => end,
         }
     }
 }
 
-fn start<T: Transform, W: Write + Send + 'static>(shared: &Arc<Shared<W, T::Error>>, mut transformer: T) {
+fn start<T: Transform, W: Write + Send + 'static>(
+    shared: &Arc<Shared<W, T::Error>>,
+    thread: usize,
+    mut transformer: T,
+) {
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let watched = Watched(&shared);
-        while let Some(Read { number, out, chunk }) = shared.read() {
+        while let Some(Read { number, chunk, alone }) = shared.read(thread) {
             let ready = match chunk {
                 Err(error) => Ready::End(error),
-                Ok(chunk) => Ready::Chunk(shared.work.transform(&mut transformer, chunk, out)),
+                Ok((chunk, out, loan)) => {
+                    Ready::Chunk(shared.work.transform(&mut transformer, chunk, out), loan)
+                }
             };
             if !shared.hand_in(number, ready) {
                 break;
+            }
+            if let Some(reading) = alone {
+                shared.wait_until(|writing| (writing.next > number).then(|| writing.pool.shrink()));
+                transformer.release_memory();
+                drop(reading);
             }
         }
         drop(watched);
@@ -336,7 +367,7 @@ impl<W, E: Error + 'static> Drop for Watched<'_, W, E> {
         if std::thread::panicking() {
             lock(&self.0.writing).has_panicked = true;
             self.0.ended.notify_all();
-            self.0.room.notify_all();
+            self.0.written.notify_all();
         }
     }
 }

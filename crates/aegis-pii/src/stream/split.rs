@@ -101,8 +101,13 @@ impl Splitter {
         }
     }
 
-    /// The next chunk, in the memory of `bytes`. Unless an event is longer than that, it waits for one read only.
-    pub(super) fn next_chunk(&mut self, mut bytes: Memory) -> Result<Option<Chunk>, SplitError> {
+    /// The next chunk, in the memory of `bytes`. Unless an event is longer than that, it waits for one read only. `grows`
+    /// hears how many bytes there will be, at most, before there are more.
+    pub(super) fn next_chunk(
+        &mut self,
+        mut bytes: Memory,
+        grows: &mut dyn FnMut(usize),
+    ) -> Result<Option<Chunk>, SplitError> {
         bytes.clear();
         bytes.append(&self.carry);
         self.carry.clear();
@@ -118,6 +123,7 @@ impl Splitter {
             if bytes.len() > self.max_event_len {
                 return self.pass_event(bytes).map(Some);
             }
+            grows(bytes.len().saturating_add(self.wanted(&bytes)));
             if self.read_more(&mut bytes)? {
                 match self.end_input(bytes)? {
                     Ok(chunk) => return Ok(Some(chunk)),
@@ -140,8 +146,8 @@ impl Splitter {
 
     /// Reads once. Whether the input has ended.
     fn read_more(&mut self, bytes: &mut Memory) -> Result<bool, SplitError> {
+        let wanted = self.wanted(bytes);
         let Some(reader) = &mut self.current else { return Ok(true) };
-        let wanted = self.chunk_len.saturating_sub(bytes.len()).max(self.chunk_len.div_ceil(2));
         let read = loop {
             match reader.read(bytes.room(wanted)) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -151,6 +157,11 @@ impl Splitter {
         let read = read.map_err(|source| SplitError::Read { input: self.input, source })?;
         bytes.grow(read);
         Ok(read == 0)
+    }
+
+    /// How many bytes are read at once after those.
+    fn wanted(&self, bytes: &Memory) -> usize {
+        self.chunk_len.saturating_sub(bytes.len()).max(self.chunk_len.div_ceil(2))
     }
 
     fn cut(&mut self, bytes: &[u8]) -> Result<Option<Cut>, SplitError> {

@@ -346,6 +346,42 @@ fn a_panic_of_a_thread_is_one_of_the_caller() {
     assert!(ended.is_err());
 }
 
+#[test]
+fn a_large_event_is_worked_on_while_nothing_else_is() {
+    #[derive(Clone, Default)]
+    struct Alone {
+        at_work: Arc<AtomicUsize>,
+        released: Arc<AtomicUsize>,
+    }
+    impl Transform for Alone {
+        type Error = Bad;
+        fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, Bad> {
+            let others = self.at_work.fetch_add(1, Ordering::SeqCst);
+            if event.len() > 300 << 10 {
+                // Whoever else began before is seen, and who would begin now has the time to.
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                assert_eq!((others, self.at_work.load(Ordering::SeqCst)), (0, 1));
+            }
+            out.extend(event.iter().map(u8::to_ascii_uppercase));
+            self.at_work.fetch_sub(1, Ordering::SeqCst);
+            Ok(Counts::default())
+        }
+        fn release_memory(&mut self) {
+            self.released.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let (small, large) = ("a small event\n".repeat(300), format!("{}\n", "x".repeat(301 << 10)));
+    let text = [&*small, &*large, &*large, &*small, &*large, &*small, &*large].concat();
+    for (threads, released) in [(1, 0), (4, 4)] {
+        let alone = Alone::default();
+        let options = StreamOptions { max_event_len: 1 << 20, ..options(Framing::Lines, threads, 200) };
+        let all = inputs(&[text.as_bytes()], 30_000);
+        let ended = run(all, Vec::new(), &options, OnRefusal::Stop, || alone.clone()).unwrap();
+        assert!(ended.output == text.to_ascii_uppercase().into_bytes());
+        assert_eq!(alone.released.load(Ordering::SeqCst), released);
+    }
+}
+
 /// What a simple program would do, all in memory.
 fn expected(text: &[u8], skip: bool) -> Option<Vec<u8>> {
     let mut out = Vec::new();

@@ -15,6 +15,15 @@ pub trait Transform: Send + 'static {
     ///
     /// The event is refused as a whole, and `out` is as it was.
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, Self::Error>;
+
+    /// Called before the events of a chunk, which have arrived together: for what need not be asked for each.
+    fn begin_chunk(&mut self) {}
+
+    /// Called after the events of a chunk, before what became of them is written: for what is better done once for many.
+    fn end_chunk(&mut self) {}
+
+    /// Called after an unusually large event: whatever was needed for it alone is to be given back.
+    fn release_memory(&mut self) {}
 }
 
 /// What was done, of one event or of many.
@@ -56,6 +65,10 @@ impl Transform for PiiEncryptor {
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, EncryptError> {
         self.encrypt_event(Moment::now(), event, out).map(|done| Counts::from(&done))
     }
+
+    fn release_memory(&mut self) {
+        Self::release_memory(self);
+    }
 }
 
 impl Transform for PiiDecryptor {
@@ -63,6 +76,10 @@ impl Transform for PiiDecryptor {
 
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, DecryptError> {
         self.decrypt_event(event, out).map(|done| Counts::from(&done))
+    }
+
+    fn release_memory(&mut self) {
+        Self::release_memory(self);
     }
 }
 

@@ -1,0 +1,163 @@
+//! The memory of several threads: bounded, and each thread's own.
+//!
+//! What a thread has written to is still in its processor's cache, and another one would have to fetch it from there. So
+//! each uses what it used before.
+
+use super::memory::Buffers;
+
+/// For each thread, one pair to work on, and two that may wait for their turn to be written.
+const EACH: usize = 3;
+/// What all may hold, and what each may if there are many: a pair usually has a third of that.
+const MOST: usize = 8 << 20;
+const MOST_EACH: usize = 1 << 20;
+
+/// Buffers of all threads.
+#[derive(Debug)]
+pub(super) struct Pool {
+    threads: Vec<Owned>,
+    /// Bytes of all buffers, those in use as well.
+    held: usize,
+    most: usize,
+    /// Pairs that are in use.
+    in_use: usize,
+    /// What the last chunk needed, and the next one therefore may.
+    expected: usize,
+}
+
+/// The buffers of one thread.
+#[derive(Debug, Default)]
+struct Owned {
+    /// With the bytes of each that were ever written to: what it reserved beyond that is no memory yet.
+    free: Vec<(Buffers, usize)>,
+    in_use: usize,
+}
+
+/// Buffers in use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Loan {
+    /// Whose they are.
+    thread: usize,
+    /// Bytes that were written to before.
+    had: usize,
+    /// Bytes for which they count.
+    counted: usize,
+}
+
+impl Pool {
+    pub(super) fn new(threads: usize) -> Self {
+        Self {
+            threads: (0..threads).map(|_| Owned::default()).collect(),
+            held: 0,
+            most: MOST.max(threads.saturating_mul(MOST_EACH)),
+            in_use: 0,
+            expected: 0,
+        }
+    }
+
+    /// Buffers of this thread. `None` while all of them are in use, or all threads together hold too much; if nothing is
+    /// in use, there always are some.
+    pub(super) fn take(&mut self, thread: usize) -> Option<(Buffers, Loan)> {
+        let owned = self.threads.get_mut(thread)?;
+        if owned.in_use >= EACH {
+            return None;
+        }
+        let had = owned.free.last().map_or(0, |(_, held)| *held);
+        let more = self.expected.saturating_sub(had);
+        if self.in_use > 0 && self.held.saturating_add(more) > self.most {
+            return None;
+        }
+        self.held = self.held.saturating_add(more);
+        self.in_use += 1;
+        owned.in_use += 1;
+        let (buffers, _) = owned.free.pop().unwrap_or_default();
+        Some((buffers, Loan { thread, had, counted: had.saturating_add(more) }))
+    }
+
+    /// Counts what was written to buffers in use.
+    pub(super) fn count(&mut self, loan: Loan, written: usize) -> Loan {
+        self.expected = written;
+        let held = written.max(loan.had);
+        self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
+        Loan { counted: held, ..loan }
+    }
+
+    /// Takes buffers back. Those that are unusually large become small if all hold much.
+    pub(super) fn put_back(&mut self, loan: Loan, mut buffers: Buffers) {
+        let mut held = loan.counted;
+        if self.held > self.most / 4 * 3 && held > MOST_EACH / 2 {
+            held = buffers.shrink();
+        }
+        self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
+        self.in_use = self.in_use.saturating_sub(1);
+        if let Some(owned) = self.threads.get_mut(loan.thread) {
+            owned.in_use = owned.in_use.saturating_sub(1);
+            owned.free.push((buffers, held));
+        }
+    }
+
+    /// Makes all buffers small that are not in use.
+    pub(super) fn shrink(&mut self) {
+        for (buffers, held) in self.threads.iter_mut().flat_map(|owned| &mut owned.free) {
+            self.held = self.held.saturating_sub(*held);
+            *held = buffers.shrink();
+            self.held = self.held.saturating_add(*held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(len: usize) -> Buffers {
+        Buffers { out: vec![0; len], ..Buffers::default() }
+    }
+
+    #[test]
+    fn lends_each_thread_a_few_of_its_own() {
+        let mut pool = Pool::new(2);
+        let lent: Vec<_> = std::iter::from_fn(|| pool.take(0)).collect();
+        assert_eq!(lent.len(), EACH);
+        assert!(pool.take(1).is_some(), "the other thread has its own");
+        for (_, loan) in lent {
+            let loan = pool.count(loan, 1000);
+            pool.put_back(loan, of(1000));
+        }
+        assert_eq!(pool.take(0).map(|(buffers, _)| buffers.out.len()), Some(1000));
+        assert!(pool.take(2).is_none(), "there is no such thread");
+    }
+
+    #[test]
+    fn lends_no_more_while_much_is_held_and_gets_it_back() {
+        let mut pool = Pool::new(4);
+        let (_, first) = pool.take(0).unwrap();
+        let first = pool.count(first, 3 << 20);
+        // What the next ones are expected to become counts at once.
+        let (_, second) = pool.take(1).unwrap();
+        assert!(pool.take(2).is_none());
+        let second = pool.count(second, 5 << 20);
+        assert!(pool.take(2).is_none());
+        assert_eq!(pool.held, 8 << 20);
+        pool.put_back(first, of(3 << 20));
+        assert!(pool.held < 6 << 20, "what is unusually large becomes small: {pool:?}");
+        pool.put_back(second, of(5 << 20));
+        assert_eq!(pool.held >> 20, 5, "unless all hold little: {pool:?}");
+        // Nothing is in use, so a chunk that is expected to be larger than all of it still gets some.
+        pool.expected = MOST * 2;
+        assert!(pool.take(2).is_some());
+        assert!(pool.take(3).is_none());
+    }
+
+    #[test]
+    fn makes_small_what_nobody_uses() {
+        let mut pool = Pool::new(1);
+        let (_, used) = pool.take(0).unwrap();
+        let (_, free) = pool.take(0).unwrap();
+        let _used = pool.count(used, 1000 << 10);
+        let free = pool.count(free, 500 << 10);
+        pool.put_back(free, of(500 << 10));
+        assert_eq!(pool.held, 1500 << 10);
+        pool.shrink();
+        assert!((1000 << 10..1010 << 10).contains(&pool.held), "{pool:?}");
+    }
+}
