@@ -102,6 +102,10 @@ impl Tables for SqliteTables<'_> {
         self.location
     }
 
+    fn by_index(&self, index: &'static str) -> String {
+        format!("INDEXED BY {index}")
+    }
+
     fn rows<T>(
         &mut self,
         sql: &str,

@@ -39,6 +39,9 @@ pub(crate) trait Tables {
     /// Where they are, for messages.
     fn location(&self) -> &str;
 
+    /// What stands behind a table that is to be searched by an index, where the database has to be told.
+    fn by_index(&self, index: &'static str) -> String;
+
     /// Runs a statement, and makes something of each row.
     fn rows<T>(
         &mut self,
