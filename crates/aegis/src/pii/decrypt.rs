@@ -90,7 +90,8 @@ pub(super) fn run(arguments: DecryptArguments, session: &Session) -> Result<Exit
 }
 
 fn options(arguments: &DecryptArguments) -> Result<DecryptorOptions, Failure> {
-    let DecryptArguments { fields, min_priority, catalogue: file, unopenable, binding, .. } = arguments;
+    let DecryptArguments { streams, fields, min_priority, catalogue: file, unopenable, binding, .. } =
+        arguments;
     let rights = match min_priority {
         None if fields.is_empty() => FieldRights::All,
         None => FieldRights::Only(fields.clone()),
@@ -121,7 +122,10 @@ fn options(arguments: &DecryptArguments) -> Result<DecryptorOptions, Failure> {
         },
         tenant: binding.tenant.clone(),
         event_id_member: binding.event_id_member.clone(),
-        limits: Limits::for_decryption(),
+        limits: Limits {
+            max_event_len: streams.event_size.or(Limits::for_decryption().max_event_len),
+            ..Limits::for_decryption()
+        },
     })
 }
 

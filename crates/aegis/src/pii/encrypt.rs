@@ -6,13 +6,14 @@ use std::sync::Arc;
 use aegis_deployment::{FollowedDek, LOOK_INTERVAL};
 use aegis_pii::stream::StreamOptions;
 use aegis_pii::{
-    CatalogueMark, EncryptError, EncryptorOptions, EnvelopeForm, FieldBinding, PlaintextHash, ScanFault,
-    SearchTokens,
+    CatalogueMark, EncryptError, EncryptorOptions, EnvelopeForm, FieldBinding, Limits, PlaintextHash,
+    ScanFault, SearchTokens,
 };
 use aegis_terminal::Failure;
 use serde::Serialize;
 
 use super::dead_letters::{self, reasons};
+use super::event_size::help_of_longer;
 use super::events::{Explained, Job, Place, events, fields};
 use super::{Bind, EncryptArguments, Envelope, PlaintextHash as Hash, token_key};
 use crate::session::Session;
@@ -93,7 +94,7 @@ pub(super) fn run(arguments: EncryptArguments, session: &Session) -> Result<Exit
 fn options(arguments: &EncryptArguments) -> Result<EncryptorOptions, Failure> {
     let EncryptArguments {
         source: _,
-        streams: _,
+        streams,
         catalogue,
         scope: _,
         dek_version: _,
@@ -134,7 +135,10 @@ fn options(arguments: &EncryptArguments) -> Result<EncryptorOptions, Failure> {
         tenant: binding.tenant.clone(),
         event_id_member: binding.event_id_member.clone(),
         search_tokens,
-        ..EncryptorOptions::default()
+        limits: Limits {
+            max_event_len: streams.event_size.or(Limits::for_encryption().max_event_len),
+            ..Limits::for_encryption()
+        },
     })
 }
 
@@ -149,6 +153,10 @@ fn explain(error: &EncryptError, is_array: bool) -> Explained {
 /// What people do wrong more often than their producers.
 pub(super) fn help_of(fault: ScanFault, offset: usize, is_array: bool) -> Option<String> {
     match fault {
+        ScanFault::TooLong { .. } => Some(help_of_longer()),
+        ScanFault::TooDeep { .. } | ScanFault::TooManyFields { .. } => {
+            Some("split it, or go on without it: `--on-error dead-letter FILE`".to_owned())
+        }
         ScanFault::UnexpectedEnd if !is_array => {
             Some("an event is one line; if the stream is one array, say `--array`".to_owned())
         }

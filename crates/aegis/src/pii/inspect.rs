@@ -74,19 +74,18 @@ impl Transform for Looking {
 }
 
 fn look(arguments: &InspectArguments) -> Result<Report, Failure> {
-    let InspectArguments { files, array, check: _, catalogue, form: _ } = arguments;
+    let InspectArguments { files, array, event_size, check: _, catalogue, form: _ } = arguments;
     let catalogue = catalogue.read()?;
     let files = if files.is_empty() { vec!["-".into()] } else { files.clone() };
     check_inputs(&files)?;
     let progress = Progress::of_stream("inspect", EventFiles::total_len(&files));
     let inputs = EventFiles::new(files.clone(), progress.counter()).into_inputs();
     let framing = if *array { Framing::Array } else { Framing::Lines };
-    let options = StreamOptions { framing, ..StreamOptions::for_decryption() };
+    let max_event_len = event_size.or(Limits::for_decryption().max_event_len);
+    let limits = Limits { max_event_len, ..Limits::for_decryption() };
+    let options = StreamOptions { framing, max_event_len, ..StreamOptions::for_decryption() };
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let make = || Looking {
-        inspector: Inspector::new(catalogue.clone(), Limits::for_decryption()),
-        seen: Arc::clone(&seen),
-    };
+    let make = || Looking { inspector: Inspector::new(catalogue.clone(), limits), seen: Arc::clone(&seen) };
     let ended = run(inputs, io::sink(), &options, OnRefusal::Skip, make);
     drop(progress);
     let file = |input: usize| files.get(input).map(|path| name(path)).unwrap_or_default();
