@@ -145,7 +145,7 @@ pub(super) fn destroy(arguments: &DestroyArguments, session: &Session) -> Result
             return Ok(ExitCode::SUCCESS);
         }
         let done = deployment
-            .destroy_dek(*version, seconds(*wait))
+            .destroy_dek(*version, seconds(*wait), None)
             .map_err(|error| cannot("destroy", *version, &error))?;
         let (Destruction::Marked(record) | Destruction::Destroyed(record)) = &done;
         session.output.report(&Dek::from(record), |out| match (&done, record.destroy_after) {

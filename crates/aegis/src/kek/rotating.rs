@@ -100,7 +100,7 @@ pub(super) fn retire(arguments: &RetireArguments, session: &Session) -> Result<E
         let grace = if *force { Grace::CutShort } else { Grace::Respect };
         let bar = Progress::new("opening");
         let retired = deployment
-            .retire_kek(kek.as_ref(), grace, passphrase.file(), &mut |at| bar.at(at.done, at.total));
+            .retire_kek(kek.as_ref(), grace, passphrase.file(), None, &mut |at| bar.at(at.done, at.total));
         drop(bar);
         let retired =
             retired.map_err(|error| Failure::new("the KEK was not retired", &error, error.help()))?;
