@@ -64,9 +64,18 @@ pub(super) fn measure(effort: Effort, table: &mut Table) -> Outcome {
     let program = pii::whole_program_rates(count, rounds)?;
     table.information("`aegis pii encrypt`, whole program", format!("{:.0}/s", program.encrypt));
     table.information("`aegis pii decrypt`, whole program", format!("{:.0}/s", program.decrypt));
+    let mut lines = Vec::new();
     for peer in PEERS {
         let line = run(peer, &environment, &events, effort)?;
         rows(peer, &line, &program, table);
+        lines.push(line);
+    }
+    for verb in ["encrypt", "decrypt"] {
+        let mut rates: Vec<f64> =
+            lines.iter().filter_map(|line| number(line, &format!("ours_{verb}"))).collect();
+        rates.sort_by(f64::total_cmp);
+        let middle = rates.get(rates.len() / 2).copied().unwrap_or_default();
+        table.information(&format!("our library beside them: {verb}"), format!("{middle:.0}/s"));
     }
     for (what, reason) in NOT_MEASURED {
         table.information(what, format!("not measured: {reason}"));
@@ -96,6 +105,7 @@ fn run(peer: &Peer, environment: &Environment, events: &Path, effort: Effort) ->
         .arg("--ours")
         .arg(example("fields"))
         .env("OQS_INSTALL_PATH", &environment.liboqs)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(said)
