@@ -15,14 +15,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use zeroize::Zeroize as _;
 
+use crate::arrow::{ArrowStream, Columns, Direction, Work, pass_through};
 use crate::bytes::BytesLike;
 use crate::enricher::{Batch, OnError, choose};
 use crate::event;
-use crate::failure::{OrRaise as _, exception};
+use crate::failure::{OrRaise as _, exception, in_one_line};
 use crate::kek_provider::{KekObject, Provider};
 use crate::keyring::KeyringObject;
 use crate::pool::Pool;
-use crate::process::Home;
+use crate::process::Homebound;
 
 /// A buffer that is longer is not kept.
 const KEPT_BYTES: usize = 1 << 20;
@@ -51,7 +52,7 @@ pub(crate) struct PiiDecryptorObject {
 /// What opens.
 enum Keys {
     Held(Arc<dyn OpeningDekSource>),
-    Keyring(Arc<OpenedDeks>, Home),
+    Keyring(Homebound<Arc<OpenedDeks>>),
 }
 
 struct Worker {
@@ -94,7 +95,7 @@ impl Keys {
         }
         if let Ok(keyring) = keys.cast::<KeyringObject>() {
             let opened = keyring.get().opened_deks(py)?;
-            return Ok(Self::Keyring(opened, Home::here()));
+            return Ok(Self::Keyring(Homebound::new(opened)));
         }
         if let Ok(dict) = keys.cast::<PyDict>() {
             let mut versions = BTreeMap::new();
@@ -112,14 +113,14 @@ impl Keys {
 
 impl PiiDecryptorObject {
     fn worker(&self, py: Python<'_>) -> PyResult<Worker> {
-        if let Keys::Keyring(_, home) = &self.keys {
-            home.check(py, "keyring")?;
+        if let Keys::Keyring(opened) = &self.keys {
+            opened.get(py, "keyring")?;
         }
         Ok(self.workers.take().unwrap_or_else(|| {
             let options = self.options.clone();
             let opener = match &self.keys {
                 Keys::Held(source) => Opener::Held(PiiDecryptor::new(Arc::clone(source), options)),
-                Keys::Keyring(opened, _) => Opener::Fresh(opened.decryptor(options)),
+                Keys::Keyring(opened) => Opener::Fresh(opened.decryptor(options)),
             };
             Worker { opener, out: Vec::new() }
         }))
@@ -206,6 +207,27 @@ impl PiiDecryptorObject {
         opened
     }
 
+    /// Opens columns of Arrow data, without a Python object for each value.
+    ///
+    /// :param data: a table, data frame or reader with ``__arrow_c_stream__``
+    /// :param events: the names of text columns that hold whole events, a JSON text in each cell
+    /// :param fields: the names of text columns whose cells are envelopes of the fields of these names
+    /// :returns: a stream of the same columns. A value that does not open ends it with an error that names its row
+    /// :raises OptionsError: a column is not there, or is no text
+    #[pyo3(signature = (data, *, events = None, fields = None))]
+    fn decrypt_arrow(
+        &self,
+        data: &Bound<'_, PyAny>,
+        events: Option<Vec<String>>,
+        fields: Option<Vec<String>>,
+    ) -> PyResult<ArrowStream> {
+        let columns = Columns::of(events, fields)?;
+        let Worker { mut opener, .. } = self.worker(data.py())?;
+        let work: Work =
+            Box::new(move |event, out| opener.open(event, out).map_err(|error| in_one_line(&error)));
+        pass_through(data, columns, Direction::Open, work)
+    }
+
     /// Erases every DEK that is kept, so that the keyring is asked again: when one was retired or destroyed.
     fn forget(&self) {
         self.workers.for_each(|worker| {
@@ -218,7 +240,7 @@ impl PiiDecryptorObject {
     fn __repr__(&self) -> &'static str {
         match self.keys {
             Keys::Held(_) => "<PIIDecryptor>",
-            Keys::Keyring(..) => "<PIIDecryptor of a keyring>",
+            Keys::Keyring(_) => "<PIIDecryptor of a keyring>",
         }
     }
 }

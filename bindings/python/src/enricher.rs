@@ -6,20 +6,21 @@ use aegis_deployment::{FollowedDek, MeteredEncryptor, SealingEnricher};
 use aegis_pii::stream::Transform as _;
 use aegis_pii::{
     CatalogueMark, DekName, EncryptError, EncryptorOptions, EnvelopeForm, FieldBinding, Limits, Moment,
-    PiiEncryptor, PlaintextHash, SealingDek,
+    PiiEncryptor, PlaintextHash, SealingDek, Selector,
 };
 use aegis_telemetry::Enricher;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
+use crate::arrow::{ArrowStream, Columns, Direction, Work, pass_through, refused};
 use crate::bytes::BytesLike;
 use crate::catalogue::CatalogueObject;
 use crate::event::{self, Form, Text};
-use crate::failure::{OrRaise as _, exception};
+use crate::failure::{OrRaise as _, exception, in_one_line};
 use crate::hybrid_kem::public_key_of;
 use crate::pool::Pool;
-use crate::process::Home;
+use crate::process::Homebound;
 
 /// Events of a batch that are worked on while the interpreter is free, and what they may come to.
 const CHUNK_EVENTS: usize = 64;
@@ -57,7 +58,7 @@ pub(crate) enum Engine {
     /// One DEK, for ever.
     Fixed(Arc<SealingDek>),
     /// Whichever DEK of a keyring is active; what is sealed is counted there.
-    Followed(Arc<FollowedDek>, Home),
+    Followed(Arc<Homebound<Arc<FollowedDek>>>),
 }
 
 struct Worker {
@@ -77,6 +78,14 @@ impl Sealer {
             Self::Followed(encryptor) => encryptor.transform(event, out).map(|_| ()),
         }
     }
+
+    /// What was sealed is counted now.
+    fn end(&mut self) {
+        match self {
+            Self::Fixed(_) => {}
+            Self::Followed(encryptor) => encryptor.end_chunk(),
+        }
+    }
 }
 
 impl PiiEnricher {
@@ -94,19 +103,22 @@ impl PiiEnricher {
     }
 
     fn make(&self, py: Python<'_>) -> PyResult<Worker> {
-        let options = self.options.clone();
+        self.make_with(py, self.options.clone())
+    }
+
+    fn make_with(&self, py: Python<'_>, options: EncryptorOptions) -> PyResult<Worker> {
         let sealer = match &self.engine {
             Engine::Fixed(dek) => {
                 Sealer::Fixed(PiiEncryptor::new(Arc::new(Arc::clone(dek)), options).or_raise(py)?)
             }
-            Engine::Followed(followed, _) => Sealer::Followed(followed.metered(options).or_raise(py)?),
+            Engine::Followed(followed) => Sealer::Followed(followed.metered(options).or_raise(py)?),
         };
         Ok(Worker { sealer, out: Vec::new() })
     }
 
     fn worker(&self, py: Python<'_>) -> PyResult<Worker> {
-        if let Engine::Followed(_, home) = &self.engine {
-            home.check(py, "keyring")?;
+        if let Engine::Followed(followed) = &self.engine {
+            followed.get(py, "keyring")?;
         }
         match self.workers.take() {
             Some(worker) => Ok(worker),
@@ -128,9 +140,9 @@ impl PiiEnricher {
             Engine::Fixed(dek) => {
                 Box::new(PiiEncryptor::new(Arc::new(Arc::clone(dek)), options).or_raise(py)?)
             }
-            Engine::Followed(followed, home) => {
-                home.check(py, "keyring")?;
-                Box::new(SealingEnricher::new(Arc::clone(followed), options).or_raise(py)?)
+            Engine::Followed(followed) => {
+                let followed = Arc::clone(followed.get(py, "keyring")?);
+                Box::new(SealingEnricher::new(followed, options).or_raise(py)?)
             }
         })
     }
@@ -139,7 +151,7 @@ impl PiiEnricher {
     pub(crate) fn sealing_source(&self) -> Arc<dyn aegis_pii::SealingDekSource> {
         match &self.engine {
             Engine::Fixed(dek) => Arc::new(Arc::clone(dek)),
-            Engine::Followed(followed, _) => followed.sealing_source(),
+            Engine::Followed(followed) => followed.sealing_source(),
         }
     }
 
@@ -149,7 +161,9 @@ impl PiiEnricher {
         let mut worker = self.worker(py)?;
         let sealed = py.detach(|| {
             worker.out.clear();
-            worker.sealer.seal(text.as_slice(), &mut worker.out)
+            let sealed = worker.sealer.seal(text.as_slice(), &mut worker.out);
+            worker.sealer.end();
+            sealed
         });
         let given = sealed.or_raise(py).and_then(|()| form.give(py, &worker.out));
         self.rest(worker);
@@ -219,8 +233,55 @@ impl PiiEnricher {
         let batch = Batch { events, errors, limit };
         let Worker { sealer, out } = &mut worker;
         let sealed = batch.run(out, |event, out| sealer.seal(event, out), |error| exception(py, &error));
+        sealer.end();
         self.rest(worker);
         sealed
+    }
+
+    /// Seals columns of Arrow data, without a Python object for each value.
+    ///
+    /// :param data: a table, data frame or reader with ``__arrow_c_stream__``: of ``pyarrow``, pandas, Polars, DuckDB…
+    /// :param events: the names of text columns that hold whole events, a JSON text in each cell
+    /// :param fields: the names of text columns that hold values of the personal fields of these names; each cell becomes
+    ///     an envelope, a JSON text. They have to be in the catalogue
+    /// :returns: a stream of the same columns, for ``pyarrow.table(…)`` and others. Null stays null. A value that is
+    ///     refused ends the stream with an error that names its row
+    /// :raises OptionsError: a column is not there, is no text, or no field of the catalogue
+    #[pyo3(signature = (data, *, events = None, fields = None))]
+    fn encrypt_arrow(
+        &self,
+        data: &Bound<'_, PyAny>,
+        events: Option<Vec<String>>,
+        fields: Option<Vec<String>>,
+    ) -> PyResult<ArrowStream> {
+        let py = data.py();
+        let columns = Columns::of(events, fields)?;
+        let mut options = self.options.clone();
+        if let Columns::Fields(names) = &columns {
+            for name in names {
+                // What is in no catalogue would be copied in the clear.
+                let is_field = options.catalogue.fields().iter().any(|field| match &field.selector {
+                    Selector::Name(known) => known == name,
+                    Selector::Pointer(_) => false,
+                });
+                if !is_field {
+                    let message = format!("the catalogue has no field {name:?}");
+                    return Err(refused(py, "NoField", message, "extend the catalogue by it"));
+                }
+            }
+            // A cell has no room for a header beside it.
+            options.form = EnvelopeForm::SelfContained;
+        }
+        if let Engine::Followed(followed) = &self.engine {
+            followed.get(py, "keyring")?;
+        }
+        let Worker { mut sealer, .. } = self.make_with(py, options)?;
+        let work: Work = Box::new(move |event, out| {
+            let sealed = sealer.seal(event, out).map_err(|error| in_one_line(&error));
+            sealer.end();
+            sealed
+        });
+        pass_through(data, columns, Direction::Seal, work)
     }
 
     /// The DEK's version under which it seals, or that seals now.
@@ -228,8 +289,8 @@ impl PiiEnricher {
     fn dek_version(&self, py: Python<'_>) -> PyResult<String> {
         match &self.engine {
             Engine::Fixed(dek) => Ok(dek.name.to_string()),
-            Engine::Followed(followed, home) => {
-                home.check(py, "keyring")?;
+            Engine::Followed(followed) => {
+                let followed = followed.get(py, "keyring")?;
                 Ok(py.detach(|| followed.version()).to_string())
             }
         }
@@ -241,18 +302,15 @@ impl PiiEnricher {
         CatalogueObject(self.options.catalogue.clone())
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(match &self.engine {
+    fn __repr__(&self) -> String {
+        match &self.engine {
             Engine::Fixed(dek) => format!(
                 "<PIIEncryptionEnricher dek_version={} key_id={}>",
                 dek.name,
                 dek.public_key.key_id().fingerprint()
             ),
-            Engine::Followed(..) => {
-                let _ = py;
-                "<PIIEncryptionEnricher of a keyring>".to_owned()
-            }
-        })
+            Engine::Followed(_) => "<PIIEncryptionEnricher of a keyring>".to_owned(),
+        }
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {

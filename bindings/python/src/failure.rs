@@ -2,10 +2,13 @@
 
 use std::error::Error;
 
+use aegis_approval::{
+    NameError, NewRequestError, ReadRequestError, ReadSignedError, RegistryError, TextError,
+};
 use aegis_crypto::{
-    Bip322PrivateKeyError, Bip322PublicKeyError, Bip322SignError, Bip322SignatureError, DecapsulateError,
-    EncapsulateError, HybridPrivateKeyError, HybridPublicKeyError, OpenError, RandomError, SealError,
-    TaprootAddressError, WifError,
+    Bip322PrivateKeyError, Bip322PublicKeyError, Bip322SignError, Bip322SignatureError, CustodianKeyError,
+    CustodianPublicKeyError, CustodianSignError, DecapsulateError, EncapsulateError, HybridPrivateKeyError,
+    HybridPublicKeyError, OpenError, RandomError, SealError, TaprootAddressError, WifError,
 };
 use aegis_deployment::{FollowError, KeyringError, MakeError, OpeningError, StateDirError};
 use aegis_kek::{
@@ -60,6 +63,9 @@ failures! {
     Bip322SignError => "SignError",
     CatalogueConfigError => "CatalogueError",
     CatalogueError => "CatalogueError",
+    CustodianKeyError => "KeyFormatError",
+    CustodianPublicKeyError => "KeyFormatError",
+    CustodianSignError => "SignError",
     DeadLetterFileError => "PipelineError",
     DecapsulateError => "SealError",
     EncapsulateError => "SealError",
@@ -78,12 +84,16 @@ failures! {
     KmsSettingsError => "KEKSettingsError",
     MakeDekError => "KeyringError",
     MakeError => "KeyringError",
+    NewRequestError => "ApprovalError",
     OpenError => "NotAuthenticError",
     OpeningError => "KeyringError",
     OptionsError => "OptionsError",
     PassphraseError => "KEKSettingsError",
     PinError => "KEKSettingsError",
     RandomError => "AegisError",
+    ReadRequestError => "ApprovalError",
+    ReadSignedError => "ApprovalError",
+    RegistryError => "ApprovalError",
     RotatorError => "RotatorError",
     SealError => "SealError",
     SettingsError => "KEKSettingsError",
@@ -93,6 +103,7 @@ failures! {
     StdoutError => "PipelineError",
     StoreError => "KeyringError",
     TaprootAddressError => "KeyFormatError",
+    TextError => "ApprovalError",
     VariableError => "KEKSettingsError",
     WebSettingsError => "PipelineError",
     WifError => "KeyFormatError",
@@ -115,6 +126,7 @@ macro_rules! plain_failures {
 
 plain_failures! {
     DekNameError => "OptionsError",
+    NameError => "ApprovalError",
     PassphraseFault => "KEKSettingsError",
     PriorityError => "CatalogueError",
     RotationPolicyError => "OptionsError",
@@ -225,6 +237,18 @@ pub(crate) fn exception(py: Python<'_>, error: &impl Failure) -> PyErr {
         kind: kind_of(error),
     };
     raised.into_exception(py)
+}
+
+/// An error and its causes, for where no exception can go.
+pub(crate) fn in_one_line(error: &impl Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(behind) = cause {
+        line.push_str(": ");
+        line.push_str(&behind.to_string());
+        cause = behind.source();
+    }
+    line
 }
 
 /// An exception in the making.

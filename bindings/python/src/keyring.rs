@@ -20,7 +20,7 @@ use crate::catalogue::CatalogueObject;
 use crate::enricher::{Engine, PiiEnricher, options};
 use crate::failure::{OrRaise as _, exception};
 use crate::kek_provider::Provider;
-use crate::process::Home;
+use crate::process::Homebound;
 
 /// DEKs and their versions, in an SQLite file or a PostgreSQL database, under one KEK.
 ///
@@ -32,20 +32,20 @@ use crate::process::Home;
 /// :raises KeyringError: it is not there, or cannot be reached
 #[pyclass(frozen, name = "Keyring", module = "aegis_governance.telemetry")]
 pub(crate) struct KeyringObject {
-    keyring: Keyring,
+    keyring: Homebound<Keyring>,
     /// The keyring of `aegis init`: what is changed in it is logged and locked as the programs do it.
     deployment: Option<Arc<Deployment>>,
     provider: Option<Py<Provider>>,
-    home: Home,
+    location: String,
 }
 
 impl KeyringObject {
     pub(crate) fn opened_deks(&self, py: Python<'_>) -> PyResult<Arc<OpenedDeks>> {
-        self.home.check(py, "keyring")?;
+        let keyring = self.here(py)?;
         match (&self.provider, &self.deployment) {
             (Some(provider), _) => {
                 let kek = provider.get().kek(py)?;
-                Ok(Arc::new(OpenedDeks::new(self.keyring.clone(), kek, BTreeSet::new())))
+                Ok(Arc::new(OpenedDeks::new(keyring.clone(), kek, BTreeSet::new())))
             }
             (None, Some(deployment)) => {
                 Ok(Arc::new(py.detach(|| deployment.open_deks(None, BTreeSet::new())).or_raise(py)?))
@@ -56,10 +56,15 @@ impl KeyringObject {
         }
     }
 
-    fn follow(&self, py: Python<'_>, scope: &Scope) -> PyResult<Arc<FollowedDek>> {
-        self.home.check(py, "keyring")?;
-        let followed = py.detach(|| FollowedDek::start(&self.keyring, scope, None, LOOK_INTERVAL));
-        Ok(Arc::new(followed.or_raise(py)?))
+    /// The keyring, unless this process was forked since it was opened.
+    fn here(&self, py: Python<'_>) -> PyResult<&Keyring> {
+        self.keyring.get(py, "keyring")
+    }
+
+    fn of(keyring: Keyring, deployment: Option<Deployment>, provider: Option<Py<Provider>>) -> Self {
+        let location = keyring.store().location().to_owned();
+        let deployment = deployment.map(Arc::new);
+        Self { keyring: Homebound::new(keyring), deployment, provider, location }
     }
 }
 
@@ -69,10 +74,7 @@ impl KeyringObject {
     #[pyo3(signature = (address = None, kek_provider = None))]
     fn new(py: Python<'_>, address: Option<&str>, kek_provider: Option<Py<Provider>>) -> PyResult<Self> {
         match address {
-            Some(address) => {
-                let keyring = bare(py, address)?;
-                Ok(Self { keyring, deployment: None, provider: kek_provider, home: Home::here() })
-            }
+            Some(address) => Ok(Self::of(bare(py, address)?, None, kek_provider)),
             None => {
                 let deployment = Deployment::of_process("aegis_governance").or_raise(py)?;
                 Self::of_deployment(py, deployment, kek_provider)
@@ -110,7 +112,7 @@ impl KeyringObject {
             Ok(_) | Err(MakeDekError::Exists { .. }) => {}
             Err(error) => return Err(exception(py, &error)),
         }
-        Ok(Self { keyring, deployment: None, provider: Some(kek_provider), home: Home::here() })
+        Ok(Self::of(keyring, None, Some(kek_provider)))
     }
 
     /// The version of the DEK that is active in a scope.
@@ -135,11 +137,11 @@ impl KeyringObject {
     /// :raises KeyringError: it was not made
     #[pyo3(signature = (scope = Scope::DEFAULT))]
     fn rotate(&self, py: Python<'_>, scope: &str) -> PyResult<String> {
-        self.home.check(py, "keyring")?;
+        let keyring = self.here(py)?;
         let scope = scope_of(py, scope)?;
         let rotated = match &self.deployment {
             Some(deployment) => py.detach(|| deployment.rotate_dek(&scope)).or_raise(py)?,
-            None => py.detach(|| self.keyring.rotate(&scope)).or_raise(py)?,
+            None => py.detach(|| keyring.rotate(&scope)).or_raise(py)?,
         };
         Ok(rotated.active.version.to_string())
     }
@@ -149,10 +151,10 @@ impl KeyringObject {
     /// :raises KeyringError: the keyring gave no answer
     #[pyo3(signature = (scope = None))]
     fn versions<'py>(&self, py: Python<'py>, scope: Option<&str>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.home.check(py, "keyring")?;
+        let keyring = self.here(py)?;
         let scope = scope.map(|scope| scope_of(py, scope)).transpose()?;
         let query = DekQuery { scope, state: None, after: None, limit: 100_000 };
-        let records = py.detach(|| self.keyring.list(&query)).or_raise(py)?;
+        let records = py.detach(|| keyring.list(&query)).or_raise(py)?;
         records.iter().map(|record| shown(py, record)).collect()
     }
 
@@ -189,18 +191,20 @@ impl KeyringObject {
             catalogue_mark,
             max_event_len,
         )?;
-        let followed = self.follow(py, &scope_of(py, scope)?)?;
-        PiiEnricher::new(py, Engine::Followed(followed, self.home), options)
+        let (keyring, scope) = (self.here(py)?, scope_of(py, scope)?);
+        let followed = py.detach(|| FollowedDek::start(keyring, &scope, None, LOOK_INTERVAL)).or_raise(py)?;
+        let followed = Arc::new(Homebound::new(Arc::new(followed)));
+        PiiEnricher::new(py, Engine::Followed(followed), options)
     }
 
     /// Where it is, without passwords.
     #[getter]
     fn location(&self) -> String {
-        self.keyring.store().location().to_owned()
+        self.location.clone()
     }
 
     fn __repr__(&self) -> String {
-        format!("<Keyring {}>", self.keyring.store().location())
+        format!("<Keyring {}>", self.location)
     }
 }
 
@@ -211,13 +215,12 @@ impl KeyringObject {
         provider: Option<Py<Provider>>,
     ) -> PyResult<Self> {
         let keyring = py.detach(|| deployment.keyring()).or_raise(py)?;
-        Ok(Self { keyring, deployment: Some(Arc::new(deployment)), provider, home: Home::here() })
+        Ok(Self::of(keyring, Some(deployment), provider))
     }
 
     fn active(&self, py: Python<'_>, scope: &str) -> PyResult<ActiveDek> {
-        self.home.check(py, "keyring")?;
-        let scope = scope_of(py, scope)?;
-        py.detach(|| self.keyring.active(&scope)).or_raise(py)
+        let (keyring, scope) = (self.here(py)?, scope_of(py, scope)?);
+        py.detach(|| keyring.active(&scope)).or_raise(py)
     }
 }
 
@@ -261,7 +264,7 @@ pub(crate) struct Rotator {
     policy: RotationPolicy,
     on_rotation: Option<Arc<Py<PyAny>>>,
     /// Held for an assignment, by attached threads.
-    running: Mutex<Option<RunningRotator>>,
+    running: Mutex<Option<Homebound<RunningRotator>>>,
 }
 
 #[pymethods]
@@ -294,14 +297,14 @@ impl Rotator {
     /// :returns: the new version, or ``None`` if nothing was due
     /// :raises RotatorError: the DEK is as it was
     fn run_once(&self, py: Python<'_>) -> PyResult<Option<String>> {
-        let keyring = self.keyring.get();
-        keyring.home.check(py, "keyring")?;
-        let outcome = match &keyring.deployment {
+        let this = self.keyring.get();
+        let keyring = this.here(py)?;
+        let outcome = match &this.deployment {
             Some(deployment) => {
                 py.detach(|| deployment.rotate_dek_if_due(&self.scope, self.policy)).or_raise(py)?
             }
             None => {
-                let rotator = DekRotator::new(keyring.keyring.clone(), self.scope.clone(), self.policy);
+                let rotator = DekRotator::new(keyring.clone(), self.scope.clone(), self.policy);
                 py.detach(|| rotator.run_once()).or_raise(py)?
             }
         };
@@ -328,36 +331,32 @@ impl Rotator {
 
     /// Looks at once and then whenever it is time, from a thread of its own. Failures are logged, and tried again.
     ///
-    /// :raises KeyringError: it runs already
+    /// If it runs already, nothing happens.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
-        self.keyring.get().home.check(py, "keyring")?;
+        let keyring = self.keyring.get().here(py)?.clone();
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.is_some() {
             return Ok(());
         }
-        let keyring = self.keyring.get().keyring.clone();
         let callback = self.on_rotation.clone();
         let rotator = DekRotator::new(keyring, self.scope.clone(), self.policy);
-        *running = Some(rotator.spawn(move |outcome| match outcome {
+        let spawned = rotator.spawn(move |outcome| match outcome {
             Ok(outcome) => {
                 if let Some((before, active)) = rotated(&outcome) {
                     tell(callback.as_deref(), before, active);
                 }
             }
             Err(error) => tracing::error!(target: "aegis_keyring", %error, "the DEK was not looked at"),
-        })?);
+        })?;
+        *running = Some(Homebound::new(spawned));
         Ok(())
     }
 
     /// Stops the thread, after the look in which it may be.
-    fn stop(&self, py: Python<'_>) {
+    fn stop(&self) {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if self.keyring.get().home.is_here() {
-            py.detach(|| drop(running));
-        } else {
-            // Its thread stayed in the parent.
-            std::mem::forget(running);
-        }
+        // Without the lock: it waits for the thread, and lets the interpreter go meanwhile.
+        drop(running);
     }
 
     fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
@@ -366,24 +365,12 @@ impl Rotator {
     }
 
     #[pyo3(signature = (*_exception))]
-    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) {
-        self.stop(py);
+    fn __exit__(&self, _exception: &Bound<'_, pyo3::types::PyTuple>) {
+        self.stop();
     }
 
     fn __repr__(&self) -> String {
         format!("<DEKRotator scope={}>", self.scope)
-    }
-}
-
-impl Drop for Rotator {
-    fn drop(&mut self) {
-        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(running) = running else { return };
-        // Its thread may be waiting for the interpreter; in a forked process it is not there.
-        Python::try_attach(|py| match self.keyring.get().home.is_here() {
-            true => py.detach(|| drop(running)),
-            false => std::mem::forget(running),
-        });
     }
 }
 

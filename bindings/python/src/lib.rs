@@ -9,9 +9,11 @@
 //! | `hybrid_kem`, `bip322` | keys, boxes and signatures for those who use them directly |
 //! | `event` | events: `dict`, `str`, `bytes`; to JSON text and back |
 //! | `catalogue`, `enricher`, `decryptor` | personal fields: which they are, sealing and opening them |
+//! | `arrow` | columns of data frames, sealed and opened in streams |
 //! | `keyring` | a keyring, and the rotation of its DEKs |
 //! | `pipeline` | the pipeline; functions of Python as enrichers and sinks |
 //! | `pool`, `process` | workers that threads share; what does not survive a fork |
+//! | `approval` | overrides that two people sign |
 //! | `failure` | errors of the crates as exceptions of `aegis_governance.errors` |
 //! | `bytes` | bytes in and out; secret ones in a type that does not show them |
 //! | `log` | what the crates log, in Python's `logging` |
@@ -20,6 +22,8 @@
 //! an assignment only, and by attached threads alone; so neither the log nor a fork can end in a deadlock. A secret is in
 //! a `repr`, a pickle or an exception.
 
+mod approval;
+mod arrow;
 mod bip322;
 mod bytes;
 mod catalogue;
@@ -40,6 +44,10 @@ use pyo3::prelude::*;
 /// The compiled part of `aegis_governance`. Its names are public there, not here.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::approval::{DualChecksObject, DualValidator, OverrideRequest};
+    #[pymodule_export]
+    use crate::arrow::ArrowStream;
     #[pymodule_export]
     use crate::bip322::Bip322;
     #[pymodule_export]

@@ -21,7 +21,7 @@ use pyo3::prelude::*;
 use crate::enricher::{PiiEnricher, choose};
 use crate::event::{self, Form};
 use crate::failure::{OrRaise as _, exception};
-use crate::process::Home;
+use crate::process::Homebound;
 use plan::{Plan, PlannedEnricher, SinkOptions};
 
 /// How long the interpreter is not asked for signals.
@@ -56,8 +56,7 @@ enum State {
 /// A pipeline with its threads.
 struct Running {
     /// Read while an event is emitted, and written when it is closed. Never waited for by an attached thread.
-    pipeline: RwLock<Option<TelemetryPipeline>>,
-    home: Home,
+    pipeline: Homebound<RwLock<Option<TelemetryPipeline>>>,
 }
 
 impl Running {
@@ -67,26 +66,8 @@ impl Running {
         py: Python<'_>,
         work: impl FnOnce(&TelemetryPipeline) -> T + Send,
     ) -> PyResult<Option<T>> {
-        self.home.check(py, "pipeline")?;
-        Ok(py.detach(|| self.pipeline.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(work)))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let pipeline = self.pipeline.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(pipeline) = pipeline else { return };
-        if !self.home.is_here() {
-            // Its threads stayed in the parent, and nobody would answer them here.
-            std::mem::forget(pipeline);
-            return;
-        }
-        // Its threads may be waiting for the interpreter.
-        let mut pipeline = Some(pipeline);
-        Python::try_attach(|py| {
-            let pipeline = pipeline.take();
-            py.detach(|| drop(pipeline));
-        });
+        let pipeline = self.pipeline.get(py, "pipeline")?;
+        Ok(py.detach(|| pipeline.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(work)))
     }
 }
 
@@ -111,7 +92,8 @@ impl Pipeline {
             State::Closed(_) => Err(closed(py)),
             State::Building(plan) => {
                 let pipeline = plan.start(py)?;
-                let running = Arc::new(Running { pipeline: RwLock::new(Some(pipeline)), home: Home::here() });
+                let pipeline = Homebound::new(RwLock::new(Some(pipeline)));
+                let running = Arc::new(Running { pipeline });
                 *state = State::Running(Arc::clone(&running));
                 Ok(running)
             }

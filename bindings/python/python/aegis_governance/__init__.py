@@ -31,8 +31,10 @@ from ._native import (
     key_id,
 )
 from ._secret import SecretBytes
+from .approval import DualChecks, DualSignatureValidator, OverrideRequest
 from .errors import AegisError
 from .telemetry import (
+    ArrowStream,
     Catalogue,
     DEKRotator,
     FileSink,
@@ -52,9 +54,12 @@ from .telemetry import (
 __all__ = [
     "AWSKMSKEKProvider",
     "AegisError",
+    "ArrowStream",
     "BIP322Provider",
     "Catalogue",
     "DEKRotator",
+    "DualChecks",
+    "DualSignatureValidator",
     "EnvironmentKEKProvider",
     "FileKEKProvider",
     "FileSink",
@@ -68,6 +73,7 @@ __all__ = [
     "Keyring",
     "NATSSink",
     "OTLPSink",
+    "OverrideRequest",
     "PIIDecryptor",
     "PIIEncryptionEnricher",
     "SecretBytes",

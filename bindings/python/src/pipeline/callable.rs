@@ -85,7 +85,8 @@ impl FunctionSink {
 
     fn call(&mut self, py: Python<'_>, batch: &Batch) -> Result<(), SinkError> {
         let events = batch.events();
-        let taken = events.iter().position(|event| Some(event.id()) == self.last).map_or(0, |at| at + 1);
+        // A batch in which an event was refused comes again in halves.
+        let taken = events.iter().take_while(|event| self.took(event.id())).count();
         let rest = events.get(taken..).unwrap_or_default();
         if self.in_batches {
             let list = PyList::empty(py);
@@ -102,8 +103,15 @@ impl FunctionSink {
                 self.last = Some(event.id());
             }
         }
-        self.last = events.last().map(|event| event.id());
+        if let Some(last) = rest.last() {
+            self.last = Some(last.id());
+        }
         Ok(())
+    }
+
+    /// Whether it took an event before. Those of a run come in order.
+    fn took(&self, id: EventId) -> bool {
+        self.last.is_some_and(|last| last.run() == id.run() && id.number() <= last.number())
     }
 
     fn give<'py>(&self, py: Python<'py>, text: &[u8]) -> Result<Bound<'py, PyAny>, SinkError> {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .encryption import (
+    ArrowStream,
     Catalogue,
     DEKRotator,
     Keyring,
@@ -10,6 +11,7 @@ from .encryption import (
     PIIEncryptionEnricher,
     create_pii_enricher,
 )
+from .log_records import AegisHandler, OTelLogProcessor, seal_event_dict
 from .pipeline import (
     FileSink,
     HTTPSink,
@@ -22,6 +24,8 @@ from .pipeline import (
 )
 
 __all__ = [
+    "AegisHandler",
+    "ArrowStream",
     "Catalogue",
     "DEKRotator",
     "FileSink",
@@ -29,6 +33,7 @@ __all__ = [
     "Keyring",
     "NATSSink",
     "OTLPSink",
+    "OTelLogProcessor",
     "PIIDecryptor",
     "PIIEncryptionEnricher",
     "Settled",
@@ -36,4 +41,5 @@ __all__ = [
     "StdoutSink",
     "TelemetryPipeline",
     "create_pii_enricher",
+    "seal_event_dict",
 ]

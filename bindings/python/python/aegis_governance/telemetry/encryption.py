@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._native import Catalogue, DEKRotator, Keyring, PIIDecryptor, PIIEncryptionEnricher
+from .._native import ArrowStream, Catalogue, DEKRotator, Keyring, PIIDecryptor, PIIEncryptionEnricher
 
 __all__ = [
+    "ArrowStream",
     "Catalogue",
     "DEKRotator",
     "Keyring",

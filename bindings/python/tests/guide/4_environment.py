@@ -1,0 +1,2 @@
+from crypto.kek_provider import EnvironmentKEKProvider
+provider = EnvironmentKEKProvider()
