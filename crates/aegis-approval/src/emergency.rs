@@ -20,6 +20,7 @@ use crate::canonical::to_second;
 use crate::name::{PersonId, RequestId};
 use crate::observer::{Act, EmergencyAct, MayFail};
 use crate::registration::Registration;
+use crate::registry::{CustodianKey, KeyState};
 use crate::report::{Finding, Report, ReportError};
 use crate::standing::State;
 use crate::store::{ConflictKind, Rotation, RotationStep, StoreError};
@@ -186,10 +187,15 @@ impl Emergency<'_> {
         if self.rotation.step >= RotationStep::KeyRevoked {
             return Ok(());
         }
-        match self.approvals.revoke_key(self.rotation.old_key, now) {
-            // By an interrupted run, or by hand.
-            Ok(_) | Err(ChangeCustodianError::RevokedAlready { .. }) => {}
-            Err(error) => return Err(EmergencyError::Revoke(error)),
+        let old_key = self.rotation.old_key;
+        let registry = self.approvals.registry().map_err(stored)?;
+        let is_revoked = |held: &CustodianKey| matches!(held.state, KeyState::Revoked { .. });
+        // By an interrupted run, or by hand.
+        if !registry.holder(old_key).is_some_and(|(_, held)| is_revoked(held)) {
+            match self.approvals.revoke_key(old_key, now) {
+                Ok(_) | Err(ChangeCustodianError::RevokedAlready { .. }) => {}
+                Err(error) => return Err(EmergencyError::Revoke(error)),
+            }
         }
         self.advance(RotationStep::KeyRevoked, self.rotation.new_key, None, now)
     }
