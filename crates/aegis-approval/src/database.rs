@@ -69,6 +69,7 @@ fn refused(fault: AddressFault) -> StoreError {
 }
 
 /// Makes a [`Store`] of what has `read`, `write` and `check_everything`: each call one transaction on the tables.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 macro_rules! implement_store {
     ($store:ty) => {
         const _: () = {

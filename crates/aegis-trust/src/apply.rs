@@ -7,6 +7,7 @@
 
 use std::path::Path;
 
+use aegis_approval::Subject;
 use aegis_audit::{Action, Event, Outcome};
 use aegis_crypto::{KeyId, sha256};
 use aegis_policy::{Policy, PolicyErrors};
@@ -14,8 +15,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    approval::{ApprovalError, describe_consent},
     bundle::{self, BundleFormat, SignedBundle},
     counter::{Counter, CounterError, CounterRefusal, Judgement},
+    custodians::record::{KeyEdit, RecordChange},
     durable::{self, ReadError, WriteError},
     enforce::{EnforceError, Enforcement, PolicyIdentity, section_counts},
     host::{Caller, ChangeError, Host},
@@ -143,6 +146,16 @@ pub enum ApplyError {
     /// It is older, or contradicts what was accepted.
     #[error(transparent)]
     Refused(CounterRefusal),
+    /// It moves the epoch, and there is no approval for that.
+    #[error("epoch {offered} is higher than {accepted}, the epoch of this host")]
+    Epoch {
+        /// The epoch in the bundle.
+        offered: u32,
+        /// The epoch in the counter.
+        accepted: u32,
+        /// Why there is none.
+        source: Box<ApprovalError>,
+    },
     /// It does not parse.
     #[error("the policy is not valid")]
     Policy {
@@ -213,6 +226,7 @@ impl ApplyError {
             Self::Keys { source } => source.help(),
             Self::Counter { source } => source.help(),
             Self::Refused(source) => source.help(),
+            Self::Epoch { source, .. } => source.help(),
             Self::Policy { .. } => Some("`aegisbpf policy lint FILE` shows every error with its line".to_owned()),
             Self::Stage { source } | Self::Advance { source } => source.help(),
             Self::Enforce { source } => source.help(),
@@ -226,6 +240,7 @@ impl ApplyError {
             Self::Verify(error) => (Outcome::Refused, error.refusal()),
             Self::Refused(CounterRefusal::EpochNeedsApproval { .. }) => (Outcome::Refused, "other"),
             Self::Refused(_) => (Outcome::Refused, "rollback"),
+            Self::Epoch { source, .. } => (Outcome::Refused, source.refusal()),
             Self::Policy { .. } | Self::Read { .. } => (Outcome::Refused, "malformed"),
             Self::Unsigned { .. } => (Outcome::Refused, "bad_signature"),
             Self::Keys { .. } | Self::Counter { .. } => (Outcome::Refused, "other"),
@@ -240,11 +255,11 @@ impl ApplyError {
 enum Admitted {
     Signed {
         bundle: VerifiedBundle,
+        /// What goes into the record of approvals with it: its epoch was approved.
+        consent: Option<Box<RecordChange>>,
     },
     /// It is, byte for byte, what is in force.
-    InForce {
-        bundle: VerifiedBundle,
-    },
+    InForce { bundle: VerifiedBundle },
     Unsigned {
         file: Vec<u8>,
         /// Whether it is, byte for byte, what is in force.
@@ -262,20 +277,26 @@ impl Admitted {
     }
     fn file(&self) -> &[u8] {
         match self {
-            Self::Signed { bundle } | Self::InForce { bundle } => bundle.as_bytes(),
+            Self::Signed { bundle, .. } | Self::InForce { bundle } => bundle.as_bytes(),
             Self::Unsigned { file, .. } => file,
         }
     }
     fn policy(&self) -> &[u8] {
         match self {
-            Self::Signed { bundle } | Self::InForce { bundle } => bundle.policy(),
+            Self::Signed { bundle, .. } | Self::InForce { bundle } => bundle.policy(),
             Self::Unsigned { file, .. } => file,
         }
     }
     fn bundle(&self) -> Option<&VerifiedBundle> {
         match self {
-            Self::Signed { bundle } | Self::InForce { bundle } => Some(bundle),
+            Self::Signed { bundle, .. } | Self::InForce { bundle } => Some(bundle),
             Self::Unsigned { .. } => None,
+        }
+    }
+    fn consent(&self) -> Option<&RecordChange> {
+        match self {
+            Self::Signed { consent, .. } => consent.as_deref(),
+            Self::InForce { .. } | Self::Unsigned { .. } => None,
         }
     }
     fn identity(&self) -> PolicyIdentity {
@@ -320,6 +341,17 @@ impl Admitted {
     }
 }
 
+impl Applied {
+    /// Says that an approval which came along stays unused.
+    fn noting_approvals(mut self, caller: &Caller, admitted: &Admitted) -> Self {
+        if !caller.approvals.is_empty() && admitted.consent().is_none() {
+            self.warnings
+                .push("the epoch does not change, so no approval was needed, and none was used".to_owned());
+        }
+        self
+    }
+}
+
 impl Host {
     /// Puts a policy in force, or refuses it and says so in the log.
     ///
@@ -337,13 +369,13 @@ impl Host {
             Offer::Bytes { name, .. } => (*name).to_owned(),
         };
         if options.mode == Mode::DryRun {
-            let admitted = self.admit(self.read_offer(offer)?, options, caller.now)?;
+            let admitted = self.admit(self.read_offer(offer)?, options, caller)?;
             let policy = self.parse_policy(admitted.policy())?;
             let result = match admitted.is_in_force() {
                 true => ApplyResult::WouldNotChange,
                 false => ApplyResult::WouldApply,
             };
-            return Ok(admitted.report(result, &policy, None));
+            return Ok(admitted.report(result, &policy, None).noting_approvals(caller, &admitted));
         }
         let (_lock, begun) = self.begin_logged_change(caller);
         let applied = begun
@@ -363,7 +395,7 @@ impl Host {
         options: &ApplyOptions,
     ) -> Result<Applied, ApplyError> {
         self.require_sound_log().map_err(ApplyError::Change)?;
-        let admitted = self.admit(self.read_offer(offer)?, options, caller.now)?;
+        let admitted = self.admit(self.read_offer(offer)?, options, caller)?;
         let policy = self.parse_policy(admitted.policy())?;
         // Installed once more it would push the policy before it out of `policy.applied.prev`.
         if admitted.is_in_force() {
@@ -376,7 +408,8 @@ impl Host {
             self.audit()
                 .append(&event)
                 .map_err(|source| ApplyError::Change(ChangeError::NotLogged { source: Box::new(source) }))?;
-            return Ok(admitted.report(ApplyResult::Unchanged, &policy, Some(enforcement)));
+            let report = admitted.report(ApplyResult::Unchanged, &policy, Some(enforcement));
+            return Ok(report.noting_approvals(caller, &admitted));
         }
         let replaces = self.version_in_force();
         let plan = staged(source, &admitted, replaces);
@@ -398,6 +431,9 @@ impl Host {
             self.give_up().map_err(ApplyError::Change)?;
             return Err(ApplyError::Advance { source });
         }
+        // With the counter the epoch is moved, and so the approval is used, whatever becomes of the policy.
+        self.record_change(admitted.consent(), KeyEdit::None)
+            .map_err(|source| ApplyError::Change(ChangeError::Step { source }))?;
         let enforcement = match self.enforcer().enforce(&policy, &plan.policy) {
             Ok(enforcement) => enforcement,
             Err(EnforceError::Write { source }) if source.is_in_place() => {
@@ -410,7 +446,8 @@ impl Host {
         };
         self.install(&plan).map_err(|source| ApplyError::Change(ChangeError::Step { source }))?;
         self.finish_change(&journal, apply_event(caller, source, &plan)).map_err(ApplyError::Change)?;
-        Ok(admitted.report(ApplyResult::Applied, &policy, Some(enforcement)))
+        let report = admitted.report(ApplyResult::Applied, &policy, Some(enforcement));
+        Ok(report.noting_approvals(caller, &admitted))
     }
 
     fn read_offer(&self, offer: Offer<'_>) -> Result<Vec<u8>, ApplyError> {
@@ -427,7 +464,7 @@ impl Host {
     }
 
     /// Everything that is asked of a file but that its policy parses.
-    fn admit(&self, file: Vec<u8>, options: &ApplyOptions, now: Timestamp) -> Result<Admitted, ApplyError> {
+    fn admit(&self, file: Vec<u8>, options: &ApplyOptions, caller: &Caller) -> Result<Admitted, ApplyError> {
         if !bundle::is_bundle(&file) {
             self.require_unsigned_allowed(options.signature)?;
             let in_force = self.is_in_force(&file);
@@ -438,13 +475,22 @@ impl Host {
             SignedBundle::parse(file).map_err(|source| ApplyError::Verify(VerifyError::Bundle { source }))?;
         // Expiry and the format rule are for what is new; they do not keep the policy in force from being loaded again.
         let (v1, expiry) = if in_force { (V1::Allow, Expiry::Ignored) } else { (options.v1, Expiry::Judged) };
-        let bundle = self.verify_bundle(bundle, v1, now, expiry).map_err(ApplyError::Verify)?;
+        let bundle = self.verify_bundle(bundle, v1, caller.now, expiry).map_err(ApplyError::Verify)?;
         let counter = self.counter().map_err(|source| ApplyError::Counter { source })?;
         match Counter::judge(counter.as_ref(), &bundle.counter()) {
             Ok(Judgement::Same) if in_force => Ok(Admitted::InForce { bundle }),
-            Ok(Judgement::First | Judgement::Newer | Judgement::Same) => Ok(Admitted::Signed { bundle }),
+            Ok(Judgement::First | Judgement::Newer | Judgement::Same) => {
+                Ok(Admitted::Signed { bundle, consent: None })
+            }
             // So may it while a rollback stands below the counter.
             Err(CounterRefusal::Rollback { .. }) if in_force => Ok(Admitted::InForce { bundle }),
+            Err(refusal @ CounterRefusal::EpochNeedsApproval { offered, accepted }) => {
+                match self.consent(caller, &Subject::PolicyEpoch(offered)) {
+                    Ok(Some(consent)) => Ok(Admitted::Signed { bundle, consent: Some(Box::new(consent)) }),
+                    Ok(None) => Err(ApplyError::Refused(refusal)),
+                    Err(source) => Err(ApplyError::Epoch { offered, accepted, source: Box::new(source) }),
+                }
+            }
             Err(refusal) => Err(ApplyError::Refused(refusal)),
         }
     }
@@ -458,8 +504,9 @@ impl Host {
     }
 
     fn require_unsigned_allowed(&self, rule: SignatureRule) -> Result<(), ApplyError> {
-        // Asked also with --allow-unsigned: a key directory that cannot be trusted is a reason to stop.
-        let keys = self.trusted_keys().map_err(|source| ApplyError::Keys { source })?;
+        // Asked also with --allow-unsigned: a key directory that cannot be trusted is a reason to stop. A key that nobody
+        // approved still says that policies are signed here.
+        let keys = self.installed_keys().map_err(|source| ApplyError::Keys { source })?;
         let rule = match rule {
             SignatureRule::AllowUnsigned => return Ok(()),
             SignatureRule::Required => UnsignedRule::Asked,
@@ -568,16 +615,19 @@ fn staged(source: &str, admitted: &Admitted, replaces: Option<u64>) -> StagedPol
         epoch: bundle.map_or(0, |bundle| bundle.manifest().epoch),
         signers: bundle.map(|bundle| bundle.signers().to_vec()).unwrap_or_default(),
         replaces,
+        consent: admitted.consent().cloned().map(Box::new),
     }
 }
 
 pub(crate) fn apply_event(caller: &Caller, source: &str, plan: &StagedPolicy) -> Event {
-    describe(Event::new(caller.now, caller.actor.clone(), Action::PolicyApply, source), plan)
+    let event = Event::new(caller.now, caller.actor.clone(), Action::PolicyApply, source);
+    describe_consent(describe(event, plan), plan.consent.as_deref())
 }
 
 /// Puts the identity of a policy into an entry.
 pub(crate) fn describe(event: Event, plan: &StagedPolicy) -> Event {
-    let StagedPolicy { source: _, policy, file_sha256: _, format, epoch, signers, replaces } = plan;
+    let StagedPolicy { source: _, policy, file_sha256: _, format, epoch, signers, replaces, consent: _ } =
+        plan;
     let signers: Vec<String> = signers.iter().map(KeyId::to_string).collect();
     let event =
         event.detail("policy_sha256", policy.policy_sha256.to_string()).detail("signed", format.is_some());

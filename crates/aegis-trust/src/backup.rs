@@ -16,10 +16,12 @@ use crate::{
     bundle::{MAX_HEADER_LEN, SignedBundle},
     config::{Config, ConfigError},
     counter::{Counter, CounterError},
+    custodians::CustodiansError,
     durable::{self, ReadError, WriteError},
     enforce::EnforceError,
     host::{Caller, ChangeError, Host},
     key_dir::KeysError,
+    rotation::RotateError,
 };
 
 mod archive;
@@ -83,6 +85,12 @@ pub struct BackupVerified {
     pub counter: Option<Counter>,
     /// The version of the policy in force; none if there was none or it was unsigned.
     pub policy_version: Option<u64>,
+    /// The digest of the rule that was on; none if the host had no custodians.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custodians: Option<Digest>,
+    /// How many approvals were used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_approvals: Option<usize>,
 }
 
 /// What a restore did.
@@ -135,6 +143,18 @@ pub enum BackupError {
     Keys {
         /// Why.
         source: KeysError,
+    },
+    /// The host's custodians, or what it remembers of them, cannot be used.
+    #[error("the custodians of this host cannot be told")]
+    Custodians {
+        /// Why.
+        source: Box<CustodiansError>,
+    },
+    /// A rotation is under way, and how far it has come cannot be told.
+    #[error("the rotation that is under way on this host cannot be told")]
+    Rotation {
+        /// Why.
+        source: Box<RotateError>,
     },
     /// Two files would have one name in the archive.
     #[error(
@@ -241,6 +261,8 @@ impl BackupError {
                 Some("see what is wrong with `aegisbpf health`, and back up again".to_owned())
             }
             Self::Keys { source } => source.help(),
+            Self::Custodians { source } => source.help(),
+            Self::Rotation { source } => source.help(),
             Self::KeyNames { .. } => Some("rename one of the two files".to_owned()),
             Self::Counter { source } => source.help(),
             Self::Config { source } => source.help(),
@@ -299,6 +321,8 @@ pub fn backup_verify_with_limit(path: &Path, max_policy_bytes: u64) -> Result<Ba
         revoked_keys: archive.revoked.len(),
         counter: archive.counter,
         policy_version: applied.map(|bundle| bundle.manifest().policy_version),
+        custodians: archive.record.as_ref().and_then(|record| Some(record.rule.as_ref()?.digest)),
+        used_approvals: archive.record.as_ref().map(|record| record.uses().count()),
     })
 }
 
@@ -357,6 +381,8 @@ impl Host {
             BackupError::Exists { .. }
             | BackupError::Unsound { .. }
             | BackupError::Keys { .. }
+            | BackupError::Custodians { .. }
+            | BackupError::Rotation { .. }
             | BackupError::KeyNames { .. }
             | BackupError::Counter { .. }
             | BackupError::Config { .. } => (Outcome::Refused, "other"),

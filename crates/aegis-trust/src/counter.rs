@@ -203,8 +203,8 @@ impl CounterRefusal {
             },
             Self::OlderEpoch { accepted, .. } => format!("sign it again with `--epoch {accepted}`"),
             Self::EpochNeedsApproval { accepted, .. } => format!(
-                "sign it with `--epoch {accepted}`; approvals by custodians are not part of this release, \
-                 so a host that has accepted a policy stays in its epoch"
+                "sign it with `--epoch {accepted}`; to move the epoch, name custodians with `aegisbpf custodians init`, and \
+                 let two of them approve it"
             ),
         })
     }

@@ -1,5 +1,5 @@
-//! The revocation drill: rotation, revocation, an emergency policy and the refusal of a rollback, rehearsed on a shadow
-//! of this host with the code that production uses. No real key, policy or counter is touched.
+//! The revocation drill: rotation, revocation, an emergency policy, the refusal of a rollback, and the rule of two,
+//! rehearsed on a shadow of this host with the code that production uses. No real key, policy or counter is touched.
 //!
 //! A drill that passes leaves evidence, signed with the host key, in `drill.json`; health counts the days since. One that
 //! fails is logged and leaves the older evidence as it is.
@@ -24,6 +24,7 @@ use crate::{
     manifest::truncate_to_seconds,
 };
 
+mod custodians;
 mod rehearsal;
 
 use rehearsal::Rehearsal;
@@ -230,7 +231,7 @@ impl Record {
 }
 
 impl Host {
-    /// Rehearses rotation, revocation, an emergency policy and the refusal of a rollback. `progress` hears of each step.
+    /// Rehearses rotation, revocation, an emergency policy, the refusal of a rollback, and the rule of two. `progress` hears of each step.
     ///
     /// Other changes of this host wait meanwhile. A drill in which a step fails is a report, not an error.
     ///

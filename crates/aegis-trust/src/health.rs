@@ -10,7 +10,7 @@ use crate::{
     durable,
     host::{Host, Search},
     journal::Journal,
-    keys::ROTATE_AFTER_DAYS,
+    keys::{KeyListing, ROTATE_AFTER_DAYS},
     manifest::truncate_to_seconds,
     verify::{CLOCK_SKEW, Expiry, V1, VerifyError, clock_is_sane},
 };
@@ -96,11 +96,13 @@ impl Host {
     /// Looks at everything that signed policy rests on. Nothing is changed, and nothing is waited for.
     pub fn health(&self, now: Timestamp) -> Health {
         let in_force = self.in_force();
-        let mut checks = Vec::with_capacity(14);
+        let mut checks = Vec::with_capacity(17);
         // Asked once: it waits for whoever writes to the log.
         let log = self.audit().exists().then(|| self.audit().quick_check());
         checks.push(clock(log.as_ref(), now));
         checks.extend(self.key_checks(now));
+        checks.push(self.custodians_check());
+        checks.push(self.rotation_check());
         checks.push(self.counter_check(&in_force));
         checks.push(self.policy_check(&in_force));
         checks.push(self.signer_check(&in_force, now));
@@ -132,7 +134,7 @@ impl Host {
         let usable = listing
             .trusted
             .iter()
-            .filter(|key| !key.revoked)
+            .filter(|key| !key.revoked && key.approved != Some(false))
             .map(|key| key.id)
             .collect::<std::collections::BTreeSet<_>>()
             .len();
@@ -156,7 +158,7 @@ impl Host {
         let old: Vec<&str> = listing
             .trusted
             .iter()
-            .filter(|key| !key.revoked && key.age_days > ROTATE_AFTER_DAYS)
+            .filter(|key| !key.revoked && key.approved != Some(false) && key.age_days > ROTATE_AFTER_DAYS)
             .map(|key| key.name.as_str())
             .collect();
         let age = match old.is_empty() {
@@ -165,10 +167,7 @@ impl Host {
                 "key_age",
                 Status::Degraded,
                 format!("older than {ROTATE_AFTER_DAYS} days: {}", old.join(", ")),
-                Some(
-                    "rotate: make a new key, add it, sign the next policy with it, remove the old one"
-                        .to_owned(),
-                ),
+                Some("make a new key, and begin with `aegisbpf keys rotate NEW.pub`".to_owned()),
             ),
         };
         let stray: Vec<&str> =
@@ -182,7 +181,62 @@ impl Host {
                 Some("find out who put it back, then remove it with `aegisbpf keys remove ID`".to_owned()),
             ),
         };
-        vec![count, age, revoked]
+        vec![count, age, revoked, approved_check(&listing)]
+    }
+
+    fn custodians_check(&self) -> Check {
+        let name = "custodians";
+        let custodians = match self.custodians() {
+            Ok(custodians) => custodians,
+            Err(error) => return bad(name, Status::Failed, cause_chain(&error), error.help()),
+        };
+        let Some(custodians) = custodians else {
+            return good(name, "there are none: one person can change the trusted keys".to_owned());
+        };
+        let rule = custodians.rule();
+        let people = rule.registry().custodians().count();
+        let message = format!(
+            "{}, out of {people}, for {}, digest {}",
+            rule.quorum(),
+            custodians.host(),
+            custodians.digest()
+        );
+        if !custodians.is_taken_up() {
+            return bad(
+                name,
+                Status::Degraded,
+                format!("{message}; not taken up, so who takes their directory away turns the rule off"),
+                Some("run `aegisbpf custodians init`".to_owned()),
+            );
+        }
+        let needed: Vec<String> = rule.indispensable().iter().map(ToString::to_string).collect();
+        good(
+            name,
+            match needed.is_empty() {
+                true => message,
+                false => format!("{message}; none can decide without {}", needed.join(" and ")),
+            },
+        )
+    }
+
+    fn rotation_check(&self) -> Check {
+        let name = "rotation";
+        match self.rotation_status() {
+            Ok(None) => good(name, "no rotation is under way".to_owned()),
+            Ok(Some(rotation)) => bad(
+                name,
+                Status::Degraded,
+                format!(
+                    "from key {} to key {}, begun at {}: {}",
+                    rotation.old.fingerprint(),
+                    rotation.new.fingerprint(),
+                    rotation.started_at,
+                    rotation.step.as_str()
+                ),
+                Some("see what is left with `aegisbpf keys rotate --status`".to_owned()),
+            ),
+            Err(error) => bad(name, Status::Failed, cause_chain(&error), error.help()),
+        }
     }
 
     fn counter_check(&self, in_force: &InForce) -> Check {
@@ -452,6 +506,49 @@ impl Host {
             }
             Err(error) => bad(name, Status::Degraded, cause_chain(&error), run()),
         }
+    }
+}
+
+/// Keys that nobody approved, and approved ones that are gone.
+fn approved_check(listing: &KeyListing) -> Check {
+    let name = "approved_keys";
+    let stray: Vec<&str> = listing
+        .trusted
+        .iter()
+        .filter(|key| key.approved == Some(false) && !key.revoked)
+        .map(|key| key.name.as_str())
+        .collect();
+    if !stray.is_empty() {
+        return bad(
+            name,
+            Status::Degraded,
+            format!("in the key directory without an approval (and refused): {}", stray.join(", ")),
+            Some(
+                "find out who put it there, then remove the file, or have it approved and run `aegisbpf keys add FILE --approval FILE`"
+                    .to_owned(),
+            ),
+        );
+    }
+    if !listing.missing.is_empty() {
+        let missing: Vec<String> = listing.missing.iter().map(aegis_crypto::KeyId::fingerprint).collect();
+        return bad(
+            name,
+            Status::Degraded,
+            format!(
+                "approved, but its file was removed without an approval (and not trusted): {}",
+                missing.join(", ")
+            ),
+            Some(
+                "put it back, or have its removal approved and run `aegisbpf keys remove ID --approval FILE`"
+                    .to_owned(),
+            ),
+        );
+    }
+    match listing.trusted.iter().any(|key| key.approved.is_some()) {
+        true => {
+            good(name, "every installed key was approved, or trusted before there were custodians".to_owned())
+        }
+        false => good(name, "no key has to be approved here".to_owned()),
     }
 }
 

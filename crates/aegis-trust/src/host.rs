@@ -11,9 +11,11 @@ use rustix::fs::OFlags;
 
 use crate::{
     HostPaths,
+    approval::ApprovalFile,
     bundle::{self, BundleFormat, MAX_HEADER_LEN, SignedBundle},
     config::{Config, ConfigError},
     counter::{Counter, CounterError, MAX_COUNTER_LEN},
+    custodians::record::Record,
     durable::{self, ReadError, WriteError},
     enforce::{Enforcer, RecordingEnforcer},
     journal::{Journal, JournalError},
@@ -23,19 +25,32 @@ use crate::{
     verify::{self, Expiry, Trust, V1, VerifiedBundle, VerifyError},
 };
 
-/// Who asks, and when.
+/// Who asks, when, and by whose leave.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// The time, as the host's clock says.
     pub now: Timestamp,
     /// Who it is.
     pub actor: Actor,
+    /// Approvals by custodians, for a change that needs one.
+    pub approvals: Vec<ApprovalFile>,
 }
 
 impl Caller {
     /// This process, now.
     pub fn current(program: &str) -> Self {
-        Self { now: Timestamp::now(), actor: Actor::current(program) }
+        Self { now: Timestamp::now(), actor: Actor::current(program), approvals: Vec::new() }
+    }
+
+    /// The same, with approvals.
+    #[must_use]
+    pub fn with_approvals(self, approvals: Vec<ApprovalFile>) -> Self {
+        Self { approvals, ..self }
+    }
+
+    /// Whoever began the change that is finished now.
+    pub(crate) fn of_journal(journal: &Journal) -> Self {
+        Self { now: journal.started_at, actor: journal.actor.clone(), approvals: Vec::new() }
     }
 }
 
@@ -162,12 +177,30 @@ impl Host {
         std::mem::take(&mut *self.unlogged.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The trusted keys.
+    /// The trusted keys: all that are installed, or where there are custodians, those that were approved.
+    ///
+    /// # Errors
+    ///
+    /// [`KeysError`] if any file in the key directory cannot be trusted, or the record of approvals cannot be used.
+    pub fn trusted_keys(&self) -> Result<TrustedKeys, KeysError> {
+        self.trusted_of(self.installed_keys()?)
+    }
+
+    /// Those of the installed keys that are trusted. This is the one place that knows which.
+    pub(crate) fn trusted_of(&self, installed: TrustedKeys) -> Result<TrustedKeys, KeysError> {
+        let record = Record::load(&self.paths).map_err(|source| KeysError::Approved { source })?;
+        Ok(match record.as_ref().and_then(Record::trusted_only) {
+            Some(approved) => installed.only(approved),
+            None => installed,
+        })
+    }
+
+    /// Every key in the key directory, approved or not.
     ///
     /// # Errors
     ///
     /// [`KeysError`] if any file in the key directory cannot be trusted.
-    pub fn trusted_keys(&self) -> Result<TrustedKeys, KeysError> {
+    pub fn installed_keys(&self) -> Result<TrustedKeys, KeysError> {
         TrustedKeys::load(&self.paths.keys_dir)
     }
 
@@ -302,6 +335,11 @@ impl Host {
     /// cannot be read says nothing.
     pub(crate) fn highest_in_audit_log(&self) -> Option<Counter> {
         self.highest_in_log(Search::WholeLog)
+    }
+
+    /// The latest time among the newest entries. One that a clock far ahead has left is passed over in time.
+    pub(crate) fn latest_logged_time(&self) -> Option<Timestamp> {
+        self.audit.last_entries(NEWEST_ENTRIES).ok()?.flatten().map(|entry| entry.time).max()
     }
 
     fn highest_in_log(&self, search: Search) -> Option<Counter> {

@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     HostPaths,
     bundle::BundleFormat,
+    custodians::{change::CustodiansChange, record::RecordChange},
     durable::{self, ReadError, WriteError},
     enforce::PolicyIdentity,
+    rotation::RotationChange,
 };
 
 const MAX_JOURNAL_LEN: u64 = 1 << 20;
@@ -54,6 +56,9 @@ pub struct StagedPolicy {
     pub signers: Vec<KeyId>,
     /// The version that was in force before.
     pub replaces: Option<u64>,
+    /// What goes into the record of approvals with it: a higher epoch was approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Box<RecordChange>>,
 }
 
 /// [`BundleFormat`] as it is written down.
@@ -89,6 +94,9 @@ pub enum Change {
         file_name: String,
         /// What the caller called it.
         source: String,
+        /// What goes into the record of approvals with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent: Option<Box<RecordChange>>,
     },
     /// `keys remove`.
     RemoveKey {
@@ -96,6 +104,9 @@ pub enum Change {
         id: KeyId,
         /// The files' names in the key directory.
         file_names: Vec<String>,
+        /// What goes into the record of approvals with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent: Option<Box<RecordChange>>,
     },
     /// `keys revoke`.
     RevokeKey {
@@ -107,7 +118,14 @@ pub enum Change {
         reason: String,
         /// The files' names in the key directory.
         file_names: Vec<String>,
+        /// What goes into the record of approvals with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        consent: Option<Box<RecordChange>>,
     },
+    /// `custodians init`, `custodians set`, `custodians off`.
+    Custodians(Box<CustodiansChange>),
+    /// A step of `keys rotate`.
+    Rotation(Box<RotationChange>),
     /// `backup restore`.
     Restore {
         /// What the caller called the archive.

@@ -1,22 +1,21 @@
 //! The directory of trusted keys: `*.pub`, each an SPKI PEM, 64 hex digits or an OpenSSH line.
 //!
-//! One bad file is an error that names it, never a file that is skipped. Everything is read through one handle of the
-//! directory, so that a directory which is swapped while it is read gives the old keys or the new ones, never a mix.
+//! One bad file is an error that names it, never a file that is skipped. Where a host has custodians, the directory holds
+//! keys, and which of them are trusted is in its [record](crate::custodians::record).
 
 use std::{
-    collections::BTreeMap,
-    fs::File,
+    collections::{BTreeMap, BTreeSet},
     io,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
 use aegis_crypto::{KeyId, KeyIdPrefix, PublicKey, PublicKeyFileError, parse_public_key_file};
 use jiff::Timestamp;
-use rustix::fs::{Mode, OFlags};
 
 use crate::{
-    durable::{self, ReadError},
+    custodians::record::RecordError,
+    durable::ReadError,
+    guarded_dir::{Guard, GuardedDir, GuardedDirError, GuardedFile},
     revoked::RevokedError,
 };
 
@@ -97,6 +96,12 @@ pub enum KeysError {
         /// Why.
         source: RevokedError,
     },
+    /// The record of which keys custodians approved cannot be used.
+    #[error("the approved keys cannot be told")]
+    Approved {
+        /// Why.
+        source: RecordError,
+    },
 }
 
 /// Why no one key could be told from what was typed.
@@ -145,6 +150,7 @@ impl KeysError {
                 )
             }
             Self::Revoked { source } => return source.help(),
+            Self::Approved { source } => return source.help(),
         })
     }
 }
@@ -169,24 +175,18 @@ impl TrustedKeys {
     ///
     /// [`KeysError`] names the first file, in the order of names, that cannot be trusted.
     pub fn load(dir: &Path) -> Result<Self, KeysError> {
-        let broken = |source| KeysError::Directory { path: dir.to_owned(), source };
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-        let handle = match rustix::fs::open(dir, flags, Mode::empty()) {
-            Ok(handle) => File::from(handle),
-            Err(rustix::io::Errno::NOENT) => return Ok(Self::default()),
-            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
-                return Err(KeysError::NotADirectory { path: dir.to_owned() });
-            }
-            Err(errno) => return Err(broken(errno.into())),
-        };
-        if let Some(problem) = durable::insecure(&handle.metadata().map_err(broken)?) {
-            return Err(KeysError::Permissions { path: dir.to_owned(), problem });
-        }
+        let Some(guarded) = GuardedDir::open(dir, Guard::Own)? else { return Ok(Self::default()) };
         let mut files = Vec::new();
-        for name in key_file_names(&handle, dir)? {
-            files.push(load_key(&handle, dir, &name)?);
+        for name in guarded.names(".pub", MAX_KEYS)? {
+            files.push(load_key(&guarded, dir, &name)?);
         }
         Ok(Self { files })
+    }
+
+    /// Those of them whose ids are in `approved`.
+    pub(crate) fn only(mut self, approved: &BTreeSet<KeyId>) -> Self {
+        self.files.retain(|file| approved.contains(&file.id));
+        self
     }
 
     /// The files, in the order of their names.
@@ -228,58 +228,29 @@ impl TrustedKeys {
     }
 }
 
-/// The names that end in `.pub` and do not begin with a dot, sorted. Others are not keys: notes, the revoked list.
-fn key_file_names(handle: &File, dir: &Path) -> Result<Vec<String>, KeysError> {
-    let broken = |source: io::Error| KeysError::Directory { path: dir.to_owned(), source };
-    let listing = rustix::fs::Dir::read_from(handle).map_err(|errno| broken(errno.into()))?;
-    let mut names = Vec::new();
-    for entry in listing {
-        let entry = entry.map_err(|errno| broken(errno.into()))?;
-        let name = entry.file_name().to_bytes();
-        if name.starts_with(b".") || !name.ends_with(b".pub") {
-            continue;
-        }
-        let name = std::str::from_utf8(name).map_err(|_| {
-            let path = dir.join(name.escape_ascii().to_string());
-            KeysError::Permissions { path, problem: "has a name that is not UTF-8".to_owned() }
-        })?;
-        names.push(name.to_owned());
-        if names.len() > MAX_KEYS {
-            return Err(KeysError::TooMany { path: dir.to_owned() });
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-fn load_key(handle: &File, dir: &Path, name: &str) -> Result<TrustedKey, KeysError> {
-    let path = dir.join(name);
-    let read = |source| KeysError::File { source: ReadError::Read { path: path.clone(), source } };
-    // NONBLOCK: opening a FIFO must not wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file: OwnedFd =
-        rustix::fs::openat(handle, name, flags, Mode::empty()).map_err(|errno| KeysError::File {
-            source: match errno {
-                rustix::io::Errno::LOOP => ReadError::Link { path: path.clone() },
-                // A socket answers so.
-                rustix::io::Errno::NXIO => ReadError::NotAFile { path: path.clone(), kind: "a socket" },
-                errno => ReadError::Open { path: path.clone(), source: errno.into() },
-            },
-        })?;
-    let file = File::from(file);
-    let metadata = file.metadata().map_err(read)?;
-    durable::check_regular(&metadata, &path).map_err(|source| KeysError::File { source })?;
-    if let Some(problem) = durable::insecure(&metadata) {
-        return Err(KeysError::Permissions { path, problem });
-    }
+fn load_key(guarded: &GuardedDir, dir: &Path, name: &str) -> Result<TrustedKey, KeysError> {
+    let Some(GuardedFile { path, bytes, metadata }) = guarded.read(name, MAX_KEY_FILE_LEN)? else {
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        return Err(KeysError::File { source: ReadError::Open { path: dir.join(name), source } });
+    };
     let added_at =
         metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()).unwrap_or_default();
-    let bytes = durable::read_open(file, &path, metadata.len(), MAX_KEY_FILE_LEN)
-        .map_err(|source| KeysError::File { source })?;
     let parsed =
         parse_public_key_file(&bytes).map_err(|source| KeysError::Key { path: path.clone(), source })?;
     let name = name.strip_suffix(".pub").unwrap_or(name).to_owned();
     Ok(TrustedKey { id: parsed.key.key_id(), key: parsed.key, name, path, added_at })
+}
+
+impl From<GuardedDirError> for KeysError {
+    fn from(error: GuardedDirError) -> Self {
+        match error {
+            GuardedDirError::Directory { path, source } => Self::Directory { path, source },
+            GuardedDirError::NotADirectory { path } => Self::NotADirectory { path },
+            GuardedDirError::Permissions { path, problem } => Self::Permissions { path, problem },
+            GuardedDirError::TooMany { path, .. } => Self::TooMany { path },
+            GuardedDirError::File { source } => Self::File { source },
+        }
+    }
 }
 
 #[cfg(test)]

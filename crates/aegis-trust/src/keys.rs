@@ -1,10 +1,11 @@
 //! Changes to what a host trusts: add, remove, revoke; and how a key proves that its private half is held.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
+use aegis_approval::Subject;
 use aegis_audit::{Action, Event, Outcome};
 use aegis_crypto::{
     KeyId, KeyIdPrefix, NotAuthentic, PublicKey, PublicKeyFileError, PublicKeyFormat, Signature,
@@ -14,7 +15,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    approval::{ApprovalError, describe_consent},
     bundle::SignedBundle,
+    custodians::record::{KeyEdit, Record, RecordChange},
     durable::{self, ReadError, WriteError},
     host::{Caller, ChangeError, Host},
     journal::{Change, Journal},
@@ -57,6 +60,9 @@ pub struct ListedKey {
     pub revoked: bool,
     /// Whether it signed the policy in force.
     pub signs_applied: bool,
+    /// On a host with custodians: whether they approved it. If not, it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved: Option<bool>,
 }
 
 /// All keys of a host.
@@ -68,6 +74,9 @@ pub struct KeyListing {
     pub trusted: Vec<ListedKey>,
     /// Those that are refused for ever.
     pub revoked: Vec<RevokedKey>,
+    /// On a host with custodians: those that were approved, and have no file in the directory.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<KeyId>,
 }
 
 /// One key in every form that other programs read.
@@ -97,6 +106,9 @@ pub struct KeyAdded {
     pub format: &'static str,
     /// Whether it was trusted before, so that nothing changed.
     pub already: bool,
+    /// The approval that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 /// A key that is no longer trusted, and may return.
@@ -108,6 +120,9 @@ pub struct KeyRemoved {
     pub names: Vec<String>,
     /// How many keys can still sign for this host.
     pub usable_left: usize,
+    /// The approval that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 /// A key that is refused for ever.
@@ -128,6 +143,9 @@ pub struct KeyRevoked {
     /// Why the key directory could not be read, so that a file of this key may still be there. It is refused all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys_unreadable: Option<String>,
+    /// The approval that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
 }
 
 /// Why the trusted keys were not changed, or not told.
@@ -209,6 +227,9 @@ pub enum KeyChangeError {
     /// The reason cannot go into the list.
     #[error("the reason must be 1 to {MAX_REASON_LEN} printable ASCII characters")]
     Reason,
+    /// Custodians have not agreed.
+    #[error(transparent)]
+    Approval(ApprovalError),
     /// There is no room for another revoked id.
     #[error("the list of revoked keys is full ({MAX_REVOKED_LEN} bytes)")]
     RevokedListFull,
@@ -249,6 +270,7 @@ impl KeyChangeError {
                     .to_owned(),
             ),
             Self::Reason => Some("say in a few words why, for the log".to_owned()),
+            Self::Approval(source) => source.help(),
             Self::RevokedListFull => Some("remove the key with `aegisbpf keys remove ID`, and trust new keys only".to_owned()),
             Self::HostKey { source } => source.help(),
             Self::Write { source } => source.help(),
@@ -264,12 +286,14 @@ impl Host {
     ///
     /// [`KeysError`].
     pub fn list_keys(&self, now: Timestamp) -> Result<KeyListing, KeysError> {
-        let (keys, revoked) = (self.trusted_keys()?, self.revoked_keys()?);
-        let signers = self.signers_in_force();
+        let (keys, approved) = (self.installed_keys()?, self.approved_keys()?);
+        let lister = self.lister(&approved, now)?;
+        let is_missing = |id: &&KeyId| keys.files_of(id).is_empty() && lister.revoked.get(id).is_none();
         Ok(KeyListing {
             keys_dir: self.paths().keys_dir.clone(),
-            trusted: keys.iter().map(|key| listed(key, &revoked, &signers, now)).collect(),
-            revoked: revoked.iter().cloned().collect(),
+            trusted: keys.iter().map(|key| lister.listed(key)).collect(),
+            missing: approved.iter().flatten().filter(is_missing).copied().collect(),
+            revoked: lister.revoked.iter().cloned().collect(),
         })
     }
 
@@ -279,15 +303,40 @@ impl Host {
     ///
     /// [`KeyChangeError::Keys`], [`KeyChangeError::Find`].
     pub fn show_key(&self, id: &KeyIdPrefix, now: Timestamp) -> Result<KeyDetails, KeyChangeError> {
-        let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
-        let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
+        let keys = self.installed_keys().map_err(KeyChangeError::Keys)?;
+        let approved = self.approved_keys().map_err(KeyChangeError::Keys)?;
         let key = keys.find(id).map_err(KeyChangeError::Find)?;
         Ok(KeyDetails {
-            listed: listed(key, &revoked, &self.signers_in_force(), now),
+            listed: self.lister(&approved, now).map_err(KeyChangeError::Keys)?.listed(key),
             hex: key.key.to_hex(),
             openssh: key.key.to_openssh(&key.name),
             pem: key.key.to_spki_pem(),
         })
+    }
+
+    /// The ids that custodians approved; `None` on a host without them.
+    fn approved_keys(&self) -> Result<Option<BTreeSet<KeyId>>, KeysError> {
+        let record = Record::load(self.paths()).map_err(|source| KeysError::Approved { source })?;
+        Ok(record.as_ref().and_then(Record::trusted_only).cloned())
+    }
+
+    /// The one approved key that begins so and has no file.
+    fn approved_without_file(
+        &self,
+        keys: &TrustedKeys,
+        prefix: &KeyIdPrefix,
+    ) -> Result<Option<KeyId>, KeyChangeError> {
+        let approved = self.approved_keys().map_err(KeyChangeError::Keys)?.unwrap_or_default();
+        let mut found = approved.into_iter().filter(|id| prefix.matches(id) && keys.files_of(id).is_empty());
+        Ok(found.next().filter(|_| found.next().is_none()))
+    }
+
+    fn lister<'a>(
+        &self,
+        approved: &'a Option<BTreeSet<KeyId>>,
+        now: Timestamp,
+    ) -> Result<Lister<'a>, KeysError> {
+        Ok(Lister { revoked: self.revoked_keys()?, approved, signers: self.signers_in_force(), now })
     }
 
     /// The exact text that proves possession of `key` to this host, when it is signed by it.
@@ -342,14 +391,15 @@ impl Host {
         self.logged(caller, Action::KeyAdd, source, || {
             let parsed = parse_public_key_file(file).map_err(|source| KeyChangeError::NotAKey { source })?;
             let (key, id) = (parsed.key, parsed.key.key_id());
-            let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+            let keys = self.installed_keys().map_err(KeyChangeError::Keys)?;
+            let trusted = self.trusted_of(keys.clone()).map_err(KeyChangeError::Keys)?;
             let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
             if let Some(RevokedKey { id, revoked_at, reason }) = revoked.get(&id).cloned() {
                 return Err(KeyChangeError::Revoked { id, revoked_at, reason });
             }
             self.check_proof(&key, proof)?;
             let format = format_name(parsed.format);
-            if let Some(known) = keys.files_of(&id).first() {
+            if let Some(known) = trusted.files_of(&id).first() {
                 let event = Event::new(caller.now, caller.actor.clone(), Action::KeyAdd, source);
                 self.append(&event.detail("key_id", id.to_string()).detail("already", true))?;
                 return Ok(KeyAdded {
@@ -358,32 +408,44 @@ impl Host {
                     path: known.path.clone(),
                     format,
                     already: true,
+                    approval: None,
                 });
             }
-            let name = key_name(name, source, &id)?;
-            if let Some(other) = keys.iter().find(|other| other.name == name) {
+            // A file of it that somebody put there by hand is as good as one of ours, once it is approved.
+            let by_hand = keys.files_of(&id).first().map(|file| file.name.clone());
+            let name = match &by_hand {
+                Some(name) => name.clone(),
+                None => key_name(name, source, &id)?,
+            };
+            if let Some(other) = keys.iter().find(|other| other.name == name && other.id != id) {
                 return Err(KeyChangeError::NameTaken { name, id: other.id });
             }
-            if keys.iter().count() >= MAX_KEYS {
+            if by_hand.is_none() && keys.iter().count() >= MAX_KEYS {
                 return Err(KeyChangeError::Full);
             }
+            let consent = self.consent_to(caller, &Subject::KeysAdd(id))?;
             let file_name = format!("{name}.pub");
             let path = self.key_path(&file_name);
             durable::make_dir(&self.paths().keys_dir, 0o755)
                 .map_err(|source| KeyChangeError::Write { source })?;
-            let journal =
-                self.begin_journal(caller, Change::AddKey { id, file_name, source: source.to_owned() })?;
+            let change =
+                Change::AddKey { id, file_name, source: source.to_owned(), consent: consent.clone() };
+            let journal = self.begin_journal(caller, change)?;
             // Normalised: whatever form it came in, an SPKI PEM is what the next reader finds.
-            if let Err(source) = durable::write_new_guarded(&path, key.to_spki_pem().as_bytes(), 0o644) {
+            if by_hand.is_none()
+                && let Err(source) = durable::write_new_guarded(&path, key.to_spki_pem().as_bytes(), 0o644)
+            {
                 if source.is_in_place() {
                     return Err(KeyChangeError::Change(ChangeError::Step { source }));
                 }
                 self.give_up().map_err(KeyChangeError::Change)?;
                 return Err(KeyChangeError::Write { source });
             }
-            self.finish_change(&journal, add_event(caller, &id, &name, source))
+            // The file first: until the record says that the key is approved, nobody trusts it.
+            self.record_key(consent.as_deref(), KeyEdit::Approve(id))?;
+            self.finish_change(&journal, add_event(caller, &id, &name, source, consent.as_deref()))
                 .map_err(KeyChangeError::Change)?;
-            Ok(KeyAdded { id, name, path, format, already: false })
+            Ok(KeyAdded { id, name, path, format, already: false, approval: approval_id(consent) })
         })
     }
 
@@ -399,18 +461,25 @@ impl Host {
         lockout: Lockout,
     ) -> Result<KeyRemoved, KeyChangeError> {
         self.logged(caller, Action::KeyRemove, id.as_str(), || {
-            let keys = self.trusted_keys().map_err(KeyChangeError::Keys)?;
+            let keys = self.installed_keys().map_err(KeyChangeError::Keys)?;
+            let trusted = self.trusted_of(keys.clone()).map_err(KeyChangeError::Keys)?;
             let revoked = self.revoked_keys().map_err(KeyChangeError::Keys)?;
-            let id = keys.find(id).map_err(KeyChangeError::Find)?.id;
-            let usable_left = self.check_lockout(&keys, &revoked, &id, lockout)?;
+            let id = match keys.find(id) {
+                Ok(key) => key.id,
+                // Whose file somebody has taken away is approved until that is approved, too.
+                Err(error) => self.approved_without_file(&keys, id)?.ok_or(KeyChangeError::Find(error))?,
+            };
+            let usable_left = self.check_lockout(&trusted, &revoked, &id, lockout)?;
+            let consent = self.consent_to(caller, &Subject::KeysRemove(id))?;
             let file_names = file_names(&keys, &id);
-            let journal =
-                self.begin_journal(caller, Change::RemoveKey { id, file_names: file_names.clone() })?;
+            let change = Change::RemoveKey { id, file_names: file_names.clone(), consent: consent.clone() };
+            let journal = self.begin_journal(caller, change)?;
             self.remove_files(&file_names)
                 .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
-            self.finish_change(&journal, remove_event(caller, &id, &file_names))
+            self.record_key(consent.as_deref(), KeyEdit::Withdraw(id))?;
+            self.finish_change(&journal, remove_event(caller, &id, &file_names, consent.as_deref()))
                 .map_err(KeyChangeError::Change)?;
-            Ok(KeyRemoved { id, names: file_names, usable_left })
+            Ok(KeyRemoved { id, names: file_names, usable_left, approval: approval_id(consent) })
         })
     }
 
@@ -432,7 +501,7 @@ impl Host {
             }
             // A directory that cannot be read must not keep a stolen key from being refused: its whole id is enough, and
             // this host accepts nothing until the directory is put right anyway.
-            let (keys, keys_unreadable) = match self.trusted_keys() {
+            let (keys, keys_unreadable) = match self.installed_keys() {
                 Ok(keys) => (keys, None),
                 Err(error) if id.as_str().parse::<KeyId>().is_ok() => {
                     (TrustedKeys::default(), Some(crate::health::cause_chain(&error)))
@@ -451,12 +520,18 @@ impl Host {
                 Err(error) => return Err(KeyChangeError::Find(error)),
             };
             let names = file_names(&keys, &id);
+            let trusted = self.trusted_of(keys).map_err(KeyChangeError::Keys)?;
             let earlier = revoked.get(&id).cloned();
             let usable_left = match names.is_empty() || earlier.is_some() {
-                true => usable(&keys, &revoked, Some(&id)),
-                false => self.check_lockout(&keys, &revoked, &id, lockout)?,
+                true => usable(&trusted, &revoked, Some(&id)),
+                false => self.check_lockout(&trusted, &revoked, &id, lockout)?,
             };
             let already = earlier.is_some();
+            // Refused for ever it is already; nobody needs to agree to that once more.
+            let consent = match already {
+                true => None,
+                false => self.consent_to(caller, &Subject::KeysRevoke(id))?,
+            };
             let (revoked_at, reason) = match earlier {
                 Some(RevokedKey { revoked_at, reason, .. }) => (revoked_at, reason),
                 None => (truncate_to_seconds(caller.now), reason.to_owned()),
@@ -466,16 +541,32 @@ impl Host {
             if all.to_bytes().len() as u64 > MAX_REVOKED_LEN {
                 return Err(KeyChangeError::RevokedListFull);
             }
-            let change =
-                Change::RevokeKey { id, revoked_at, reason: reason.clone(), file_names: names.clone() };
+            let change = Change::RevokeKey {
+                id,
+                revoked_at,
+                reason: reason.clone(),
+                file_names: names.clone(),
+                consent: consent.clone(),
+            };
             let journal = self.begin_journal(caller, change)?;
             self.refuse_for_ever(&all, &names)
                 .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))?;
-            let event = revoke_event(caller, &id, &reason, &names);
+            self.record_key(consent.as_deref(), withdrawn(consent.as_deref(), id))?;
+            let event = revoke_event(caller, &id, &reason, &names, consent.as_deref());
             let event = if already { event.detail("already", true) } else { event };
             self.finish_change(&journal, event).map_err(KeyChangeError::Change)?;
             let signed_applied = self.signers_in_force().contains(&id);
-            Ok(KeyRevoked { id, reason, names, usable_left, already, signed_applied, keys_unreadable })
+            let approval = approval_id(consent);
+            Ok(KeyRevoked {
+                id,
+                reason,
+                names,
+                usable_left,
+                already,
+                signed_applied,
+                keys_unreadable,
+                approval,
+            })
         })
     }
 
@@ -505,6 +596,7 @@ impl Host {
             let refusal = match error {
                 KeyChangeError::NotAKey { .. } | KeyChangeError::Read { .. } => "malformed",
                 KeyChangeError::ProofMissing { .. } | KeyChangeError::ProofWrong { .. } => "bad_signature",
+                KeyChangeError::Approval(error) => error.refusal(),
                 _ => "other",
             };
             let event = Event::new(caller.now, caller.actor.clone(), action, object)
@@ -516,11 +608,28 @@ impl Host {
                 | KeyChangeError::ProofMissing { id }
                 | KeyChangeError::ProofWrong { id, .. }
                 | KeyChangeError::Lockout { id, .. } => event.detail("key_id", id.to_string()),
+                KeyChangeError::Approval(error) => match error.request() {
+                    Some(id) => event.detail("approval", id.to_string()),
+                    None => event,
+                },
                 _ => event,
             };
             self.log_refusal(&event);
         }
         done
+    }
+
+    fn consent_to(
+        &self,
+        caller: &Caller,
+        subject: &Subject,
+    ) -> Result<Option<Box<RecordChange>>, KeyChangeError> {
+        self.consent(caller, subject).map(|consent| consent.map(Box::new)).map_err(KeyChangeError::Approval)
+    }
+
+    fn record_key(&self, consent: Option<&RecordChange>, key: KeyEdit) -> Result<(), KeyChangeError> {
+        self.record_change(consent, key)
+            .map_err(|source| KeyChangeError::Change(ChangeError::Step { source }))
     }
 
     fn begin_journal(&self, caller: &Caller, change: Change) -> Result<Journal, KeyChangeError> {
@@ -588,6 +697,7 @@ impl Host {
         id: &KeyId,
         file_name: &str,
         source: &str,
+        consent: Option<&RecordChange>,
     ) -> Result<Option<Event>, RecoverError> {
         // The second name that a killed writer leaves.
         durable::remove_synced(&self.key_path(&format!(".{file_name}.tmp")))
@@ -604,11 +714,13 @@ impl Host {
             .and_then(|file| parse_public_key_file(&file).ok())
             .is_some_and(|parsed| parsed.key.key_id() == *id);
         if added {
-            durable::sync_parent(&path).map_err(|source| RecoverError::Step { source })?;
+            durable::sync_parent(&path)
+                .and_then(|()| self.record_change(consent, KeyEdit::Approve(*id)))
+                .map_err(|source| RecoverError::Step { source })?;
         }
-        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
+        let caller = Caller::of_journal(journal);
         let name = file_name.strip_suffix(".pub").unwrap_or(file_name);
-        Ok(added.then(|| add_event(&caller, id, name, source)))
+        Ok(added.then(|| add_event(&caller, id, name, source, consent)))
     }
 
     pub(crate) fn resume_remove(
@@ -616,25 +728,28 @@ impl Host {
         journal: &Journal,
         id: &KeyId,
         file_names: &[String],
+        consent: Option<&RecordChange>,
     ) -> Result<Event, RecoverError> {
-        self.remove_files(file_names).map_err(|source| RecoverError::Step { source })?;
-        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
-        Ok(remove_event(&caller, id, file_names))
+        self.remove_files(file_names)
+            .and_then(|()| self.record_change(consent, KeyEdit::Withdraw(*id)))
+            .map_err(|source| RecoverError::Step { source })?;
+        Ok(remove_event(&Caller::of_journal(journal), id, file_names, consent))
     }
 
     pub(crate) fn resume_revoke(
         &self,
         journal: &Journal,
-        id: &KeyId,
-        revoked_at: Timestamp,
-        reason: &str,
+        entry: RevokedKey,
         file_names: &[String],
+        consent: Option<&RecordChange>,
     ) -> Result<Event, RecoverError> {
         let mut all = self.revoked_keys().map_err(|source| RecoverError::Keys { source })?;
-        all.insert(RevokedKey { id: *id, revoked_at, reason: reason.to_owned() });
-        self.refuse_for_ever(&all, file_names).map_err(|source| RecoverError::Step { source })?;
-        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
-        Ok(revoke_event(&caller, id, reason, file_names))
+        all.insert(entry.clone());
+        self.refuse_for_ever(&all, file_names)
+            .and_then(|()| self.record_change(consent, withdrawn(consent, entry.id)))
+            .map_err(|source| RecoverError::Step { source })?;
+        let caller = Caller::of_journal(journal);
+        Ok(revoke_event(&caller, &entry.id, &entry.reason, file_names, consent))
     }
 
     /// Whose signatures the policy in force claims to carry.
@@ -657,17 +772,37 @@ fn file_names(keys: &TrustedKeys, id: &KeyId) -> Vec<String> {
     keys.files_of(id).into_iter().map(|file| format!("{}.pub", file.name)).collect()
 }
 
-fn listed(key: &TrustedKey, revoked: &RevokedKeys, signers: &[KeyId], now: Timestamp) -> ListedKey {
-    ListedKey {
-        id: key.id,
-        fingerprint: key.id.fingerprint(),
-        name: key.name.clone(),
-        path: key.path.clone(),
-        added_at: truncate_to_seconds(key.added_at),
-        age_days: now.duration_since(key.added_at).as_hours().max(0) / 24,
-        revoked: revoked.get(&key.id).is_some(),
-        signs_applied: signers.contains(&key.id),
+/// Everything that is asked of a key which is listed.
+struct Lister<'a> {
+    revoked: RevokedKeys,
+    approved: &'a Option<BTreeSet<KeyId>>,
+    signers: Vec<KeyId>,
+    now: Timestamp,
+}
+
+impl Lister<'_> {
+    fn listed(&self, key: &TrustedKey) -> ListedKey {
+        ListedKey {
+            id: key.id,
+            fingerprint: key.id.fingerprint(),
+            name: key.name.clone(),
+            path: key.path.clone(),
+            added_at: truncate_to_seconds(key.added_at),
+            age_days: self.now.duration_since(key.added_at).as_hours().max(0) / 24,
+            revoked: self.revoked.get(&key.id).is_some(),
+            signs_applied: self.signers.contains(&key.id),
+            approved: self.approved.as_ref().map(|approved| approved.contains(&key.id)),
+        }
     }
+}
+
+/// A key that is refused for ever is approved no longer. Refused once more, the record has nothing to say of it.
+fn withdrawn(consent: Option<&RecordChange>, id: KeyId) -> KeyEdit {
+    consent.map_or(KeyEdit::None, |_| KeyEdit::Withdraw(id))
+}
+
+fn approval_id(consent: Option<Box<RecordChange>>) -> Option<String> {
+    consent?.approval.map(|approval| approval.id)
 }
 
 /// The name that was asked for, or the file's, or the fingerprint.
@@ -695,21 +830,30 @@ fn format_name(format: PublicKeyFormat) -> &'static str {
     }
 }
 
-fn add_event(caller: &Caller, id: &KeyId, name: &str, source: &str) -> Event {
-    Event::new(caller.now, caller.actor.clone(), Action::KeyAdd, source)
+fn add_event(caller: &Caller, id: &KeyId, name: &str, source: &str, consent: Option<&RecordChange>) -> Event {
+    let event = Event::new(caller.now, caller.actor.clone(), Action::KeyAdd, source)
         .detail("key_id", id.to_string())
-        .detail("name", name)
+        .detail("name", name);
+    describe_consent(event, consent)
 }
 
-fn remove_event(caller: &Caller, id: &KeyId, file_names: &[String]) -> Event {
-    Event::new(caller.now, caller.actor.clone(), Action::KeyRemove, id.to_string())
+fn remove_event(caller: &Caller, id: &KeyId, file_names: &[String], consent: Option<&RecordChange>) -> Event {
+    let event = Event::new(caller.now, caller.actor.clone(), Action::KeyRemove, id.to_string())
         .detail("key_id", id.to_string())
-        .detail("files", file_names.to_vec())
+        .detail("files", file_names.to_vec());
+    describe_consent(event, consent)
 }
 
-fn revoke_event(caller: &Caller, id: &KeyId, reason: &str, file_names: &[String]) -> Event {
-    Event::new(caller.now, caller.actor.clone(), Action::KeyRevoke, id.to_string())
+fn revoke_event(
+    caller: &Caller,
+    id: &KeyId,
+    reason: &str,
+    file_names: &[String],
+    consent: Option<&RecordChange>,
+) -> Event {
+    let event = Event::new(caller.now, caller.actor.clone(), Action::KeyRevoke, id.to_string())
         .reason(reason)
         .detail("key_id", id.to_string())
-        .detail("files", file_names.to_vec())
+        .detail("files", file_names.to_vec());
+    describe_consent(event, consent)
 }

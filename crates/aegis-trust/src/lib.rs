@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`paths`], [`config`] | where things are, and what the host insists on |
 //! | [`key_dir`], [`revoked`], [`keys`] | the trusted keys, the ids refused for ever, and changes to both |
+//! | [`custodians`], [`approval`] | who has to agree to such changes, and whether they did |
+//! | [`rotation`] | one key after another, in one resumable operation |
 //! | [`manifest`], [`bundle`], [`verify`](mod@verify), [`standing`] | the signed file, the one function that believes it, what the counter says to it |
 //! | [`counter`], [`repair`] | the anti-rollback counter, and its honest repair |
 //! | [`apply`], [`rollback`], [`enforce`] | the transaction, the way back, and who loads the rules |
@@ -15,13 +17,16 @@
 //! Parsing, verifying and judging take bytes and a time and do no I/O; [`Host`] brings disk and clock to them.
 
 pub mod apply;
+pub mod approval;
 pub mod backup;
 pub mod bundle;
 pub mod config;
 pub mod counter;
+pub mod custodians;
 pub mod drill;
 pub mod enforce;
 pub mod expiry;
+pub mod guarded_dir;
 pub mod health;
 pub mod host;
 mod host_statement;
@@ -36,6 +41,7 @@ pub mod recover;
 pub mod repair;
 pub mod revoked;
 pub mod rollback;
+pub mod rotation;
 pub mod sign;
 pub mod signer_command;
 pub mod signer_pkcs11;

@@ -14,6 +14,7 @@ use serde::Serialize;
 /// | trusted keys | `/etc/aegisbpf/keys` | `AEGIS_KEYS_DIR` |
 /// | version counter | `/var/lib/aegisbpf/version_counter` | `AEGIS_VERSION_COUNTER_PATH` |
 /// | configuration | `/etc/aegisbpf` | `AEGIS_CONFIG_DIR` |
+/// | custodians | `/etc/aegisbpf/custodians` | `AEGIS_CUSTODIANS_DIR` |
 /// | state | `/var/lib/aegisbpf`; the counter's directory if only that one is named | `AEGIS_STATE_DIR` |
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct HostPaths {
@@ -21,6 +22,8 @@ pub struct HostPaths {
     pub config_dir: PathBuf,
     /// Holds the trusted keys, `*.pub`, and `revoked`.
     pub keys_dir: PathBuf,
+    /// Holds the custodians, `*.custodian`, and `threshold`.
+    pub custodians_dir: PathBuf,
     /// Holds the policy in force, the audit log and what a crash must not lose.
     pub state_dir: PathBuf,
     /// The version counter.
@@ -69,6 +72,7 @@ impl HostPaths {
         Self {
             config_dir: root.join("etc/aegisbpf"),
             keys_dir: root.join("etc/aegisbpf/keys"),
+            custodians_dir: root.join("etc/aegisbpf/custodians"),
             state_dir: root.join("var/lib/aegisbpf"),
             version_counter: root.join("var/lib/aegisbpf/version_counter"),
         }
@@ -88,6 +92,7 @@ impl HostPaths {
         };
         let config_dir = read("AEGIS_CONFIG_DIR")?.unwrap_or_else(|| "/etc/aegisbpf".into());
         let keys_dir = read("AEGIS_KEYS_DIR")?.unwrap_or_else(|| config_dir.join("keys"));
+        let custodians_dir = read("AEGIS_CUSTODIANS_DIR")?.unwrap_or_else(|| config_dir.join("custodians"));
         let counter = read("AEGIS_VERSION_COUNTER_PATH")?;
         let beside_counter =
             counter.as_deref().and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
@@ -105,6 +110,7 @@ impl HostPaths {
         Ok(Self {
             config_dir: below(config_dir),
             keys_dir: below(keys_dir),
+            custodians_dir: below(custodians_dir),
             state_dir: below(state_dir),
             version_counter: below(version_counter),
         })
@@ -121,6 +127,21 @@ impl HostPaths {
     /// A second copy of the revoked ids: an older copy of the keys directory cannot bring a revoked key back.
     pub fn revoked_copy(&self) -> PathBuf {
         self.state_dir.join("revoked")
+    }
+    /// What this host remembers of its custodians: that the rule is on, approved keys, used approvals.
+    pub fn custodians_record(&self) -> PathBuf {
+        self.state_dir.join("custodians.json")
+    }
+    /// A directory of custodians on its way, or on its way out: beside the real one, so that it can take its name.
+    pub fn custodians_staging(&self) -> PathBuf {
+        let mut name = std::ffi::OsString::from(".");
+        name.push(self.custodians_dir.file_name().unwrap_or_default());
+        name.push(".tmp");
+        self.custodians_dir.with_file_name(name)
+    }
+    /// The rotation of a key that is under way.
+    pub fn rotation(&self) -> PathBuf {
+        self.state_dir.join("rotation.json")
     }
     /// The file that was applied last: a bundle, or an unsigned policy.
     pub fn applied(&self) -> PathBuf {
@@ -171,6 +192,8 @@ impl HostPaths {
             self.version_counter.clone(),
             self.config_file(),
             self.revoked_copy(),
+            self.custodians_record(),
+            self.rotation(),
             self.applied(),
             self.previous(),
             self.rolled_back(),
@@ -180,7 +203,13 @@ impl HostPaths {
             self.enforcement(),
             self.drill_report(),
         ];
-        let dirs = [self.keys_dir.clone(), self.audit_dir(), self.restore_staging()];
+        let dirs = [
+            self.keys_dir.clone(),
+            self.custodians_dir.clone(),
+            self.custodians_staging(),
+            self.audit_dir(),
+            self.restore_staging(),
+        ];
         files.iter().any(|file| settled(file) == path)
             || dirs.iter().any(|dir| path.starts_with(settled(dir)))
     }
@@ -245,6 +274,9 @@ mod tests {
             "link/audit/log.jsonl",
             "etc/aegisbpf/keys/a.pub",
             "etc/aegisbpf/keys",
+            "etc/aegisbpf/custodians/a.custodian",
+            "etc/aegisbpf/custodians/threshold",
+            "link/custodians.json",
             "etc/aegisbpf/aegisbpf.toml",
         ] {
             assert!(paths.reserves(&dir.path().join(kept)), "{kept}");

@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use crate::{
     apply::apply_event,
     bundle::SignedBundle,
-    counter::Counter,
+    counter::{Counter, CounterRefusal},
+    custodians::{change::CustodiansAction, record::KeyEdit},
     durable::{self, ReadError, WriteError},
     enforce::{EnforceError, PolicyIdentity},
     host::{Caller, Host},
     journal::{Change, Journal, JournalError, StagedPolicy},
+    revoked::RevokedKey,
     verify::{Expiry, V1},
 };
 
@@ -97,16 +99,24 @@ impl Host {
             // Staged, but never written down: nothing was begun.
             return durable::remove_synced(&self.paths().staged())
                 .and_then(|()| self.discard_restore())
+                .and_then(|()| self.discard_custodians())
                 .map_err(|source| RecoverError::Step { source });
         };
         let finished = match &journal.change {
             Change::Apply(plan) | Change::Rollback(plan) => self.resume_policy(&journal, plan, caller.now)?,
             Change::RepairCounter { counter, reason } => self.resume_repair(&journal, counter, reason)?,
-            Change::AddKey { id, file_name, source } => self.resume_add(&journal, id, file_name, source)?,
-            Change::RemoveKey { id, file_names } => Some(self.resume_remove(&journal, id, file_names)?),
-            Change::RevokeKey { id, revoked_at, reason, file_names } => {
-                Some(self.resume_revoke(&journal, id, *revoked_at, reason, file_names)?)
+            Change::AddKey { id, file_name, source, consent } => {
+                self.resume_add(&journal, id, file_name, source, consent.as_deref())?
             }
+            Change::RemoveKey { id, file_names, consent } => {
+                Some(self.resume_remove(&journal, id, file_names, consent.as_deref())?)
+            }
+            Change::RevokeKey { id, revoked_at, reason, file_names, consent } => {
+                let entry = RevokedKey { id: *id, revoked_at: *revoked_at, reason: reason.clone() };
+                Some(self.resume_revoke(&journal, entry, file_names, consent.as_deref())?)
+            }
+            Change::Custodians(change) => self.resume_custodians(&journal, change)?,
+            Change::Rotation(change) => Some(self.resume_rotation(&journal, change)?),
             Change::Restore { source, archive_sha256 } => self
                 .resume_restore(&journal, source, archive_sha256)
                 .map_err(|source| RecoverError::Restore { source: Box::new(source) })?,
@@ -123,6 +133,7 @@ impl Host {
         durable::remove_synced(&self.paths().staged()).map_err(|source| RecoverError::Step { source })?;
         Journal::clear(self.paths())
             .and_then(|()| self.discard_restore())
+            .and_then(|()| self.discard_custodians())
             .map_err(|source| RecoverError::Step { source })
     }
 
@@ -197,25 +208,32 @@ impl Host {
             None => durable::read_state(&self.paths().applied(), limit).map_err(read)?.unwrap_or_default(),
         };
         if sha256(&file) != plan.file_sha256 {
+            self.record_epoch(plan)?;
             return if renamed { Ok(None) } else { self.give_up_links(&journal.change) };
         }
         // What is in force already is not judged again: calling it given up would be a lie in the log.
         if renamed {
             // The host may have restarted since.
             self.enforce_applied_again()?;
+            self.record_epoch(plan)?;
         } else {
             if !self.may_resume(journal, plan, &file, now) {
+                self.record_epoch(plan)?;
                 return self.give_up_links(&journal.change);
             }
             let text = match plan.format {
                 None => file.as_slice(),
                 Some(_) => file.get(policy_offset(&file)..).unwrap_or_default(),
             };
-            let Ok(policy) = self.parse_policy(text) else { return self.give_up_links(&journal.change) };
+            let Ok(policy) = self.parse_policy(text) else {
+                self.record_epoch(plan)?;
+                return self.give_up_links(&journal.change);
+            };
             if let (Change::Apply(_), Some(policy_version)) = (&journal.change, plan.policy.policy_version) {
                 let counter =
                     Counter { policy_version, policy_sha256: plan.policy.policy_sha256, epoch: plan.epoch };
                 self.advance_counter(&counter).map_err(|source| RecoverError::Step { source })?;
+                self.record_epoch(plan)?;
             }
             match self.enforcer().enforce(&policy, &plan.policy) {
                 Ok(_) => {}
@@ -224,7 +242,7 @@ impl Host {
                 Err(source) => return Err(RecoverError::Enforce { source }),
             }
         }
-        let caller = Caller { now, actor: journal.actor.clone() };
+        let caller = Caller { now, ..Caller::of_journal(journal) };
         match &journal.change {
             Change::Rollback(_) => {
                 self.install_rollback().map_err(|source| RecoverError::Step { source })?;
@@ -235,6 +253,16 @@ impl Host {
                 Ok(Some(apply_event(&caller, &plan.source, plan)))
             }
         }
+    }
+
+    /// An approval for a higher epoch is used as soon as the counter is there, whatever becomes of the policy.
+    fn record_epoch(&self, plan: &StagedPolicy) -> Result<(), RecoverError> {
+        let Some(consent) = plan.consent.as_deref() else { return Ok(()) };
+        if self.counter().is_ok_and(|counter| counter.is_some_and(|counter| counter.epoch >= plan.epoch)) {
+            self.record_change(Some(consent), KeyEdit::None)
+                .map_err(|source| RecoverError::Step { source })?;
+        }
+        Ok(())
     }
 
     /// A rollback that is given up does not stand, whatever name its first step gave to the policy in force.
@@ -256,9 +284,14 @@ impl Host {
         match &journal.change {
             // It goes below the counter, on purpose.
             Change::Rollback(_) => true,
-            _ => self
-                .counter()
-                .is_ok_and(|counter| Counter::judge(counter.as_ref(), &bundle.counter()).is_ok()),
+            _ => self.counter().is_ok_and(|counter| {
+                match Counter::judge(counter.as_ref(), &bundle.counter()) {
+                    Ok(_) => true,
+                    // It was, when this was begun.
+                    Err(CounterRefusal::EpochNeedsApproval { .. }) => plan.consent.is_some(),
+                    Err(_) => false,
+                }
+            }),
         }
     }
 }
@@ -271,6 +304,15 @@ fn given_up(journal: &Journal, caller: &Caller) -> Event {
         Change::AddKey { id, .. } => (Action::KeyAdd, id.to_string()),
         Change::RemoveKey { id, .. } => (Action::KeyRemove, id.to_string()),
         Change::RevokeKey { id, .. } => (Action::KeyRevoke, id.to_string()),
+        Change::Custodians(change) => (
+            match change.action {
+                CustodiansAction::Init => Action::CustodiansInit,
+                CustodiansAction::Set => Action::CustodiansSet,
+                CustodiansAction::Off => Action::CustodiansOff,
+            },
+            "custodians".to_owned(),
+        ),
+        Change::Rotation(change) => (Action::KeyRotate, change.new.to_string()),
         Change::Restore { source, .. } => (Action::BackupRestore, source.clone()),
     };
     Event::new(caller.now, journal.actor.clone(), action, object)

@@ -200,7 +200,7 @@ impl Host {
         if self.counter().ok().flatten().is_none_or(|current| current.order() < counter.order()) {
             self.advance_counter(&counter).map_err(|source| RecoverError::Step { source })?;
         }
-        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
+        let caller = Caller::of_journal(journal);
         Ok(Some(repair_event(&caller, &counter, reason)))
     }
 }

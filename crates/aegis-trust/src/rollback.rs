@@ -207,6 +207,7 @@ impl Host {
             epoch: manifest.epoch,
             signers: bundle.signers().to_vec(),
             replaces: applied.as_deref().and_then(version_of),
+            consent: None,
         };
         durable::write_staged(&paths.staged(), bundle.as_bytes(), 0o644)
             .map_err(|source| RollbackError::Stage { source })?;

@@ -111,6 +111,8 @@ fn print_verified(out: &mut dyn Write, file: &Path, verified: &BackupVerified) -
         revoked_keys,
         counter,
         policy_version,
+        custodians,
+        used_approvals,
     } = verified;
     writeln!(out, "{} is whole: {} files, made {created_at}", Escaped(file.display()), files.len())?;
     writeln!(out, "  sha256    {archive_sha256}")?;
@@ -126,8 +128,15 @@ fn print_verified(out: &mut dyn Write, file: &Path, verified: &BackupVerified) -
         None => writeln!(out, "  counter   none")?,
     }
     match policy_version {
-        Some(version) => writeln!(out, "  policy    version {version}"),
-        None => writeln!(out, "  policy    none, or unsigned"),
+        Some(version) => writeln!(out, "  policy    version {version}")?,
+        None => writeln!(out, "  policy    none, or unsigned")?,
+    }
+    if let Some(digest) = custodians {
+        writeln!(out, "  rule      custodians of digest {digest}")?;
+    }
+    match used_approvals {
+        Some(used) => writeln!(out, "  used      {used} approvals"),
+        None => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ use aegis_terminal::manual::{CompletionsArguments, ManArguments};
 use clap::Parser;
 
 use crate::backup::BackupCommand;
+use crate::custodians::CustodiansCommand;
 use crate::health::HealthArguments;
 use crate::keys::KeysCommand;
 use crate::policy::PolicyCommand;
@@ -21,7 +22,7 @@ Examples:
   sudo aegisbpf policy apply policy.signed --require-signature
   aegisbpf health --json
 
-Variables: AEGIS_CONFIG_DIR, AEGIS_KEYS_DIR, AEGIS_STATE_DIR, AEGIS_VERSION_COUNTER_PATH.
+Variables: AEGIS_CONFIG_DIR, AEGIS_KEYS_DIR, AEGIS_CUSTODIANS_DIR, AEGIS_STATE_DIR, AEGIS_VERSION_COUNTER_PATH.
 Exit codes: 0 done; 1 refused or failed; 2 wrong usage. `health`: 0 ok, 1 degraded, 2 failed.")]
 pub(crate) struct CommandLine {
     /// Put every path of this host below DIR, for rehearsals
@@ -46,6 +47,16 @@ Examples:
   sudo aegisbpf keys revoke 3f9a6c01 --reason \"laptop stolen\""
     )]
     Keys(KeysCommand),
+    /// Name the people without two of whom nobody changes the keys of this host
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  sudo aegisbpf custodians init ana.custodian bo.custodian --require 1:risk_lead --require 1:security_lead
+  aegisbpf custodians list
+  sudo aegisbpf custodians set ./new-custodians --approval set.approval"
+    )]
+    Custodians(CustodiansCommand),
     /// Write, sign, verify and apply policy
     #[command(
         subcommand,

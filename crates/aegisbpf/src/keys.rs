@@ -1,6 +1,7 @@
 //! `aegisbpf keys …`: the keys this host trusts to sign policy.
 
 mod changing;
+mod rotating;
 mod showing;
 
 use std::path::{Path, PathBuf};
@@ -12,10 +13,16 @@ use aegis_terminal::escape::Escaped;
 use aegis_terminal::failure::Failure;
 use aegis_terminal::input;
 use aegis_trust::keypair::generate_key_pair;
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
+use crate::approval::ApprovalArgument;
 use crate::destination;
 use crate::session::Session;
+use crate::signer::SignerOptions;
+
+/// What is brought to a rotation that goes on.
+const ROTATING: [&str; 10] =
+    ["new", "old", "name", "proof", "approval", "canary", "bundle", "key", "sign_command", "pkcs11_module"];
 
 /// No public key file that we read is longer.
 const MAX_KEY_FILE_LEN: u64 = 8 * 1024;
@@ -34,7 +41,8 @@ Examples:
     #[command(after_help = "\
 Examples:
   sudo aegisbpf keys add /path/to/new-key.pub
-  sudo aegisbpf keys add new-key.pub --name release-2026 --proof new-key.proof")]
+  sudo aegisbpf keys add new-key.pub --name release-2026 --proof new-key.proof
+  sudo aegisbpf keys add new-key.pub --approval new-key.approval")]
     Add(AddArguments),
     /// List the trusted and the revoked keys
     #[command(after_help = "\
@@ -50,7 +58,8 @@ Examples:
     /// Stop trusting a key; it may be added again later
     #[command(after_help = "\
 Examples:
-  sudo aegisbpf keys remove 3f9a6c01d2e4b587")]
+  sudo aegisbpf keys remove 3f9a6c01d2e4b587
+  sudo aegisbpf keys remove 3f9a6c01d2e4b587 --approval remove.approval")]
     Remove(RemoveArguments),
     /// Refuse a key for ever, whether it is installed here or not
     #[command(after_help = "\
@@ -66,7 +75,18 @@ Examples:
   openssl pkeyutl -sign -rawin -in challenge -inkey new-key.key | xxd -p -c 64 > new-key.proof
   sudo aegisbpf keys add new-key.pub --proof new-key.proof")]
     Challenge(ChallengeArguments),
-    /// Rehearse rotation, revocation, emergency policy and rollback, apart from the real keys
+    /// Replace a key by another one, step by step: add, prove, cut over, remove
+    #[command(after_help = "\
+Each run goes as far as it can with what it is given, and says what is needed next. It can be
+stopped at any point, and run again.
+
+Examples:
+  sudo aegisbpf keys rotate new-key.pub --old 3f9a6c01d2e4b587
+  sudo aegisbpf keys rotate new-key.pub --canary canary.signed
+  sudo aegisbpf keys rotate --bundle next.signed --approval remove.approval
+  sudo aegisbpf keys rotate --status")]
+    Rotate(Box<RotateArguments>),
+    /// Rehearse rotation, revocation, emergency policy, rollback and the rule of two, apart from the real keys
     #[command(after_help = "\
 Examples:
   sudo aegisbpf keys drill
@@ -97,6 +117,8 @@ pub(crate) struct AddArguments {
     #[arg(long, value_name = "SIGNATURE")]
     proof: Option<String>,
     #[command(flatten)]
+    approval: ApprovalArgument,
+    #[command(flatten)]
     form: Form,
 }
 
@@ -122,6 +144,8 @@ pub(crate) struct RemoveArguments {
     #[arg(long)]
     force_lockout: bool,
     #[command(flatten)]
+    approval: ApprovalArgument,
+    #[command(flatten)]
     form: Form,
 }
 
@@ -135,6 +159,43 @@ pub(crate) struct RevokeArguments {
     /// Revoke even the last usable key: afterwards no signed policy can be applied
     #[arg(long)]
     force_lockout: bool,
+    #[command(flatten)]
+    approval: ApprovalArgument,
+    #[command(flatten)]
+    form: Form,
+}
+
+#[derive(Args)]
+#[command(group = ArgGroup::new("proof of the new key").args(["canary", "key", "sign_command", "pkcs11_module"]))]
+pub(crate) struct RotateArguments {
+    /// The new key's public key file; needed to begin
+    new: Option<PathBuf>,
+    /// The id of the key that is to go; needed to begin, if there are several
+    #[arg(long, value_name = "ID")]
+    old: Option<KeyIdPrefix>,
+    /// Install the new key as NAME.pub instead of the file's own name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The holder's signature of `keys challenge`: 128 hex characters, or a file that has them
+    #[arg(long, value_name = "SIGNATURE")]
+    proof: Option<String>,
+    /// A request that custodians of this host approved: keys.add or keys.remove; may be given twice
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
+    /// Prove the new key by a bundle that it signed; it is checked, and not put in force
+    #[arg(long, value_name = "FILE")]
+    canary: Option<PathBuf>,
+    /// Put the next policy in force, which the new key signed
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    #[command(flatten)]
+    signer: SignerOptions,
+    /// Say how the rotation stands, and what is needed next
+    #[arg(long, conflicts_with_all = ROTATING)]
+    status: bool,
+    /// Give the rotation up; a key that was added stays trusted
+    #[arg(long, conflicts_with_all = ROTATING, conflicts_with = "status")]
+    abandon: bool,
     #[command(flatten)]
     form: Form,
 }
@@ -162,6 +223,7 @@ pub(crate) fn run(command: KeysCommand, session: &Session) -> Result<ExitCode, F
         KeysCommand::Show(arguments) => showing::show(&arguments, session),
         KeysCommand::Remove(arguments) => changing::remove(&arguments, session),
         KeysCommand::Revoke(arguments) => changing::revoke(&arguments, session),
+        KeysCommand::Rotate(arguments) => rotating::rotate(&arguments, session),
         KeysCommand::Challenge(arguments) => challenge(&arguments, session),
         KeysCommand::Drill(arguments) => drill(&arguments, session),
     }

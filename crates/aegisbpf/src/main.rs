@@ -3,15 +3,18 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`command_line`] | the global options and the list of commands |
-//! | [`keys`], [`policy`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
+//! | [`keys`], [`custodians`], [`policy`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
+//! | [`approval`] | the option by which a change shows that custodians agreed |
 //! | [`signer`] | the three ways to name a signing key |
 //! | [`destination`] | files that the command line asks to be written, unless this host keeps its own there |
 //! | [`session`] | the host, the caller and the time |
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 wrong usage. `health` has its own: 0 ok, 1 degraded, 2 failed.
 
+mod approval;
 mod backup;
 mod command_line;
+mod custodians;
 mod destination;
 mod health;
 mod keys;
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
 fn run(command: Subcommand, session: &Session) -> Result<ExitCode, Failure> {
     match command {
         Subcommand::Keys(command) => keys::run(command, session),
+        Subcommand::Custodians(command) => custodians::run(command, session),
         Subcommand::Policy(command) => policy::run(*command, session),
         Subcommand::Health(arguments) => health::run(&arguments, session),
         Subcommand::Backup(command) => backup::run(command, session),

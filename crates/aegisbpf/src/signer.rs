@@ -17,9 +17,17 @@ const MAX_PRIVATE_KEY_FILE_LEN: u64 = 8 * 1024;
 /// The variable that may hold the PIN. Never an argument: other users can read those.
 const PIN_VARIABLE: &str = "AEGIS_PKCS11_PIN";
 
+/// A signer that must be named.
 #[derive(Args)]
 #[command(group = ArgGroup::new("signer").required(true).args(["key", "sign_command", "pkcs11_module"]))]
 pub(crate) struct SignerArguments {
+    #[command(flatten)]
+    options: SignerOptions,
+}
+
+/// A signer that may be named.
+#[derive(Args)]
+pub(crate) struct SignerOptions {
     /// Sign with the private key in PEM (PKCS#8)
     #[arg(long, value_name = "PEM")]
     key: Option<PathBuf>,
@@ -52,20 +60,29 @@ pub(crate) struct SignerArguments {
 impl SignerArguments {
     /// Opens the one signer that was named.
     pub(crate) fn open(&self) -> Result<Box<dyn PayloadSigner>, Failure> {
+        let none = || Failure::because("cannot sign", "no signer is named").with_help("see --help");
+        // The group lets clap refuse a command line without one.
+        self.options.open()?.ok_or_else(none)
+    }
+}
+
+impl SignerOptions {
+    /// Opens the signer, if one was named.
+    pub(crate) fn open(&self) -> Result<Option<Box<dyn PayloadSigner>>, Failure> {
         let Self { key, sign_command, public_key, sign_timeout, pkcs11_module, token, key_label, pin_file } =
             self;
         match (key, (sign_command, public_key), (pkcs11_module, token, key_label)) {
-            (Some(file), ..) => open_pem(file),
-            (None, (Some(command), Some(public_key)), _) => Ok(Box::new(CommandSigner {
+            (Some(file), ..) => open_pem(file).map(Some),
+            (None, (Some(command), Some(public_key)), _) => Ok(Some(Box::new(CommandSigner {
                 command: command.clone(),
                 public_key: read_public_key(public_key)?,
                 timeout: Duration::from_secs(*sign_timeout),
-            })),
+            }))),
             (None, _, (Some(module), Some(token), Some(key_label))) => {
-                open_pkcs11(module, token, key_label, pin_file.as_deref())
+                open_pkcs11(module, token, key_label, pin_file.as_deref()).map(Some)
             }
-            // The group and the `requires` above let clap refuse all else.
-            _ => Err(Failure::because("cannot sign", "no signer is named").with_help("see --help")),
+            // The `requires` above let clap refuse half a signer.
+            _ => Ok(None),
         }
     }
 }

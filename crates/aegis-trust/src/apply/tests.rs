@@ -70,6 +70,7 @@ impl Rehearsal {
         let caller = Caller {
             now: "2026-06-01T12:00:00Z".parse().unwrap(),
             actor: aegis_audit::Actor::current("test"),
+            approvals: Vec::new(),
         };
         let this = Self { dir, host, a: signer(), b: signer(), caller, kernel };
         for (signer, name) in [(&this.a, "a"), (&this.b, "b")] {
@@ -399,7 +400,7 @@ fn finishes_what_a_kill_interrupted() {
         let paths = host.host.paths();
         let file = host.bundle(3);
         let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
-        let plan = staged("v3.signed", &Admitted::Signed { bundle }, Some(2));
+        let plan = staged("v3.signed", &Admitted::Signed { bundle, consent: None }, Some(2));
         let counter = Counter { policy_version: 3, policy_sha256: plan.policy.policy_sha256, epoch: 0 };
         let journal = Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan.clone()));
         durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
@@ -444,7 +445,7 @@ fn gives_up_what_may_no_longer_be_done() {
     let paths = host.host.paths();
     let file = host.bundle_by(&host.b, 2, "version=1\n");
     let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
-    let plan = staged("v2.signed", &Admitted::Signed { bundle }, Some(1));
+    let plan = staged("v2.signed", &Admitted::Signed { bundle, consent: None }, Some(1));
     durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
     Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan)).write(paths).unwrap();
     // The operator takes the key file away before the next command, as the runbook says.
@@ -511,7 +512,7 @@ fn what_is_in_force_is_never_called_given_up() {
     let paths = host.host.paths();
     let file = host.bundle_by(&host.b, 2, "version=1\n");
     let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
-    let (plan, counter) = (staged("v2.signed", &Admitted::Signed { bundle }, Some(1)), 2);
+    let (plan, counter) = (staged("v2.signed", &Admitted::Signed { bundle, consent: None }, Some(1)), 2);
     durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
     let journal = Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan.clone()));
     journal.write(paths).unwrap();
@@ -537,7 +538,7 @@ fn a_rollback_that_is_given_up_does_not_stand() {
     let paths = host.host.paths();
     let file = fs::read(paths.previous()).unwrap();
     let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
-    let plan = staged("policy.applied.prev", &Admitted::Signed { bundle }, Some(2));
+    let plan = staged("policy.applied.prev", &Admitted::Signed { bundle, consent: None }, Some(2));
     durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
     Journal::new(host.caller.now, &host.caller.actor, Change::Rollback(plan)).write(paths).unwrap();
     durable::link_over(&paths.applied(), &paths.rolled_back()).unwrap();
@@ -554,7 +555,7 @@ fn a_policy_that_the_kernel_refuses_does_not_lock_the_host() {
     let paths = host.host.paths();
     let file = host.bundle(2);
     let bundle = host.host.verify(file.clone(), V1::Refuse, host.caller.now).unwrap();
-    let plan = staged("v2.signed", &Admitted::Signed { bundle }, Some(1));
+    let plan = staged("v2.signed", &Admitted::Signed { bundle, consent: None }, Some(1));
     durable::write_staged(&paths.staged(), &file, 0o644).unwrap();
     Journal::new(host.caller.now, &host.caller.actor, Change::Apply(plan)).write(paths).unwrap();
     *host.kernel.refuses.borrow_mut() = true;
@@ -570,7 +571,8 @@ fn a_key_that_was_written_is_logged_as_added_whatever_lies_beside_it() {
     let paths = host.host.paths();
     let c = signer();
     let id = c.public_key().key_id();
-    let change = Change::AddKey { id, file_name: "c.pub".to_owned(), source: "c.pub".to_owned() };
+    let change =
+        Change::AddKey { id, file_name: "c.pub".to_owned(), source: "c.pub".to_owned(), consent: None };
     let journal = Journal::new(host.caller.now, &host.caller.actor, change);
     journal.write(paths).unwrap();
     let (key, junk) = (paths.keys_dir.join("c.pub"), paths.keys_dir.join("junk.pub"));
@@ -739,8 +741,11 @@ fn hosts_that_share_a_key_directory_lose_no_revocation() {
         ..HostPaths::under(&dir.path().join(host.to_string()))
     };
     durable::make_dir(&dir.path().join("keys"), 0o755).unwrap();
-    let caller =
-        Caller { now: "2026-06-01T12:00:00Z".parse().unwrap(), actor: aegis_audit::Actor::current("test") };
+    let caller = Caller {
+        now: "2026-06-01T12:00:00Z".parse().unwrap(),
+        actor: aegis_audit::Actor::current("test"),
+        approvals: Vec::new(),
+    };
     std::thread::scope(|scope| {
         for host in 0..8 {
             let (paths, caller) = (paths(host), &caller);

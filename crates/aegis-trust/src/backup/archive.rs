@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use aegis_approval::Registration;
 use aegis_audit::parse_checkpoint;
 use aegis_crypto::{Digest, PublicKey, SigningKey, parse_public_key_file, sha256};
 use jiff::Timestamp;
@@ -20,7 +21,14 @@ use crate::{
     bundle::{self, BundleFormat, SignedBundle},
     config::Config,
     counter::Counter,
+    custodians::{
+        CustodiansError,
+        record::{MAX_RECORD_LEN, Record},
+        rule::CustodianFiles,
+        threshold::Threshold,
+    },
     revoked::RevokedKeys,
+    rotation::Rotation,
 };
 
 const BLOCK_LEN: usize = 512;
@@ -53,13 +61,18 @@ pub(super) struct Archive {
     pub(super) format: Option<BundleFormat>,
     pub(super) revoked: RevokedKeys,
     pub(super) keys: Vec<ArchivedKey>,
+    pub(super) record: Option<Record>,
+    pub(super) custodians: Option<CustodianFiles>,
+    pub(super) rotation: Option<Rotation>,
+    threshold: Option<Vec<u8>>,
+    registrations: Vec<Registration>,
     files: Vec<(FileKind, Range<usize>)>,
     bytes: Vec<u8>,
 }
 
 /// The most bytes that an archive may have, where a policy file may have `policy_limit`.
 pub(super) fn max_len(policy_limit: u64) -> u64 {
-    policy_limit.saturating_mul(3).saturating_add(16 << 20)
+    policy_limit.saturating_mul(3).saturating_add((16 << 20) + MAX_RECORD_LEN)
 }
 
 /// Puts an archive together and signs it.
@@ -120,6 +133,11 @@ impl Archive {
             format: None,
             revoked: RevokedKeys::default(),
             keys: Vec::new(),
+            record: None,
+            custodians: None,
+            rotation: None,
+            threshold: None,
+            registrations: Vec::new(),
             files: Vec::new(),
             bytes,
         };
@@ -127,6 +145,7 @@ impl Archive {
             archive.take_in(file, kind, range.clone(), policy_limit)?;
         }
         archive.files = files;
+        archive.take_in_rule()?;
         Ok(archive)
     }
 
@@ -193,7 +212,36 @@ impl Archive {
                     return Err(ArchiveError::CheckpointKey);
                 }
             }
+            FileKind::Record => {
+                self.record = Some(Record::parse(bytes).map_err(|source| ArchiveError::Record { source })?);
+            }
+            FileKind::Threshold => self.threshold = Some(bytes.to_vec()),
+            FileKind::Custodian(id) => {
+                let registration = Registration::parse(bytes).ok();
+                let registration = registration.filter(|registration| registration.key().key_id() == *id);
+                self.registrations.push(registration.ok_or(ArchiveError::Custodian { name })?);
+            }
+            FileKind::Rotation => {
+                self.rotation = Some(Rotation::parse(bytes).ok_or(ArchiveError::Rotation)?);
+            }
         }
+        Ok(())
+    }
+
+    /// The files of custodians are a rule together, or none is there.
+    fn take_in_rule(&mut self) -> Result<(), ArchiveError> {
+        let rule = |source| ArchiveError::Rule { source: Box::new(source) };
+        let registrations = std::mem::take(&mut self.registrations);
+        let Some(bytes) = self.threshold.take() else {
+            return match registrations.is_empty() {
+                true => Ok(()),
+                false => Err(rule(CustodiansError::NoThreshold { path: FileKind::Threshold.name().into() })),
+            };
+        };
+        let threshold = Threshold::parse(&bytes).map_err(|source| {
+            rule(CustodiansError::Threshold { path: FileKind::Threshold.name().into(), source })
+        })?;
+        self.custodians = Some(CustodianFiles::new(threshold, registrations).map_err(rule)?);
         Ok(())
     }
 }

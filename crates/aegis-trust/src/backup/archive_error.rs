@@ -4,7 +4,12 @@ use aegis_audit::CheckpointError;
 use aegis_crypto::{Digest, PublicKeyFileError};
 
 use super::archive::{CONTENTS, MAX_CONTENTS_LEN};
-use crate::{bundle::BundleError, counter::CounterParseError, host_statement::StatementError};
+use crate::{
+    bundle::BundleError,
+    counter::CounterParseError,
+    custodians::{CustodiansError, record::RecordParseError},
+    host_statement::StatementError,
+};
 
 /// Why bytes are not a whole backup. Nothing in them was used.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +186,27 @@ pub enum ArchiveError {
         /// Why.
         source: CheckpointError,
     },
+    /// The record of approvals in it is none.
+    #[error("custodians.json is not a record of approvals")]
+    Record {
+        /// Why.
+        source: RecordParseError,
+    },
+    /// A file of a custodian in it does not register that key.
+    #[error("{name} does not register a custodian by that key")]
+    Custodian {
+        /// The file.
+        name: String,
+    },
+    /// The custodians in it cannot be together.
+    #[error("the custodians in it are no rule")]
+    Rule {
+        /// Why.
+        source: Box<CustodiansError>,
+    },
+    /// The rotation in it is none.
+    #[error("rotation.json does not say how far a rotation has come")]
+    Rotation,
     /// The checkpoint in it is by another key.
     #[error("audit-checkpoint is not signed by the host key of the backup")]
     CheckpointKey,

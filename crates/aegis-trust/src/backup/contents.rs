@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::archive_error::ArchiveError;
 use crate::{
+    custodians::rule::MAX_REGISTRATIONS,
     host_statement::{self, HostStatement},
     key_dir::MAX_KEYS,
     manifest::truncate_to_seconds,
@@ -15,8 +16,8 @@ use crate::{
 pub const PAYLOAD_TYPE: &str = "application/vnd.aegis.host-backup.v1+json";
 
 const FORMAT: u32 = 1;
-/// The most files in one archive: the keys, and one of each other kind.
-const MAX_FILES: usize = MAX_KEYS + 8;
+/// The most files in one archive: the keys, the custodians, and one of each other kind.
+const MAX_FILES: usize = MAX_KEYS + MAX_REGISTRATIONS + 11;
 
 /// One file in a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

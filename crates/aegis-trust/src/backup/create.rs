@@ -16,6 +16,7 @@ use crate::{
     durable,
     host::{Caller, Host},
     key_dir::TrustedKey,
+    rotation::Rotation,
 };
 
 impl Host {
@@ -103,6 +104,7 @@ impl Host {
                 }
             }
         }
+        self.custodians_to_back_up(&mut files)?;
         let policies = [
             (FileKind::Applied, paths.applied()),
             (FileKind::Previous, paths.previous()),
@@ -123,6 +125,30 @@ impl Host {
             files.push(NewFile { kind: FileKind::Checkpoint, bytes, mode: 0o600, mtime });
         }
         Ok(files)
+    }
+
+    fn custodians_to_back_up(&self, files: &mut Vec<NewFile>) -> Result<(), BackupError> {
+        let broken = |source| BackupError::Custodians { source: Box::new(source) };
+        let paths = self.paths();
+        if let Some(record) = self.custodians_record().map_err(broken)? {
+            files.push(new_file(FileKind::Record, record.to_bytes(), &paths.custodians_record()));
+        }
+        if let Some(custodians) = self.custodians().map_err(broken)? {
+            // In the spelling of this program, so that a backup has one form of a rule.
+            let dir = &paths.custodians_dir;
+            let threshold = custodians.rule().threshold().to_string().into_bytes();
+            files.push(new_file(FileKind::Threshold, threshold, &dir.join("threshold")));
+            for registration in custodians.files().registrations() {
+                let kind = FileKind::Custodian(registration.key().key_id());
+                files.push(new_file(kind, registration.to_json().into_bytes(), dir));
+            }
+        }
+        let rotation =
+            Rotation::load(paths).map_err(|source| BackupError::Rotation { source: Box::new(source) })?;
+        if let Some(rotation) = rotation {
+            files.push(new_file(FileKind::Rotation, rotation.to_bytes(), &paths.rotation()));
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,13 @@
 //! The files that a backup can hold, their names in the archive, and how large each may be.
 
+use aegis_crypto::KeyId;
+
 use crate::{
-    counter::MAX_COUNTER_LEN, key_dir::MAX_KEY_FILE_LEN, keys::MAX_NAME_LEN, revoked::MAX_REVOKED_LEN,
+    counter::MAX_COUNTER_LEN,
+    custodians::{record::MAX_RECORD_LEN, threshold::MAX_THRESHOLD_LEN},
+    key_dir::MAX_KEY_FILE_LEN,
+    keys::MAX_NAME_LEN,
+    revoked::MAX_REVOKED_LEN,
 };
 
 /// The most bytes of the configuration, and of a checkpoint.
@@ -20,6 +26,14 @@ pub(super) enum FileKind {
     Previous,
     RolledBack,
     Checkpoint,
+    /// What the host remembers of its custodians.
+    Record,
+    /// How many people decide.
+    Threshold,
+    /// The registration of a custodian's key, by its id.
+    Custodian(KeyId),
+    /// A rotation that is under way.
+    Rotation,
 }
 
 impl FileKind {
@@ -35,6 +49,10 @@ impl FileKind {
             Self::Previous => "policy.applied.prev".to_owned(),
             Self::RolledBack => "policy.applied.rolled-back".to_owned(),
             Self::Checkpoint => "audit-checkpoint".to_owned(),
+            Self::Record => "custodians.json".to_owned(),
+            Self::Threshold => "custodians/threshold".to_owned(),
+            Self::Custodian(id) => format!("custodians/{id}.custodian"),
+            Self::Rotation => "rotation.json".to_owned(),
         }
     }
 
@@ -42,6 +60,9 @@ impl FileKind {
     pub(super) fn of(name: &str) -> Option<Self> {
         if let Some(key) = name.strip_prefix("keys/").and_then(|file| file.strip_suffix(".pub")) {
             return is_plain_name(key).then(|| Self::Key(key.to_owned()));
+        }
+        if let Some(id) = name.strip_prefix("custodians/").and_then(|file| file.strip_suffix(".custodian")) {
+            return id.parse().ok().map(Self::Custodian).filter(|kind| kind.name() == name);
         }
         let fixed = [
             Self::Config,
@@ -52,6 +73,9 @@ impl FileKind {
             Self::Previous,
             Self::RolledBack,
             Self::Checkpoint,
+            Self::Record,
+            Self::Threshold,
+            Self::Rotation,
         ];
         fixed.into_iter().find(|kind| kind.name() == name)
     }
@@ -65,6 +89,10 @@ impl FileKind {
             Self::Revoked => MAX_REVOKED_LEN,
             Self::Key(_) => MAX_KEY_FILE_LEN,
             Self::Applied | Self::Previous | Self::RolledBack => policy_limit,
+            Self::Record => MAX_RECORD_LEN,
+            Self::Threshold => MAX_THRESHOLD_LEN,
+            Self::Custodian(_) => MAX_SMALL_LEN,
+            Self::Rotation => MAX_SMALL_LEN,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     bundle::SignedBundle,
     config::Config,
     counter::{Counter, CounterError},
+    custodians::CustodiansError,
     durable::{self, WriteError},
     host::{Caller, ChangeError, Host},
     journal::{Change, Journal},
@@ -28,6 +29,7 @@ use crate::{
 };
 
 mod counter;
+mod custodians;
 mod policies;
 
 impl Host {
@@ -90,6 +92,11 @@ impl Host {
     /// What cannot be restored over is found before anything is begun.
     fn check_restorable(&self) -> Result<(), BackupError> {
         self.trusted_keys().map_err(|source| BackupError::Keys { source })?;
+        match self.custodians() {
+            // That is what a restore is for.
+            Ok(_) | Err(CustodiansError::Gone { .. } | CustodiansError::Forgotten { .. }) => {}
+            Err(source) => return Err(BackupError::Custodians { source: Box::new(source) }),
+        }
         self.revoked_keys().map_err(|source| BackupError::Keys { source })?;
         Config::load(&self.paths().config_file()).map_err(|source| BackupError::Config { source })?;
         match self.counter() {
@@ -142,7 +149,7 @@ impl Host {
         }
         let Ok(archive) = Archive::parse(bytes, limit) else { return Ok(None) };
         let report = self.redo_restore(&archive)?;
-        let caller = Caller { now: journal.started_at, actor: journal.actor.clone() };
+        let caller = Caller::of_journal(journal);
         // The staged archive stays until the journal is gone: without it the next command would call this given up.
         Ok(Some(self.restore_event(&caller, source, &report)))
     }
@@ -153,10 +160,12 @@ impl Host {
         let mut report = Report::default();
         self.restore_counter(archive, &mut report).map_err(step)?;
         self.restore_revoked(archive, &mut report)?;
+        self.restore_custodians(archive, &mut report)?;
         self.restore_format(archive, &mut report).map_err(step)?;
         self.restore_config(archive, &mut report).map_err(step)?;
         self.restore_keys(archive, &mut report)?;
         self.restore_policies(archive, &mut report)?;
+        self.restore_rotation(archive, &mut report)?;
         self.restore_checkpoint(archive, &mut report).map_err(step)?;
         Ok(BackupRestored {
             archive_sha256: archive.sha256,
@@ -234,9 +243,11 @@ impl Host {
         let revoked = self.revoked_keys().map_err(keys_error)?;
         for archived in &archive.keys {
             let name = FileKind::Key(archived.name.clone()).name();
-            let here = self.trusted_keys().map_err(keys_error)?;
+            let here = self.installed_keys().map_err(keys_error)?;
             let id = archived.key.key_id();
-            if let Some(entry) = revoked.get(&id) {
+            if !self.may_return(&id)? {
+                report.keep(&name, format!("key {id} stays out: no custodian approved it for this host"));
+            } else if let Some(entry) = revoked.get(&id) {
                 report.keep(&name, format!("key {id} stays out: it is revoked ({})", entry.reason));
             } else if here.by_id().contains_key(&id) {
                 report.keep(&name, format!("key {id} is trusted here already"));
@@ -256,8 +267,14 @@ impl Host {
             }
         }
         let in_archive = |id: &KeyId| archive.keys.iter().any(|key| key.key.key_id() == *id);
-        for own in self.trusted_keys().map_err(keys_error)?.iter().filter(|own| !in_archive(&own.id)) {
+        for own in self.installed_keys().map_err(keys_error)?.iter().filter(|own| !in_archive(&own.id)) {
             let why = match revoked.get(&own.id) {
+                None if !self.may_return(&own.id)? => {
+                    format!(
+                        "key {} is not in the backup; no custodian approved it, and it is refused",
+                        own.id
+                    )
+                }
                 Some(entry) => format!(
                     "key {} is not in the backup; it is revoked ({}) and refused",
                     own.id, entry.reason
@@ -331,6 +348,11 @@ impl Host {
             .detail("host_key", report.host_key.to_string())
             .detail("restored", report.restored.clone())
             .detail("kept", report.kept.iter().map(|kept| kept.what.clone()).collect::<Vec<_>>());
+        let rule = self.custodians_record().ok().flatten().and_then(|record| record.rule);
+        let event = match rule {
+            Some(rule) => event.detail("custodians", rule.digest.to_string()),
+            None => event,
+        };
         match self.counter() {
             Ok(Some(counter)) => event
                 .detail("policy_version", counter.policy_version)

@@ -2,16 +2,21 @@
 
 use std::fs;
 
+use aegis_approval::Subject;
 use aegis_crypto::{KeyId, KeyIdPrefix, RandomError, SigningKey};
 use aegis_policy::Limits;
 
-use super::{BUILT_IN_POLICY, DrillStep};
+use super::{BUILT_IN_POLICY, DrillStep, custodians::DrillCustodians};
 use crate::{
     apply::{Applied, ApplyError, ApplyOptions, ApplyResult, Mode, Offer, SignatureRule},
+    approval::{ApprovalError, ApprovalFile},
     counter::CounterRefusal,
+    custodians::change::InitSource,
+    durable,
     health::cause_chain,
     host::{Caller, Host},
     keys::{KeyChangeError, Lockout},
+    rotation::{Awaited, Canary, RotateRequest},
     sign::{PayloadSigner, PemSigner, SignRequest, cosign, sign},
     verify::{V1, VerifyError},
 };
@@ -31,6 +36,12 @@ pub(super) struct Rehearsal<'a> {
     text: Vec<u8>,
     /// Throw-away keys, one more than a bundle needs here: the first is the one to be revoked, the last comes for it.
     signers: Vec<PemSigner>,
+    /// The key that comes with the rotation.
+    rotated_to: Option<PemSigner>,
+    /// Throw-away custodians, once they are named.
+    custodians: Option<DrillCustodians>,
+    /// An approval that was used, and for which key.
+    used: Option<(KeyId, ApprovalFile)>,
     /// A checkpoint of the shadow's log from the middle of the drill.
     kept: Vec<Vec<u8>>,
     progress: &'a mut dyn FnMut(&str),
@@ -48,7 +59,19 @@ impl<'a> Rehearsal<'a> {
         for _ in 0..=shadow.config().required_signatures.max(1) {
             signers.push(PemSigner::new(SigningKey::generate()?));
         }
-        Ok(Self { shadow, caller, text, signers, kept: Vec::new(), progress, steps: Vec::new() })
+        let rotated_to = PemSigner::new(SigningKey::generate()?);
+        Ok(Self {
+            shadow,
+            caller,
+            text,
+            signers,
+            rotated_to: Some(rotated_to),
+            custodians: None,
+            used: None,
+            kept: Vec::new(),
+            progress,
+            steps: Vec::new(),
+        })
     }
 
     pub(super) fn run(mut self) -> Vec<DrillStep> {
@@ -79,6 +102,21 @@ impl<'a> Rehearsal<'a> {
         });
         self.step("roll back", "version 2 is in force, the counter stays at 4", Self::rolls_back);
         self.step("apply the next policy", "version 5 is in force", |it| it.applies(5, new.clone()));
+        self.step("name two custodians", "the rule of two is on", Self::custodians_on);
+        self.step(
+            "trust a key without an approval",
+            "refused: it needs an approval",
+            Self::unapproved_stays_out,
+        );
+        self.step(
+            "trust a key that was copied into place by hand",
+            "refused: nobody approved it",
+            Self::by_hand,
+        );
+        self.step("rotate to a key with both approvals", "the next key signs, the old one is gone", |it| {
+            it.rotates(6, 2..last + 2)
+        });
+        self.step("use an approval a second time", "refused: it was used", Self::replay_refused);
         self.step("verify the audit log of all this", "nothing is wrong", Self::log_verifies);
         self.steps
     }
@@ -108,13 +146,17 @@ impl<'a> Rehearsal<'a> {
 
     /// With its proof of possession, whether this host demands one or not.
     fn add(&self, signer: &PemSigner, number: usize) -> Result<KeyId, KeyChangeError> {
+        self.add_as(self.caller, signer, number)
+    }
+
+    fn add_as(&self, caller: &Caller, signer: &PemSigner, number: usize) -> Result<KeyId, KeyChangeError> {
         let key = signer.public_key();
         let challenge = self.shadow.key_challenge(key)?;
         let proof = signer.sign(challenge.as_bytes()).ok();
         let name = format!("drill-{number}");
         let pem = key.to_spki_pem();
         self.shadow
-            .add_key(self.caller, pem.as_bytes(), "drill", Some(&name), proof.as_ref())
+            .add_key(caller, pem.as_bytes(), "drill", Some(&name), proof.as_ref())
             .map(|added| added.id)
     }
 
@@ -196,6 +238,114 @@ impl<'a> Rehearsal<'a> {
         }
         self.counter_is(4)?;
         Ok("version 2 is in force, the counter is at 4".to_owned())
+    }
+
+    fn custodians_on(&mut self) -> Observed {
+        let custodians = DrillCustodians::new(self.caller.now)?;
+        let files = custodians.write(&self.shadow)?;
+        let threshold = custodians.threshold();
+        let source = InitSource::Files { threshold, registrations: &files };
+        let done = self.shadow.init_custodians(self.caller, source).map_err(|error| cause_chain(&error))?;
+        let trusted = self.shadow.trusted_keys().map_err(|error| cause_chain(&error))?.len();
+        self.custodians = Some(custodians);
+        match (done.digest, done.approved_keys.len() == trusted) {
+            (Some(digest), true) => Ok(format!("digest {digest}, and {trusted} keys stay trusted")),
+            _ => Err("the keys that were trusted are not those that are approved".to_owned()),
+        }
+    }
+
+    fn unapproved_stays_out(&mut self) -> Observed {
+        let next = self.rotated_to.as_ref().ok_or("no key was made")?;
+        match self.add(next, 99) {
+            Err(KeyChangeError::Approval(ApprovalError::Needed { .. })) => {
+                Ok("refused: it needs an approval".to_owned())
+            }
+            Err(error) => Err(format!("refused for another reason: {}", cause_chain(&error))),
+            Ok(_) => Err("it is trusted".to_owned()),
+        }
+    }
+
+    fn by_hand(&mut self) -> Observed {
+        let next = self.rotated_to.as_ref().ok_or("no key was made")?;
+        let path = self.shadow.paths().keys_dir.join("by-hand.pub");
+        durable::write_atomic(&path, next.public_key().to_spki_pem().as_bytes(), 0o644)
+            .map_err(|error| cause_chain(&error))?;
+        let trusted = self.shadow.trusted_keys().map_err(|error| cause_chain(&error))?;
+        durable::remove_synced(&path).map_err(|error| cause_chain(&error))?;
+        match trusted.by_id().contains_key(&next.public_key().key_id()) {
+            true => Err("it is trusted".to_owned()),
+            false => Ok("not trusted".to_owned()),
+        }
+    }
+
+    /// The whole operation, stopped where something is missing and gone on with.
+    fn rotates(&mut self, version: u64, by: std::ops::Range<usize>) -> Observed {
+        let next = self.rotated_to.take().ok_or("no key was made")?;
+        let (new, old) =
+            (*next.public_key(), self.signers.get(1).ok_or("no key was made")?.public_key().key_id());
+        self.signers.push(next);
+        let custodians = self.custodians.as_ref().ok_or("there are no custodians")?;
+        let add = custodians.approve(Subject::KeysAdd(new.key_id()), self.caller.now)?;
+        let remove = custodians.approve(Subject::KeysRemove(old), self.caller.now)?;
+        let path = self.shadow.paths().state_dir.join("drill-next.pub");
+        let bundle_file = self.shadow.paths().state_dir.join("drill-next.signed");
+        let bundle = self.bundle(version, by, &self.text)?;
+        for (path, bytes) in [(&path, new.to_spki_pem().as_bytes()), (&bundle_file, bundle.as_slice())] {
+            durable::write_atomic(path, bytes, 0o644).map_err(|error| cause_chain(&error))?;
+        }
+        let prefix: KeyIdPrefix = old.to_string().parse().map_err(|error| cause_chain(&error))?;
+        let challenge = self.shadow.key_challenge(&new).map_err(|error| cause_chain(&error))?;
+        let signer = self.signers.last().ok_or("no key was made")?;
+        let proof = signer.sign(challenge.as_bytes()).ok();
+        let request = |new: Option<&'static str>, bundle: bool| RotateRequest {
+            new: new.map(|_| path.as_path()),
+            old: new.map(|_| &prefix),
+            name: None,
+            proof: proof.as_ref(),
+            canary: Canary::None,
+            bundle: bundle.then_some(bundle_file.as_path()),
+        };
+        let steps = [
+            (Vec::new(), request(Some("begin"), false), Some(Awaited::ApprovalToAdd)),
+            (vec![add.clone()], request(None, false), Some(Awaited::Canary)),
+            (Vec::new(), request(None, true), Some(Awaited::ApprovalToRemove)),
+            (vec![remove.clone()], request(None, false), None),
+        ];
+        for (approvals, request, awaits) in steps {
+            let caller = self.caller.clone().with_approvals(approvals);
+            let report = self.shadow.rotate(&caller, &request).map_err(|error| cause_chain(&error))?;
+            if report.awaits != awaits {
+                return Err(format!("it stands at {} and awaits {:?}", report.step.as_str(), report.awaits));
+            }
+        }
+        self.used = Some((old, remove));
+        self.in_force(&bundle)?;
+        let trusted = self.shadow.trusted_keys().map_err(|error| cause_chain(&error))?.by_id();
+        match (trusted.contains_key(&old), trusted.contains_key(&new.key_id())) {
+            (false, true) => {
+                Ok(format!("version {version} is in force, and the old key is not trusted any more"))
+            }
+            _ => Err("the old key is still trusted, or the new one is not".to_owned()),
+        }
+    }
+
+    fn replay_refused(&mut self) -> Observed {
+        let (old, approval) = self.used.clone().ok_or("no approval was used")?;
+        let caller = self.caller.clone();
+        let custodians = self.custodians.as_ref().ok_or("there are no custodians")?;
+        // The key comes back with an approval of its own, and the one that removed it is of no use again.
+        let add = custodians.approve(Subject::KeysAdd(old), self.caller.now)?;
+        let signer = self.signers.get(1).ok_or("no key was made")?;
+        self.add_as(&caller.clone().with_approvals(vec![add]), signer, 1)
+            .map_err(|error| cause_chain(&error))?;
+        let prefix: KeyIdPrefix = old.to_string().parse().map_err(|error| cause_chain(&error))?;
+        match self.shadow.remove_key(&caller.with_approvals(vec![approval]), &prefix, Lockout::Refuse) {
+            Err(KeyChangeError::Approval(ApprovalError::Used { .. })) => {
+                Ok("refused: it was used".to_owned())
+            }
+            Err(error) => Err(format!("refused for another reason: {}", cause_chain(&error))),
+            Ok(_) => Err("it was used again".to_owned()),
+        }
     }
 
     fn log_verifies(&mut self) -> Observed {

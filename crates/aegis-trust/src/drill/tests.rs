@@ -29,7 +29,11 @@ impl TestHost {
             durable::write_atomic(&paths.config_file(), settings.as_bytes(), 0o644).unwrap();
         }
         let host = Host::open(paths).unwrap();
-        Self { dir, host, caller: Caller { now: now(), actor: Actor::current("test") } }
+        Self {
+            dir,
+            host,
+            caller: Caller { now: now(), actor: Actor::current("test"), approvals: Vec::new() },
+        }
     }
 
     fn new() -> Self {
@@ -80,7 +84,7 @@ fn passes_on_a_fresh_host_and_leaves_signed_evidence_and_one_entry() {
     let report = host.host.drill(&host.caller, &mut |line| heard.push(line.to_owned())).unwrap();
     assert!(report.passed, "{:?}", report.steps);
     assert_eq!(heard, report.steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>());
-    assert_eq!(heard.len(), 14);
+    assert_eq!(heard.len(), 19);
     assert_eq!(fs::read(host.evidence()).unwrap(), report.evidence);
     let last = host.host.last_drill().unwrap().unwrap();
     assert_eq!(last, DrillEvidence { finished_at: now(), passed: true, host_key: report.host_key });

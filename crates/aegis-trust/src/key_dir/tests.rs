@@ -1,5 +1,5 @@
 use std::{
-    fs,
+    fs::{self, File},
     os::unix::{
         fs::{PermissionsExt, chown, symlink},
         net::UnixListener,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use aegis_crypto::{PrivateKeyKind, PublicKeyError};
+use rustix::fs::Mode;
 
 use super::*;
 use crate::sign::samples::{id, key, public, skipped};

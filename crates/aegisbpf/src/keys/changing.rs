@@ -1,5 +1,6 @@
 //! `keys add`, `keys remove` and `keys revoke`.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,7 +20,8 @@ pub(super) fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCod
     let source = input::name(&arguments.file);
     let what = format!("cannot add {source}");
     let proof = arguments.proof.as_deref().map(read_proof).transpose()?;
-    let (host, caller, name) = (session.host()?, session.caller(), arguments.name.as_deref());
+    let (host, name) = (session.host()?, arguments.name.as_deref());
+    let caller = session.caller().with_approvals(arguments.approval.files()?);
     let added = if input::is_stdin(&arguments.file) {
         // One byte too many is refused below, and so logged like any other offer.
         let bytes =
@@ -32,13 +34,14 @@ pub(super) fn add(arguments: &AddArguments, session: &Session) -> Result<ExitCod
     let added = added.map_err(|error| Failure::new(what, &error, error.help()))?;
     session.output.report(&added, |out| {
         let verb = if added.already { "already trusted:" } else { "trusted:" };
-        writeln!(out, "{verb} key {} as {}", added.id, Escaped(added.path.display()))
+        writeln!(out, "{verb} key {} as {}", added.id, Escaped(added.path.display()))?;
+        print_used(out, added.approval.as_deref())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The signature itself, or a file that holds it.
-fn read_proof(proof: &str) -> Result<Signature, Failure> {
+pub(super) fn read_proof(proof: &str) -> Result<Signature, Failure> {
     if let Ok(signature) = Signature::from_hex(proof) {
         return Ok(signature);
     }
@@ -51,27 +54,34 @@ fn read_proof(proof: &str) -> Result<Signature, Failure> {
 
 pub(super) fn remove(arguments: &RemoveArguments, session: &Session) -> Result<ExitCode, Failure> {
     let host = session.host()?;
-    let removed = host.remove_key(&session.caller(), &arguments.id, lockout(arguments.force_lockout));
+    let caller = session.caller().with_approvals(arguments.approval.files()?);
+    let removed = host.remove_key(&caller, &arguments.id, lockout(arguments.force_lockout));
     session.warn_unlogged(&host);
     let removed = removed.map_err(|error| {
         Failure::new(format!("cannot remove key {}", arguments.id.as_str()), &error, error.help())
     })?;
-    let KeyRemoved { id, names, usable_left } = &removed;
+    let KeyRemoved { id, names, usable_left, approval } = &removed;
     session.output.report(&removed, |out| {
-        writeln!(out, "no longer trusted: key {id} ({})", Escaped(names.join(", ")))?;
-        writeln!(out, "  usable keys left: {usable_left}")
+        match names.is_empty() {
+            true => writeln!(out, "no longer trusted: key {id}")?,
+            false => writeln!(out, "no longer trusted: key {id} ({})", Escaped(names.join(", ")))?,
+        }
+        writeln!(out, "  usable keys left: {usable_left}")?;
+        print_used(out, approval.as_deref())
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn revoke(arguments: &RevokeArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let RevokeArguments { id, reason, force_lockout, form: _ } = arguments;
+    let RevokeArguments { id, reason, force_lockout, approval, form: _ } = arguments;
     let host = session.host()?;
-    let revoked = host.revoke_key(&session.caller(), id, reason, lockout(*force_lockout));
+    let caller = session.caller().with_approvals(approval.files()?);
+    let revoked = host.revoke_key(&caller, id, reason, lockout(*force_lockout));
     session.warn_unlogged(&host);
     let revoked = revoked
         .map_err(|error| Failure::new(format!("cannot revoke key {}", id.as_str()), &error, error.help()))?;
-    let KeyRevoked { id, reason, names: _, usable_left, already, signed_applied, keys_unreadable } = &revoked;
+    let KeyRevoked { id, reason, names: _, usable_left, already, signed_applied, keys_unreadable, approval } =
+        &revoked;
     session.output.report(&revoked, |out| {
         let verb = if *already { "revoked before:" } else { "revoked for ever:" };
         writeln!(out, "{verb} key {id} ({})", Escaped(reason))?;
@@ -82,9 +92,16 @@ pub(super) fn revoke(arguments: &RevokeArguments, session: &Session) -> Result<E
         if *signed_applied {
             writeln!(out, "  the policy in force carries its signature: apply one that another key signed")?;
         }
-        Ok(())
+        print_used(out, approval.as_deref())
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print_used(out: &mut dyn Write, approval: Option<&str>) -> io::Result<()> {
+    match approval {
+        Some(id) => writeln!(out, "  used: {}", Escaped(id)),
+        None => Ok(()),
+    }
 }
 
 fn lockout(force: bool) -> Lockout {

@@ -41,6 +41,9 @@ fn print_listing(out: &mut dyn Write, listing: &KeyListing) -> io::Result<()> {
             .collect();
         table(out, ["KEY", "NAME", "ADDED", "AGE", "USE"], &rows)?;
     }
+    for id in &listing.missing {
+        writeln!(out, "approved, but its file is gone: {id}")?;
+    }
     if !listing.revoked.is_empty() {
         let rows: Vec<[String; 3]> = listing
             .revoked
@@ -59,10 +62,11 @@ fn day(time: Timestamp) -> String {
 }
 
 fn use_of(key: &ListedKey) -> &'static str {
-    match (key.revoked, key.signs_applied) {
-        (true, _) => "revoked, and refused",
-        (false, true) => "signs the applied policy",
-        (false, false) => "trusted",
+    match (key.revoked, key.approved, key.signs_applied) {
+        (true, ..) => "revoked, and refused",
+        (false, Some(false), _) => "not approved, and refused",
+        (false, _, true) => "signs the applied policy",
+        (false, _, false) => "trusted",
     }
 }
 

@@ -12,6 +12,7 @@ use aegis_trust::apply::{Applied, ApplyOptions, ApplyResult, Mode, Offer, Signat
 use aegis_trust::verify::V1;
 use clap::Args;
 
+use crate::approval::ApprovalArgument;
 use crate::session::Session;
 
 #[derive(Args)]
@@ -31,6 +32,8 @@ pub(crate) struct ApplyArguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    approval: ApprovalArgument,
+    #[command(flatten)]
     form: Form,
 }
 
@@ -41,7 +44,8 @@ pub(crate) struct RollbackArguments {
 }
 
 pub(super) fn apply(arguments: &ApplyArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let ApplyArguments { file, require_signature, allow_unsigned, allow_v1, dry_run, form: _ } = arguments;
+    let ApplyArguments { file, require_signature, allow_unsigned, allow_v1, dry_run, approval, form: _ } =
+        arguments;
     let name = input::name(file);
     let what = format!("cannot apply {name}");
     let host = session.host()?;
@@ -61,7 +65,8 @@ pub(super) fn apply(arguments: &ApplyArguments, session: &Session) -> Result<Exi
         v1: if *allow_v1 { V1::Allow } else { V1::Refuse },
         mode: if *dry_run { Mode::DryRun } else { Mode::Apply },
     };
-    let applied = host.apply(&session.caller(), offer, &options);
+    let caller = session.caller().with_approvals(approval.files()?);
+    let applied = host.apply(&caller, offer, &options);
     session.warn_unlogged(&host);
     let applied = applied.map_err(|error| Failure::new(what, &error, error.help()))?;
     // In JSON they are part of the result.

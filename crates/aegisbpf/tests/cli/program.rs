@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// The variables that the program reads.
-pub(crate) const VARIABLES: [&str; 5] = [
+pub(crate) const VARIABLES: [&str; 6] = [
     "AEGIS_CONFIG_DIR",
     "AEGIS_KEYS_DIR",
+    "AEGIS_CUSTODIANS_DIR",
     "AEGIS_STATE_DIR",
     "AEGIS_VERSION_COUNTER_PATH",
     "AEGIS_PKCS11_PIN",

@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
+use aegis_approval::Subject;
+use serde_json::Value;
+
 use crate::faults::{self, Fault, Point};
-use crate::host::{Host, KEYS, STATE};
+use crate::host::{CUSTODIANS, Host, KEYS, STATE};
+use crate::people::{People, Person, key_id};
 use crate::tools;
 
 /// A command, and the host that it is run on.
@@ -29,6 +33,10 @@ struct State {
     policies: BTreeMap<&'static str, Option<Vec<u8>>>,
     keys: BTreeMap<String, Vec<u8>>,
     revoked: BTreeSet<String>,
+    /// The files of custodians.
+    custodians: BTreeMap<String, Vec<u8>>,
+    /// The rule that is on, the keys that were approved, and the approvals that were used.
+    approvals: Option<(Value, Value, Vec<Value>)>,
 }
 
 const POLICIES: [&str; 3] = ["policy.applied", "policy.applied.prev", "policy.applied.rolled-back"];
@@ -52,7 +60,18 @@ impl State {
             revoked.extend(list.lines().map(|line| line.split(' ').next().unwrap().to_owned()));
         }
         let policies = POLICIES.iter().map(|name| (*name, host.state(name))).collect();
-        Self { counter: host.state("version_counter"), policies, keys, revoked }
+        let mut custodians = BTreeMap::new();
+        for entry in fs::read_dir(host.rooted(CUSTODIANS)).into_iter().flatten() {
+            let entry = entry.unwrap();
+            custodians.insert(entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+        }
+        // Its times differ from run to run.
+        let approvals = host.state("custodians.json").map(|bytes| {
+            let record: Value = serde_json::from_slice(&bytes).unwrap();
+            let used = record["used"].as_array().unwrap().iter().map(|used| used["id"].clone());
+            (record["rule"]["digest"].clone(), record["approved_keys"].clone(), used.collect())
+        });
+        Self { counter: host.state("version_counter"), policies, keys, revoked, custodians, approvals }
     }
 
     fn version(&self) -> u64 {
@@ -129,7 +148,8 @@ impl Case<'_> {
         if fault == Fault::Full {
             // The counter went up and the disk refused what comes next: the old policy stays, and the change has failed,
             // which is what the log says.
-            let only_counter = State { counter: new.counter.clone(), ..old.clone() };
+            let only_counter =
+                State { counter: new.counter.clone(), approvals: new.approvals.clone(), ..old.clone() };
             whole |= state == only_counter;
             logged_right |= state == only_counter && self.logged(host) == 0;
         }
@@ -157,9 +177,11 @@ impl Case<'_> {
 
 /// Each part is old or new, whole, and the counter comes before what it counts.
 fn is_between(host: &Host, old: &State, new: &State, what: &str) {
-    let State { counter, policies, keys, revoked } = State::of(host);
+    let State { counter, policies, keys, revoked, custodians, approvals } = State::of(host);
+    assert!(custodians == old.custodians || custodians == new.custodians, "{what}: {custodians:?}");
+    assert!(approvals == old.approvals || approvals == new.approvals, "{what}: {approvals:?}");
     assert!(counter == old.counter || counter == new.counter, "{what}: counter {counter:?}");
-    let now = State { counter, policies, keys, revoked };
+    let now = State { counter, policies, keys, revoked, custodians, approvals };
     assert!(now.version() >= old.version() || new.version() == 0, "{what}: the counter was lowered");
     for name in POLICIES {
         let (was, is, will) = (&old.policies[name], &now.policies[name], &new.policies[name]);
@@ -368,6 +390,93 @@ fn during_backup_restore_on_an_empty_machine() {
     fs::copy(lost.file("backup.tar"), empty.file("backup.tar")).unwrap();
     let arguments = ["backup", "restore", "backup.tar", "--host-key", &host_key];
     Case { before: empty, arguments: &arguments, action: "backup.restore", again: 0, repeats: true }.run();
+}
+
+/// A host in the charge of two people, with a key that is not added yet.
+fn in_charge() -> (Host, People, String) {
+    let (host, people) = (Host::in_force(&[5]), People::new());
+    people.take_charge(&host);
+    let second = host.new_key("second");
+    (host, people, second)
+}
+
+#[test]
+fn during_keys_add_by_approval() {
+    let host = || {
+        let (host, people, second) = in_charge();
+        people.approve(&host, "add.approval", Subject::KeysAdd(key_id(&second)));
+        host
+    };
+    let add = ["keys", "add", "signer/second.pub", "--approval", "add.approval"];
+    case("during_keys_add_by_approval", host, &add, "keys.add", 0);
+}
+
+#[test]
+fn during_keys_revoke_by_approval() {
+    let (host, people, second) = in_charge();
+    people.approve(&host, "revoke.approval", Subject::KeysRevoke(key_id(&second)));
+    people.approve(&host, "add.approval", Subject::KeysAdd(key_id(&second)));
+    host.ok(&["keys", "add", "signer/second.pub", "--approval", "add.approval"]);
+    let revoke = ["keys", "revoke", &second, "--reason", "stolen", "--approval", "revoke.approval"];
+    case("during_keys_revoke_by_approval", || host, &revoke, "keys.revoke", 0);
+}
+
+#[test]
+fn during_the_apply_of_a_higher_epoch() {
+    let host = || {
+        let (host, people, _) = in_charge();
+        people.approve(&host, "epoch.approval", Subject::PolicyEpoch(1));
+        let sign =
+            ["policy", "sign", "policy.conf", "-o", "v6.signed", "--policy-version", "6", "--epoch", "1"];
+        host.ok(&[&sign[..], &["--key", "signer/first.key"]].concat());
+        host
+    };
+    let apply = [APPLY, &["--approval", "epoch.approval"]].concat();
+    case("during_the_apply_of_a_higher_epoch", host, &apply, "policy.apply", 0);
+}
+
+#[test]
+fn during_custodians_init() {
+    let host = || {
+        let (host, people) = (Host::in_force(&[5]), People::new());
+        for person in people.both() {
+            person.register(&host);
+        }
+        host
+    };
+    let init = ["custodians", "init", "ana.custodian", "bo.custodian", "--host", "web-1"];
+    let init = [&init[..], &["--require", "1:risk_lead", "--require", "1:security_lead"]].concat();
+    case("during_custodians_init", host, &init, "custodians.init", 0);
+}
+
+#[test]
+fn during_custodians_set_and_off() {
+    let (host, people, _) = in_charge();
+    let others = [Person::new("cleo", &["risk_lead"]), Person::new("dan", &["security_lead"])];
+    let threshold = "1 of risk_lead\n1 of security_lead\n";
+    let next = crate::custodians::new_directory(&host, "next", &others.each_ref(), threshold);
+    people.approve(&host, "set.approval", Subject::CustodiansSet(next));
+    let now =
+        host.ok(&["custodians", "verify", "--json"]).json()["digest"].as_str().unwrap().parse().unwrap();
+    people.approve(&host, "off.approval", Subject::CustodiansOff(now));
+    let set = ["custodians", "set", "next", "--approval", "set.approval"];
+    case("during_custodians_set_and_off", || host.copy(), &set, "custodians.set", 0);
+    let off = ["custodians", "off", "--approval", "off.approval"];
+    case("during_custodians_set_and_off", || host, &off, "custodians.off", 1);
+}
+
+#[test]
+fn during_the_last_step_of_a_rotation() {
+    let (host, people, second) = in_charge();
+    let first = id(&host, "first");
+    people.approve(&host, "add.approval", Subject::KeysAdd(key_id(&second)));
+    people.approve(&host, "remove.approval", Subject::KeysRemove(key_id(&first)));
+    host.sign(6, "second");
+    let rotate =
+        ["keys", "rotate", "signer/second.pub", "--bundle", "v6.signed", "--approval", "add.approval"];
+    host.ok(&rotate);
+    let finish = ["keys", "rotate", "--approval", "remove.approval"];
+    case("during_the_last_step_of_a_rotation", || host, &finish, "keys.remove", 1);
 }
 
 /// The command that puts things right is killed in its turn, at each of its own system calls.

@@ -18,15 +18,18 @@ use crate::snapshot::{Snapshot, same, snapshot};
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_aegisbpf");
 /// The variables that the program reads.
-pub(crate) const VARIABLES: [&str; 5] = [
+pub(crate) const VARIABLES: [&str; 6] = [
     "AEGIS_CONFIG_DIR",
     "AEGIS_KEYS_DIR",
+    "AEGIS_CUSTODIANS_DIR",
     "AEGIS_STATE_DIR",
     "AEGIS_VERSION_COUNTER_PATH",
     "AEGIS_PKCS11_PIN",
 ];
 /// Where the state is, below the root.
 pub(crate) const STATE: &str = "var/lib/aegisbpf";
+/// Where the custodians are, below the root.
+pub(crate) const CUSTODIANS: &str = "etc/aegisbpf/custodians";
 /// Where the trusted keys are, below the root.
 pub(crate) const KEYS: &str = "etc/aegisbpf/keys";
 

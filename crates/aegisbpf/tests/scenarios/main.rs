@@ -9,8 +9,9 @@
 //! | [`crash`], [`recovery`], [`limits`] | killed or refused by the disk at any system call: old or new, whole, and repaired by the next command |
 //! | [`durability`] | what a power cut would keep |
 //! | [`concurrency`] | commands at once: one order, no loss |
+//! | [`custodians`] | hosts on which no single person changes the trusted keys |
 //! | [`interop`], [`token`] | openssl, OpenSSH, Python and a PKCS#11 token |
-//! | [`host`], [`snapshot`], [`forge`], [`faults`], [`tools`] | what they share |
+//! | [`host`], [`people`], [`snapshot`], [`forge`], [`faults`], [`tools`] | what they share |
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@
 
 mod concurrency;
 mod crash;
+mod custodians;
 mod durability;
 mod faults;
 mod forge;
@@ -28,6 +30,7 @@ mod host;
 mod hostile;
 mod interop;
 mod limits;
+mod people;
 mod recovery;
 mod snapshot;
 mod story;

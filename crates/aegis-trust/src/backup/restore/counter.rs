@@ -20,7 +20,10 @@ impl Host {
             (Some(counter), None) | (None, Some(counter)) => counter,
             // Of two equal ones the host's own stands.
             (Some(here), Some(there)) => {
-                if there.order() > here.order() {
+                // Only custodians move an epoch.
+                if there.epoch > here.epoch && self.is_under_rule() {
+                    here
+                } else if there.order() > here.order() {
                     there
                 } else {
                     here
@@ -33,6 +36,8 @@ impl Host {
                     &name,
                     if there == highest {
                         "it is the same here".to_owned()
+                    } else if there.epoch != highest.epoch {
+                        format!("it is in epoch {} here, and in {} in the backup", highest.epoch, there.epoch)
                     } else if there.order() == highest.order() {
                         format!("it is at version {} here too, with other content", highest.policy_version)
                     } else {
@@ -52,6 +57,11 @@ impl Host {
         durable::write_atomic(path, &highest.to_bytes(), 0o644)?;
         report.restore(format!("{name} (version {}, epoch {})", highest.policy_version, highest.epoch));
         Ok(())
+    }
+
+    /// Whether there are custodians, or that cannot be told.
+    fn is_under_rule(&self) -> bool {
+        !matches!(self.custodians(), Ok(None))
     }
 
     /// The highest policy that anything but a sound counter says was accepted here.
