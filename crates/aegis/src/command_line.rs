@@ -4,9 +4,12 @@ use aegis_terminal::audit::AuditCommand;
 use aegis_terminal::manual::{CompletionsArguments, ManArguments};
 use clap::Parser;
 
+use crate::approval::{ApprovalCommand, OverrideCommand};
 use crate::backup::BackupCommand;
+use crate::custodian::CustodianCommand;
 use crate::dek::DekCommand;
 use crate::doctor::DoctorArguments;
+use crate::emergency::EmergencyCommand;
 use crate::init::InitArguments;
 use crate::kek::KekCommand;
 use crate::pii::PiiCommand;
@@ -85,6 +88,45 @@ Examples:
   aegis pipeline run pipeline.toml"
     )]
     Pipeline(PipelineCommand),
+    /// Make, register and revoke the keys of people who approve
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis custodian generate --person rita --role risk_lead --out rita.key
+  aegis custodian register rita.custodian
+  aegis custodian list"
+    )]
+    Custodian(Box<CustodianCommand>),
+    /// Ask for an exception that two people sign, and use it once
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis override request 'PROP-7: raise the limit' --gate drift --requester ann --justification 'See the minutes'
+  aegis override sign req-0123456789abcdef0123456789abcdef --key rita.key
+  aegis override use req-0123456789abcdef0123456789abcdef"
+    )]
+    Override(Box<OverrideCommand>),
+    /// Ask for a change to keys that two people sign
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis approval request policy.epoch 2 --for group:web --requester ann --justification 'The key ab12 was stolen'
+  aegis approval sign req-0123456789abcdef0123456789abcdef --key rita.key
+  aegis approval verify approval.json"
+    )]
+    Approval(Box<ApprovalCommand>),
+    /// Rotate a custodian's key that may be in the wrong hands, and name everything it touched
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  aegis emergency rotate-custodian 3f9a6c01 --reason 'Laptop of rita was stolen'
+  aegis emergency status"
+    )]
+    Emergency(EmergencyCommand),
     /// Save the keyring in one encrypted file, and bring it back
     #[command(
         subcommand,

@@ -7,6 +7,7 @@ mod usage;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aegis_approval::RequestId;
 use aegis_keyring::{DekState, DekVersion, Scope};
 use aegis_terminal::moment::parse_span;
 use aegis_terminal::{Failure, Form};
@@ -59,6 +60,7 @@ with `aegis dek usage` before. Backups that were made before still have it.
 Examples:
   aegis dek destroy dek-v1-20260131
   aegis dek destroy dek-v1-20260131 --wait 30d
+  aegis dek destroy dek-v1-20260131 --approval req-0123456789abcdef0123456789abcdef
   aegis dek destroy dek-v1-20260131 --cancel")]
     Destroy(DestroyArguments),
     /// Count what was sealed under each DEK, and what streams of events still hold
@@ -147,6 +149,9 @@ pub(crate) struct DestroyArguments {
     /// Take the mark back: it is retired, and not erased
     #[arg(long, conflicts_with = "wait")]
     cancel: bool,
+    /// The approved request that erasing uses up; the rules of the deployment may insist on one
+    #[arg(long, value_name = "ID", conflicts_with = "cancel")]
+    approval: Option<RequestId>,
     #[command(flatten)]
     form: Form,
 }

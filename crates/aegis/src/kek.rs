@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aegis_approval::RequestId;
 use aegis_crypto::KeyIdPrefix;
 use aegis_terminal::moment::parse_span;
 use aegis_terminal::{Failure, Form};
@@ -67,7 +68,8 @@ Every DEK is opened with the active KEK first. Without KEYID, the one in its gra
 
 Examples:
   aegis kek retire
-  aegis kek retire 3f9a6c01 --force")]
+  aegis kek retire 3f9a6c01 --force
+  aegis kek retire 3f9a6c01 --approval req-0123456789abcdef0123456789abcdef")]
     Retire(RetireArguments),
 }
 
@@ -192,6 +194,9 @@ pub(crate) struct RetireArguments {
     /// Cut the grace period short: whoever is still configured with that KEK will read nothing
     #[arg(long)]
     force: bool,
+    /// The approved request that retiring uses up; the rules of the deployment may insist on one
+    #[arg(long, value_name = "ID")]
+    approval: Option<RequestId>,
     #[command(flatten)]
     passphrase: PassphraseArgument,
     #[command(flatten)]

@@ -3,17 +3,20 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`command_line`] | the list of commands |
-//! | [`init`], [`kek`], [`dek`], [`pii`], [`pipeline`], [`backup`], [`doctor`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
+//! | [`init`], [`kek`], [`dek`], [`pii`], [`pipeline`], [`custodian`], [`approval`], [`emergency`], [`backup`], [`doctor`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
 //! | [`session`] | the deployment, its log, and where a passphrase comes from |
 //! | [`progress`] | a bar on a terminal, nothing in a pipe |
 //! | [`logging`] | what happens inside, for those who ask with `AEGIS_LOG` |
 //!
 //! Exit codes: 0 done; 1 refused or failed; 2 wrong usage.
 
+mod approval;
 mod backup;
 mod command_line;
+mod custodian;
 mod dek;
 mod doctor;
+mod emergency;
 mod init;
 mod kek;
 mod logging;
@@ -65,6 +68,10 @@ fn run(command: Subcommand, session: &Session) -> Result<ExitCode, Failure> {
         Subcommand::Dek(command) => dek::run(command, session),
         Subcommand::Pii(command) => pii::run(command, session),
         Subcommand::Pipeline(command) => pipeline::run(command, session),
+        Subcommand::Custodian(command) => custodian::run(*command, session),
+        Subcommand::Override(command) => approval::run_override(*command, session),
+        Subcommand::Approval(command) => approval::run_approval(*command, session),
+        Subcommand::Emergency(command) => emergency::run(command, session),
         Subcommand::Backup(command) => backup::run(command, session),
         Subcommand::Doctor(arguments) => doctor::run(&arguments, session),
         Subcommand::Audit(command) => {

@@ -134,7 +134,7 @@ pub(super) fn retire(arguments: &RetireArguments, session: &Session) -> Result<E
 }
 
 pub(super) fn destroy(arguments: &DestroyArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let DestroyArguments { version, wait, cancel, form: _ } = arguments;
+    let DestroyArguments { version, wait, cancel, approval, form: _ } = arguments;
     session.with_deployment(|deployment| {
         if *cancel {
             let record =
@@ -145,7 +145,7 @@ pub(super) fn destroy(arguments: &DestroyArguments, session: &Session) -> Result
             return Ok(ExitCode::SUCCESS);
         }
         let done = deployment
-            .destroy_dek(*version, seconds(*wait), None)
+            .destroy_dek(*version, seconds(*wait), approval.as_ref())
             .map_err(|error| cannot("destroy", *version, &error))?;
         let (Destruction::Marked(record) | Destruction::Destroyed(record)) = &done;
         session.output.report(&Dek::from(record), |out| match (&done, record.destroy_after) {

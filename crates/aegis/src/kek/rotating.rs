@@ -95,12 +95,14 @@ fn give_up(deployment: &Deployment, session: &Session) -> Result<ExitCode, Failu
 }
 
 pub(super) fn retire(arguments: &RetireArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let RetireArguments { kek, force, passphrase, form: _ } = arguments;
+    let RetireArguments { kek, force, approval, passphrase, form: _ } = arguments;
     session.with_deployment(|deployment| {
         let grace = if *force { Grace::CutShort } else { Grace::Respect };
         let bar = Progress::new("opening");
-        let retired = deployment
-            .retire_kek(kek.as_ref(), grace, passphrase.file(), None, &mut |at| bar.at(at.done, at.total));
+        let retired =
+            deployment.retire_kek(kek.as_ref(), grace, passphrase.file(), approval.as_ref(), &mut |at| {
+                bar.at(at.done, at.total);
+            });
         drop(bar);
         let retired =
             retired.map_err(|error| Failure::new("the KEK was not retired", &error, error.help()))?;
