@@ -7,6 +7,9 @@ pub(super) struct Memory {
     len: usize,
 }
 
+/// The least that is kept.
+const SMALL: usize = 4 << 10;
+
 /// What a chunk is read into, and what becomes of it is written to.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
@@ -59,10 +62,12 @@ impl Memory {
         self.bytes.len()
     }
 
-    fn shrink_to(&mut self, len: usize) {
-        self.clear();
+    /// Gives back what is not needed for what was read, and says how much is left.
+    pub(super) fn shrink(&mut self) -> usize {
+        let len = self.len.max(SMALL);
         self.bytes.truncate(len);
         self.bytes.shrink_to(len);
+        self.used()
     }
 }
 
@@ -73,10 +78,14 @@ impl Buffers {
     /// system at once (mremap(2)). What is freed it keeps, up to 64 MiB for each thread, and keeps more for the next
     /// piece that large.
     pub(super) fn shrink(&mut self) -> usize {
-        const SMALL: usize = 4 << 10;
-        self.bytes.shrink_to(SMALL);
+        self.bytes.clear();
         self.out.clear();
-        self.out.shrink_to(SMALL);
-        self.bytes.used().saturating_add(self.out.capacity())
+        self.bytes.shrink().saturating_add(shrink(&mut self.out))
     }
+}
+
+/// Gives back what is not needed for what was written, and says how much is left.
+pub(super) fn shrink(out: &mut Vec<u8>) -> usize {
+    out.shrink_to(SMALL);
+    out.capacity()
 }

@@ -41,6 +41,8 @@ pub(super) struct Loan {
     had: usize,
     /// Bytes for which they count.
     counted: usize,
+    /// Bytes that were written to this time.
+    written: usize,
 }
 
 impl Pool {
@@ -70,7 +72,7 @@ impl Pool {
         self.in_use += 1;
         owned.in_use += 1;
         let (buffers, _) = owned.free.pop().unwrap_or_default();
-        Some((buffers, Loan { thread, had, counted: had.saturating_add(more) }))
+        Some((buffers, Loan { thread, had, counted: had.saturating_add(more), written: 0 }))
     }
 
     /// Counts what was written to buffers in use.
@@ -78,13 +80,19 @@ impl Pool {
         self.expected = written;
         let held = written.max(loan.had);
         self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
-        Loan { counted: held, ..loan }
+        Loan { counted: held, written, ..loan }
     }
 
-    /// Takes buffers back. Those that are unusually large become small if all hold much.
+    /// Counts what is left of buffers in use that have become small.
+    pub(super) fn count_small(&mut self, loan: Loan, held: usize) -> Loan {
+        self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
+        Loan { had: held, counted: held, ..loan }
+    }
+
+    /// Takes buffers back. If all hold much, those become small that have more than is needed now.
     pub(super) fn put_back(&mut self, loan: Loan, mut buffers: Buffers) {
         let mut held = loan.counted;
-        if self.held > self.most / 4 * 3 && held > MOST_EACH / 2 {
+        if self.held > self.most / 2 && held > (MOST_EACH / 2).max(loan.written.saturating_mul(2)) {
             held = buffers.shrink();
         }
         self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
@@ -138,14 +146,29 @@ mod tests {
         let second = pool.count(second, 5 << 20);
         assert!(pool.take(2).is_none());
         assert_eq!(pool.held, 8 << 20);
-        pool.put_back(first, of(3 << 20));
-        assert!(pool.held < 6 << 20, "what is unusually large becomes small: {pool:?}");
-        pool.put_back(second, of(5 << 20));
-        assert_eq!(pool.held >> 20, 5, "unless all hold little: {pool:?}");
+        for (loan, len) in [(first, 3 << 20), (second, 5 << 20)] {
+            pool.put_back(loan, of(len));
+        }
+        assert_eq!(pool.held, 8 << 20, "as much may be needed again");
         // Nothing is in use, so a chunk that is expected to be larger than all of it still gets some.
         pool.expected = MOST * 2;
         assert!(pool.take(2).is_some());
         assert!(pool.take(3).is_none());
+    }
+
+    #[test]
+    fn what_is_larger_than_needed_becomes_small_if_much_is_held() {
+        let mut pool = Pool::new(2);
+        for (len, needed, left) in [(3 << 20, 1000, 3), (5 << 20, 3 << 20, 8), (5 << 20, 1000, 3)] {
+            let thread = usize::from(len > 4 << 20);
+            let (_, loan) = pool.take(thread).unwrap();
+            let loan = pool.count(loan, len);
+            pool.put_back(loan, of(len));
+            let (buffers, loan) = pool.take(thread).unwrap();
+            let loan = pool.count(loan, needed);
+            pool.put_back(loan, buffers);
+            assert_eq!(pool.held >> 20, left, "{len} {needed}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::StreamOptions;
 use super::chunk::{Done, EventError, EventPlace, OnRefusal, Refusals, transform};
 use super::commit::{Committer, Next};
-use super::memory::Buffers;
+use super::memory::{Buffers, shrink};
 use super::pool::{Loan, Pool};
 use super::split::{ArrayFault, Chunk, Inputs, SplitError, Splitter};
 use super::transform::{Counts, Transform};
@@ -191,13 +191,13 @@ enum Ready<E: Error + 'static> {
 }
 
 /// What a thread has taken to work on.
-struct Read<'a> {
+struct Read {
     /// Which chunk it is, from the first.
     number: u64,
     /// The chunk, with memory for what becomes of it, or why there is no more: the end, or a fault.
     chunk: Result<(Chunk, Vec<u8>, Loan), Option<SplitError>>,
-    /// Held until the chunk is written, if it is to be worked on alone.
-    alone: Option<MutexGuard<'a, Reading>>,
+    /// Whether it is to be worked on alone: nobody else may read until it is written.
+    is_alone: bool,
 }
 
 impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
@@ -235,8 +235,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
     }
 
     /// Reads the next chunk. `None` if there is no more to do.
-    fn read(&self, thread: usize) -> Option<Read<'_>> {
-        let mut reading = lock(&self.reading);
+    fn read(&self, thread: usize, reading: &mut Reading) -> Option<Read> {
         if reading.has_ended {
             return None;
         }
@@ -259,7 +258,14 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
             Err(error) => Err(Some(error)),
         };
         reading.has_ended = chunk.is_err();
-        Some(Read { number, chunk, alone: is_alone.then_some(reading) })
+        Some(Read { number, chunk, is_alone })
+    }
+
+    /// After large events, gives back what a chunk that is not large does not need.
+    fn make_small(&self, (mut chunk, mut out, loan): (Chunk, Vec<u8>, Loan)) -> (Chunk, Vec<u8>, Loan) {
+        let held = chunk.bytes.shrink().saturating_add(shrink(&mut out));
+        let loan = lock(&self.writing).pool.count_small(loan, held);
+        (chunk, out, loan)
     }
 
     /// Puts what became of a chunk where it is written from; writes what is next in order, unless another thread does.
@@ -339,7 +345,21 @@ fn start<T: Transform, W: Write + Send + 'static>(
     let shared = Arc::clone(shared);
     std::thread::spawn(move || {
         let watched = Watched(&shared);
-        while let Some(Read { number, chunk, alone }) = shared.read(thread) {
+        // After a large event this thread reads the next one: it may be as large, and here is memory for it.
+        let mut kept = None;
+        loop {
+            let is_after_large = kept.is_some();
+            let mut reading = kept.take().unwrap_or_else(|| lock(&shared.reading));
+            let Some(Read { number, mut chunk, is_alone }) = shared.read(thread, &mut reading) else { break };
+            if is_after_large && !is_alone {
+                chunk = chunk.map(|chunk| shared.make_small(chunk));
+                transformer.release_memory();
+            }
+            if is_alone {
+                kept = Some(reading);
+            } else {
+                drop(reading);
+            }
             let ready = match chunk {
                 Err(error) => Ready::End(error),
                 Ok((chunk, out, loan)) => {
@@ -349,10 +369,8 @@ fn start<T: Transform, W: Write + Send + 'static>(
             if !shared.hand_in(number, ready) {
                 break;
             }
-            if let Some(reading) = alone {
-                shared.wait_until(|writing| (writing.next > number).then(|| writing.pool.shrink()));
-                transformer.release_memory();
-                drop(reading);
+            if kept.is_some() {
+                shared.wait_until(|writing| (writing.next > number).then_some(()));
             }
         }
         drop(watched);
