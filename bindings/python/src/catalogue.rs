@@ -98,7 +98,7 @@ impl CatalogueObject {
         format!("<Catalogue {} fields={}>", self.0.version(), self.0.fields().len())
     }
 
-    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(Py<PyAny>, (Vec<(String, String, String)>,))> {
+    fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(Py<PyAny>, (Vec<Parts>,))> {
         let fields = slf.get().0.fields().iter();
         let fields = fields.map(|field| {
             (field.selector.to_string(), field.priority.name().to_owned(), field.description.clone())
@@ -108,13 +108,16 @@ impl CatalogueObject {
 
     /// For pickles.
     #[staticmethod]
-    fn _of_parts(py: Python<'_>, parts: Vec<(String, String, String)>) -> PyResult<Self> {
+    fn _of_parts(py: Python<'_>, parts: Vec<Parts>) -> PyResult<Self> {
         let fields = parts.into_iter().map(|(selector, priority, description)| {
             Ok(Field { selector: selector_of(selector), description, priority: priority_of(py, &priority)? })
         });
         Ok(Self(Catalogue::new(fields.collect::<PyResult<_>>()?).or_raise(py)?))
     }
 }
+
+/// A field in a pickle: selector, priority, description.
+type Parts = (String, String, String);
 
 fn fields_of(py: Python<'_>, fields: Vec<String>, priority: &str) -> PyResult<Vec<Field>> {
     let priority = priority_of(py, priority)?;

@@ -111,7 +111,10 @@ impl PiiEnricher {
             Engine::Fixed(dek) => {
                 Sealer::Fixed(PiiEncryptor::new(Arc::new(Arc::clone(dek)), options).or_raise(py)?)
             }
-            Engine::Followed(followed) => Sealer::Followed(followed.metered(options).or_raise(py)?),
+            // Its lock may be held by a thread that waits for the interpreter, to log something.
+            Engine::Followed(followed) => {
+                Sealer::Followed(py.detach(|| followed.metered(options)).or_raise(py)?)
+            }
         };
         Ok(Worker { sealer, out: Vec::new() })
     }
@@ -142,16 +145,16 @@ impl PiiEnricher {
             }
             Engine::Followed(followed) => {
                 let followed = Arc::clone(followed.get(py, "keyring")?);
-                Box::new(SealingEnricher::new(followed, options).or_raise(py)?)
+                Box::new(py.detach(|| SealingEnricher::new(followed, options)).or_raise(py)?)
             }
         })
     }
 
     /// Under what dead letters are sealed.
-    pub(crate) fn sealing_source(&self) -> Arc<dyn aegis_pii::SealingDekSource> {
+    pub(crate) fn sealing_source(&self, py: Python<'_>) -> Arc<dyn aegis_pii::SealingDekSource> {
         match &self.engine {
             Engine::Fixed(dek) => Arc::new(Arc::clone(dek)),
-            Engine::Followed(followed) => followed.sealing_source(),
+            Engine::Followed(followed) => py.detach(|| followed.sealing_source()),
         }
     }
 

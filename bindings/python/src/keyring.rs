@@ -225,8 +225,8 @@ impl KeyringObject {
 }
 
 fn bare(py: Python<'_>, address: &str) -> PyResult<Keyring> {
-    // Attached while variables of the process are read; opening is quick.
-    let store = open_store_with(address, &Variables::of_process()).or_raise(py)?;
+    // A server may take its time to answer.
+    let store = py.detach(|| open_store_with(address, &Variables::of_process())).or_raise(py)?;
     Ok(Keyring::new(Arc::from(store), Arc::new(SystemClock)))
 }
 

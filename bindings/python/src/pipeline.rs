@@ -86,16 +86,25 @@ impl Pipeline {
 
     /// The running pipeline, started if it was not.
     fn running(&self, py: Python<'_>) -> PyResult<Arc<Running>> {
-        let mut state = self.state();
-        match &mut *state {
-            State::Running(running) => Ok(Arc::clone(running)),
-            State::Closed(_) => Err(closed(py)),
-            State::Building(plan) => {
-                let pipeline = plan.start(py)?;
-                let pipeline = Homebound::new(RwLock::new(Some(pipeline)));
-                let running = Arc::new(Running { pipeline });
-                *state = State::Running(Arc::clone(&running));
-                Ok(running)
+        loop {
+            let parts = match &*self.state() {
+                State::Running(running) => return Ok(Arc::clone(running)),
+                State::Closed(_) => return Err(closed(py)),
+                State::Building(plan) => plan.parts(py),
+            };
+            let made = parts.make(py)?;
+            let mut state = self.state();
+            match &mut *state {
+                State::Running(running) => return Ok(Arc::clone(running)),
+                State::Closed(_) => return Err(closed(py)),
+                // Another thread added one meanwhile.
+                State::Building(plan) if plan.enrichers.len() != made.enrichers.len() => {}
+                State::Building(plan) => {
+                    let pipeline = Homebound::new(RwLock::new(Some(plan.start(py, made)?)));
+                    let running = Arc::new(Running { pipeline });
+                    *state = State::Running(Arc::clone(&running));
+                    return Ok(running);
+                }
             }
         }
     }

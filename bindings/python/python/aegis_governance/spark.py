@@ -45,7 +45,7 @@ def encrypt_columns(
     """
     known = {field.get("name") for field in enricher.catalogue.fields}
     if fields is None and events is None:
-        fields = [name for name in df.columns if name in known]
+        fields = [str(name) for name in df.columns if name in known]
     columns = _columns(fields, events)
     _check(df, fields, events)
     unknown = [name for name in fields or () if name not in known]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_pii::SealingDekSource;
 use aegis_telemetry::{
     DeadLetterFile, Effect, Enricher, PipelineSettings, Sink, SinkSettings, Spool, SpoolSettings, StartError,
     TelemetryPipeline,
@@ -69,29 +70,30 @@ impl Plan {
         Ok(())
     }
 
+    /// What [`Parts::make`] needs.
+    pub(super) fn parts(&self, py: Python<'_>) -> Parts {
+        let enrichers = self.enrichers.iter().map(|enricher| match enricher {
+            PlannedEnricher::Pii(sealing) => PlannedEnricher::Pii(sealing.clone_ref(py)),
+            PlannedEnricher::Function(function, form) => {
+                PlannedEnricher::Function(Arc::clone(function), *form)
+            }
+        });
+        Parts { enrichers: enrichers.collect(), wants_letters: self.dead_letters.is_some() }
+    }
+
     /// Starts it. What can be mended by adding something is said before anything is used up.
-    pub(super) fn start(&mut self, py: Python<'_>) -> PyResult<TelemetryPipeline> {
+    pub(super) fn start(&mut self, py: Python<'_>, made: MadeParts) -> PyResult<TelemetryPipeline> {
+        let MadeParts { enrichers, letters_under } = made;
         if self.sinks.is_empty() {
             return Err(exception(py, &StartError::NoSink));
         }
-        let enrichers = self
-            .enrichers
-            .iter()
-            .map(|enricher| match enricher {
-                PlannedEnricher::Pii(sealing) => sealing.get().for_pipeline(py),
-                PlannedEnricher::Function(function, form) => {
-                    Ok(Box::new(FunctionEnricher::new(Arc::clone(function), *form)) as Box<dyn Enricher>)
-                }
-            })
-            .collect::<PyResult<Vec<_>>>()?;
         if enrichers.last().is_none_or(|last| last.effect() != Effect::Seals) {
             return Err(exception(py, &StartError::NotSealedLast));
         }
         let mut builder = TelemetryPipeline::builder().settings(self.settings);
-        if let (Some(path), Some(PlannedEnricher::Pii(sealing))) = (&self.dead_letters, self.enrichers.last())
-        {
+        if let (Some(path), Some(source)) = (&self.dead_letters, letters_under) {
             let letters = DeadLetterFile::open(path, DeadLetterFile::DEFAULT_LIMIT).or_raise(py)?;
-            builder = builder.dead_letters(letters, sealing.get().sealing_source());
+            builder = builder.dead_letters(letters, source);
         }
         for enricher in enrichers {
             builder = builder.add_boxed_enricher(enricher);
@@ -100,6 +102,39 @@ impl Plan {
             builder = builder.add_boxed_sink(&name, sink, settings);
         }
         builder.start().or_raise(py)
+    }
+}
+
+/// The enrichers as they were planned.
+pub(super) struct Parts {
+    enrichers: Vec<PlannedEnricher>,
+    wants_letters: bool,
+}
+
+/// The enrichers for the first worker, and under what dead letters are sealed.
+pub(super) struct MadeParts {
+    pub(super) enrichers: Vec<Box<dyn Enricher>>,
+    letters_under: Option<Arc<dyn SealingDekSource>>,
+}
+
+impl Parts {
+    /// Makes them. Not under the lock of the pipeline: one that follows a keyring lets go of the interpreter meanwhile, and
+    /// a thread that waits for that lock would keep it.
+    pub(super) fn make(&self, py: Python<'_>) -> PyResult<MadeParts> {
+        let enrichers = self.enrichers.iter().map(|enricher| match enricher {
+            PlannedEnricher::Pii(sealing) => sealing.get().for_pipeline(py),
+            PlannedEnricher::Function(function, form) => {
+                Ok(Box::new(FunctionEnricher::new(Arc::clone(function), *form)) as Box<dyn Enricher>)
+            }
+        });
+        let enrichers = enrichers.collect::<PyResult<Vec<_>>>()?;
+        let letters_under = match self.enrichers.last() {
+            Some(PlannedEnricher::Pii(sealing)) if self.wants_letters => {
+                Some(sealing.get().sealing_source(py))
+            }
+            _ => None,
+        };
+        Ok(MadeParts { enrichers, letters_under })
     }
 }
 

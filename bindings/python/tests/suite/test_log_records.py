@@ -72,6 +72,26 @@ def test_what_a_pipeline_logs_does_not_go_through_it(enricher: Any) -> None:
     assert taken == []
 
 
+def test_a_full_pipeline_and_its_own_log_do_not_wait_for_each_other(enricher: Any) -> None:
+    """The handler waits for room; the pipeline makes room only when what it logs got through."""
+    taken: List[Any] = []
+    pipeline = aegis.TelemetryPipeline(queue_events=1, workers=1)
+    pipeline.add_enricher(lambda event: 1 / 0 if event.get("bad") else event)
+    pipeline.add_enricher(enricher)
+    pipeline.add_sink(taken.append)
+    root = logging.getLogger()
+    handler = AegisHandler(pipeline, timeout=20)
+    root.addHandler(handler)
+    try:
+        for number in range(50):
+            root.warning("record", extra={"bad": number % 2 == 0, "number": number})
+        assert pipeline.flush().refused == 25
+    finally:
+        root.removeHandler(handler)
+        pipeline.close()
+    assert [event["number"] for event in taken] == list(range(1, 50, 2))
+
+
 def test_a_structlog_processor_seals_before_the_renderer(enricher: Any, decryptor: Any) -> None:
     structlog = pytest.importorskip("structlog", reason="structlog is not installed")
     written: List[str] = []

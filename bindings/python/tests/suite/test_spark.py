@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -22,10 +24,13 @@ from aegis_governance import spark as aegis_spark  # noqa: E402
 def session() -> Iterator[Any]:
     from pyspark.sql import SparkSession
 
+    # The executors are to use this Python, and not the first one on the path.
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     builder = SparkSession.builder.master("local[2]").appName("aegis").config("spark.ui.enabled", "false")
     session = builder.config("spark.driver.bindAddress", "127.0.0.1").getOrCreate()
     yield session
     session.stop()
+    del os.environ["PYSPARK_PYTHON"], os.environ["PYSPARK_DRIVER_PYTHON"]
 
 
 def test_columns_are_sealed_opened_and_sealed_anew(session: Any, pair: Any, tmp_path: Path) -> None:

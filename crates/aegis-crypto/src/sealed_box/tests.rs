@@ -282,6 +282,13 @@ const FORKS: &str = "AEGIS_TEST_FORKS";
 
 /// In a fresh copy of this program, with one thread, because a fork takes only the thread that forks along.
 #[test]
+fn associated_data_is_the_same_however_its_parts_come() {
+    assert_eq!(AssociatedData::of(b"a", &[b"bc", b""]), AssociatedData::new([b"a", b"bc", b""]));
+    assert_eq!(AssociatedData::of(b"a", &[]), AssociatedData::new([b"a"]));
+    assert_ne!(AssociatedData::of(b"ab", &[b"c"]), AssociatedData::of(b"a", &[b"bc"]));
+}
+
+#[test]
 fn a_forked_child_shares_no_nonce_with_its_parent() {
     use std::io::Write;
     if std::env::var_os(FORKS).is_some() {

@@ -81,6 +81,18 @@ fn follows_a_rotation_in_the_middle_of_a_stream() {
 }
 
 #[test]
+fn one_key_opens_whatever_version_an_event_names() {
+    let key = Arc::new(HybridPrivateKey::generate().unwrap());
+    let mut decryptor = PiiDecryptor::new(Arc::new(Arc::clone(&key)), DecryptorOptions::default());
+    for version in ["dek-v1-20260101", "dek-v1-20270101-2"] {
+        let dek = SealingDek { public_key: key.public_key().clone(), name: version.parse().unwrap() };
+        let mut encryptor = PiiEncryptor::new(Arc::new(Arc::new(dek)), EncryptorOptions::default()).unwrap();
+        let sealed = encryptor.encrypt(b"{\"actor_id\":7}").unwrap();
+        assert_eq!(decryptor.decrypt(&sealed).unwrap(), b"{\"actor_id\":7}");
+    }
+}
+
+#[test]
 fn without_an_active_dek_nothing_comes_out() {
     let ring = Arc::new(Ring::default());
     let mut encryptor = PiiEncryptor::new(ring, EncryptorOptions::default()).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aegis_pii::create_pii_enricher;
 use aegis_telemetry::{
-    Backoff, CallbackSink, Delivered, Effect, EmitError, Enriched, Enricher, Failure, FlushError,
+    Backoff, CallbackSink, Delivered, Effect, EmitError, Emitted, Enriched, Enricher, Failure, FlushError,
     PipelineSettings, Position, Reason, Refusal, SinkError, SinkFault, SinkSettings, StartError,
     TelemetryPipeline, WhenQueueFull,
 };
@@ -163,6 +163,35 @@ fn the_queue_is_bounded_by_bytes_too_and_one_event_always_has_room() {
     pipeline.emit("{}").unwrap();
     pipeline.close(LONG).unwrap();
     assert_eq!(taken.texts().len(), 2);
+}
+
+#[test]
+fn an_event_for_which_there_is_no_room_in_time_comes_back() {
+    let (ring, taken) = (Ring::new(), Taken::default());
+    let settings = PipelineSettings { queue_events: 2, ..workers(1) };
+    let is_down = Arc::new(AtomicBool::new(true));
+    let looks = Arc::clone(&is_down);
+    let sink = taken.sink_unless(move || looks.load(Ordering::SeqCst));
+    let pipeline = builder(&ring, settings).add_sink("out", sink, quick()).start().unwrap();
+    for number in 1..=2 {
+        let emitted = pipeline.emit_within(event(number).0, Duration::ZERO).unwrap();
+        assert_eq!(emitted, Emitted::At(Position(number)));
+    }
+    for patience in [Duration::ZERO, Duration::from_millis(20)] {
+        let emitted = pipeline.emit_within("{\"actor_id\":1}", patience).unwrap();
+        assert_eq!(format!("{emitted:?}"), "NoRoom(..)", "its fields are in the clear");
+        assert_eq!(emitted, Emitted::NoRoom(b"{\"actor_id\":1}".to_vec()));
+    }
+    assert_eq!(pipeline.emitted(), Position(2));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| pipeline.emit_within("{}", LONG));
+        std::thread::sleep(Duration::from_millis(20));
+        pipeline.take_no_more();
+        assert_eq!(waiting.join().unwrap(), Err(EmitError::Closed));
+    });
+    is_down.store(false, Ordering::SeqCst);
+    pipeline.close(LONG).unwrap();
+    assert_eq!(taken.numbers(&ring), [1, 2]);
 }
 
 #[test]

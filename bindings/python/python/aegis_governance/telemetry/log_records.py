@@ -75,10 +75,17 @@ class AegisHandler(logging.Handler):
             event["stack"] = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
         return event
 
-    def emit(self, record: logging.LogRecord) -> None:
-        # What a pipeline logs about itself must not go through it again.
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Hands a record on, unless a pipeline has logged it about itself.
+
+        That must not go through it again; and it must not wait here for the lock of a handler that waits for the pipeline.
+        """
         if record.name.split(".", 1)[0] == _OWN_LOGGER:
-            return
+            return False
+        return bool(super().handle(record))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Emits a record as an event."""
         try:
             self._pipeline.emit(self.event_of(record), self._timeout)
         except Exception:
