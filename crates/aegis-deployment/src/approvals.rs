@@ -12,6 +12,8 @@ mod emergency;
 mod erasure;
 mod log;
 mod rules;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Deref;
 use std::path::PathBuf;

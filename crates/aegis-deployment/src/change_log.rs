@@ -344,6 +344,28 @@ impl ChangeLog {
         aegis_durable::remove_synced(&held.path).map_err(RecoverError::Forget)
     }
 
+    /// Logs that an interrupted erasure, whose approval was used, is refused for good.
+    pub(crate) fn log_not_erased(&self, held: &Held, why: &str) -> Result<(), RecoverError> {
+        let (Some(object), Note { transaction, actor, intent, .. }) = (held.note.intent.erased(), &held.note)
+        else {
+            return Ok(());
+        };
+        let change = match intent {
+            Intent::KekRetired { .. } => Change::KekRetired,
+            _ => Change::DekDestroyed,
+        };
+        let mark = mark(transaction, change);
+        if self.log.has_transaction(&mark, LOOK_BACK).map_err(RecoverError::ReadLog)? {
+            return Ok(());
+        }
+        let event = event_of(change, &object, None, Timestamp::now(), actor.clone())
+            .outcome(Outcome::Refused)
+            .reason(why)
+            .detail("recovered", true)
+            .transaction(mark);
+        self.log.append(&event).map(drop).map_err(|source| RecoverError::Log(Box::new(source)))
+    }
+
     /// Logs those entries of an interrupted command that are missing, then forgets it.
     pub(crate) fn recover_entries(&self, held: &Held, entries: &[NotedEntry]) -> Result<(), RecoverError> {
         self.log_missing(held, entries)?;
@@ -477,7 +499,7 @@ pub(crate) fn is_failure(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return !error.get_ref().is_some_and(|inner| inner.is::<NotApproved>());
+            return error.get_ref().is_none_or(|inner| !inner.is::<NotApproved>());
         }
         if let Some(store) = error.downcast_ref::<StoreError>() {
             return !matches!(store, StoreError::Conflict { .. } | StoreError::NotVerified { .. });

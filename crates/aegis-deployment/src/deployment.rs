@@ -151,7 +151,10 @@ impl Deployment {
             if let Some(approval) = held.note.intent.approval() {
                 let resumed = self.resume_erasure(keyring, &held, approval).map_err(Box::new);
                 match resumed.map_err(approvals)? {
-                    Resumed::Erased | Resumed::Settled => {}
+                    Resumed::Erased => {}
+                    Resumed::Settled { why } => {
+                        self.log.log_not_erased(&held, &why).map_err(SetupError::Recover)?;
+                    }
                     Resumed::NotUsed => {
                         self.log.recover(&held, &[]).map_err(SetupError::Recover)?;
                         continue;

@@ -8,7 +8,7 @@ use aegis_approval::{
 };
 
 use crate::failing::{Failing, Stop};
-use crate::fixture::{Desk, Person, later, noon, with_store};
+use crate::fixture::{Desk, Person, later, with_store};
 
 fn reason() -> Line {
     "laptop stolen".parse().unwrap()
@@ -296,5 +296,4 @@ fn a_finding_of_an_open_request_says_what_is_missing() {
     assert_eq!((first.remedy(), first.signed), (Remedy::SignAgain, later(1)));
     assert_eq!(first.others.iter().map(|other| other.person.as_str()).collect::<Vec<_>>(), ["rita"]);
     assert_eq!((found[1].then, found[1].now), (State::Partial, State::Pending));
-    let _ = noon();
 }

@@ -1,7 +1,12 @@
 //! What is done with custodians and requests, on SQLite: each case in which somebody must not get through, and what is left
 //! after each interruption.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
 
 mod custodians;
 mod emergency;

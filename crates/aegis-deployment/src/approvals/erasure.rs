@@ -18,7 +18,10 @@ use aegis_approval::{
 };
 use aegis_audit::{Action, Outcome};
 use aegis_crypto::KeyId;
-use aegis_keyring::{DekVersion, KeyEvent, KeyObject, Keyring, Observer as KeyObserver};
+use aegis_keyring::{
+    ChangeDekError, DekVersion, KekRecord, KekState, KeyEvent, KeyObject, Keyring, Observer as KeyObserver,
+    StoreError,
+};
 use jiff::Timestamp;
 
 use super::log::log_ended;
@@ -109,16 +112,25 @@ impl Deployment {
         Ok(match held.note.intent.erased() {
             Some(KeyObject::Dek(version)) => match unobserved.destroy(version) {
                 Ok(_) => Resumed::Erased,
+                Err(ChangeDekError::Destroyed { .. }) => Resumed::Erased,
                 Err(error) if is_failure(&error) => Resumed::Later,
-                Err(_) => Resumed::Settled,
+                Err(error) => Resumed::Settled { why: chain(&error) },
             },
-            Some(KeyObject::Kek(kek)) => match keyring.store().retire_kek(kek, now) {
+            Some(KeyObject::Kek(wanted)) => match keyring.store().retire_kek(wanted, now) {
                 Ok(()) => Resumed::Erased,
-                // Not every DEK is proven to open without it: that takes the KEK, and the command again.
-                Err(aegis_keyring::StoreError::Conflict { .. }) => Resumed::Settled,
+                Err(error @ StoreError::Conflict { .. }) => {
+                    let keks = keyring.store().keks();
+                    let record = |kek: &&KekRecord| kek.key_id() == wanted;
+                    match keks.map(|keks| keks.iter().find(record).map(|kek| kek.state)) {
+                        Ok(Some(KekState::Retired)) => Resumed::Erased,
+                        Ok(_) => Resumed::Settled { why: chain(&error) },
+                        Err(_) => Resumed::Later,
+                    }
+                }
+                // Such as that not every DEK is proven to open without it: that takes the KEK, and the command again.
                 Err(_) => Resumed::Later,
             },
-            _ => Resumed::Settled,
+            _ => Resumed::NotUsed,
         })
     }
 }
@@ -177,14 +189,17 @@ impl Insisted {
 }
 
 /// What became of an interrupted erasure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resumed {
     /// The approval was not used, so nothing was erased.
     NotUsed,
-    /// It is erased now.
+    /// It is erased.
     Erased,
-    /// It was erased before, or never can be: what the keyring says now is final.
-    Settled,
+    /// The keyring has changed since, and refuses it.
+    Settled {
+        /// Why.
+        why: String,
+    },
     /// It could not be done now. The note stays.
     Later,
 }
@@ -207,9 +222,9 @@ impl Erasure {
         let shown = self.reader.show(&self.id, Timestamp::now());
         match shown.map(|shown| shown.record.closed) {
             Ok(Some(Closed::Consumed { used_for, .. })) => Some(used_for) == transaction,
-            Ok(_) => false,
+            Ok(_) | Err(LookupError::NoSuchRequest { .. }) => false,
             // It cannot be told, so it is taken for used.
-            Err(_) => true,
+            Err(LookupError::Store(_)) => true,
         }
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 
 use aegis_approval::{
-    Act, Asked, Closed, EmergencyAct, Ended, KeyState, Observer, RequestRef, Role, RotationStep, SignError,
-    SignatureFault, SignedBy, Store, StoreError,
+    Act, Asked, Closed, EmergencyAct, Ended, KeyState, Observer, RequestId, RequestRef, Role, RotationStep,
+    SignError, SignatureFault, SignedBy, Store, StoreError,
 };
 use aegis_audit::{Action, Actor, Event, Outcome};
 use aegis_crypto::KeyId;
@@ -129,6 +129,13 @@ pub(super) struct ApprovalLog {
 impl ApprovalLog {
     pub(super) fn new(log: Arc<ChangeLog>) -> Self {
         Self { log, held: Mutex::default() }
+    }
+
+    /// The mark of what this thread is about.
+    #[cfg(test)]
+    pub(super) fn transaction(&self) -> Option<String> {
+        let all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&thread::current().id()).map(|held| held.note.transaction.clone())
     }
 
     fn take(&self) -> Option<Held> {
@@ -288,7 +295,7 @@ pub(super) fn entries(act: &Act) -> Vec<NotedEntry> {
         Act::Emergency(act) => {
             let EmergencyAct { person, old_key, new_key, reason, step, count, requests } = &**act;
             let object = person.as_ref().map_or_else(|| id(old_key), ToString::to_string);
-            let named: Vec<_> = requests.iter().map(|request| request.as_str()).collect();
+            let named: Vec<_> = requests.iter().map(RequestId::as_str).collect();
             let detail = json!({
                 "step": step.as_str(),
                 "old_key_id": id(old_key),
