@@ -15,7 +15,7 @@ mod json;
 mod text;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use aegis_crypto::KeyId;
 use jiff::Timestamp;
@@ -175,6 +175,8 @@ impl Report<'_> {
     /// [`ReportError`]; what was written is not complete then.
     pub fn write_to(&self, format: ReportFormat, out: &mut dyn Write) -> Result<ReportCounts, ReportError> {
         let written = |result: io::Result<()>| result.map_err(ReportError::Write);
+        // A decision is written in many small pieces.
+        let out = &mut BufWriter::with_capacity(1 << 16, out);
         let counts = match format {
             ReportFormat::Text => {
                 written(text::head(out, &self.head))?;
@@ -193,7 +195,8 @@ impl Report<'_> {
             }
             ReportFormat::Csv => {
                 written(csv::head(out))?;
-                self.each(&mut |finding| written(csv::decision(out, &self.head, finding)))?
+                let mut lines = csv::Lines::default();
+                self.each(&mut |finding| written(lines.decision(out, &self.head, finding)))?
             }
         };
         written(out.flush())?;

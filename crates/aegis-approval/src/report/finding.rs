@@ -149,7 +149,7 @@ impl Finding {
             quorum: _,
             signers,
         } = involvement;
-        let others = signers.iter().enumerate().filter(|(at, _)| *at != place);
+        let others = signers.into_iter().enumerate().filter(|(at, _)| *at != place);
         let others = others.map(|(_, signer)| OtherSigner::of(signer, keys)).collect();
         Self {
             request: id,
@@ -230,10 +230,10 @@ impl KnownKeys {
 }
 
 impl OtherSigner {
-    fn of(signer: &Signer, keys: &KnownKeys) -> Self {
+    fn of(signer: Signer, keys: &KnownKeys) -> Self {
+        let key_state = keys.state(&signer).map_or("unknown", KeyState::as_str);
         let Signer { decision, person, role, key } = signer;
-        let key_state = keys.state(signer).map_or("unknown", KeyState::as_str);
-        Self { person: person.clone(), role: role.clone(), decision: *decision, key: *key, key_state }
+        Self { person, role, decision, key, key_state }
     }
 }
 
