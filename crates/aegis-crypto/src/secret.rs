@@ -82,10 +82,8 @@ impl<const N: usize> Secret<N> {
 /// not be inlined into the caller, or their values are in its frame instead.
 #[inline(never)]
 pub fn bleach_stack<const KIB: usize>() {
-    // Words: byte by byte, this took a microsecond for each KiB or two.
-    let mut used = [[0_u64; 128]; KIB];
-    used.zeroize();
-    std::hint::black_box(&mut used);
+    let used = [[0_u8; 1024]; KIB];
+    zeroize::optimization_barrier(&used);
 }
 
 /// The system's random generator gave no bytes.

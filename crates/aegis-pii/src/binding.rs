@@ -84,8 +84,10 @@ impl Common<'_> {
 /// differs. In a stream that is the rule, within a second.
 #[derive(Debug, Default)]
 pub(crate) struct BoundCache {
-    /// What the entries of the current age have in common, in the encoding of associated data.
-    common: Option<AssociatedData>,
+    /// What the entries of the current age have in common, each part after its length. Empty before the first.
+    common: Vec<u8>,
+    /// The same of those that come next; kept for its memory alone.
+    next: Vec<u8>,
     /// Counts the changes of `common`.
     age: u64,
     entries: Vec<Entry>,
@@ -112,9 +114,16 @@ impl BoundCache {
 
     /// From now on fields have this in common.
     pub(crate) fn set_common(&mut self, common: &Common<'_>) {
-        let encoded = common.associated_data(&[], &[]);
-        if self.common.as_ref() != Some(&encoded) {
-            self.common = Some(encoded);
+        let Common { by, hash, dek, sealed_at, catalogue, tenant, event_id } = *common;
+        self.next.clear();
+        self.next.push(u8::from(catalogue.is_some()));
+        let catalogue = catalogue.unwrap_or_default();
+        for part in [by.name(hash).as_bytes(), dek, sealed_at, catalogue, tenant, event_id] {
+            self.next.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            self.next.extend_from_slice(part);
+        }
+        if self.common != self.next {
+            std::mem::swap(&mut self.common, &mut self.next);
             self.age += 1;
         }
     }

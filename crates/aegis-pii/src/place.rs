@@ -125,7 +125,7 @@ impl Places {
 /// Appends a token of a pointer (RFC 6901 §3). Whether nothing had to be escaped.
 fn push_escaped(out: &mut Vec<u8>, text: &[u8]) -> bool {
     // Hardly any name has one, and most are too short for a search to be worth its beginning.
-    if !text.iter().fold(false, |has, byte| has | (*byte == b'~') | (*byte == b'/')) {
+    if !has_special(text) {
         out.extend_from_slice(text);
         return true;
     }
@@ -138,6 +138,20 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8]) -> bool {
     }
     out.extend_from_slice(rest);
     false
+}
+
+/// Whether a text has a `~` or a `/`.
+fn has_special(text: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = text.as_chunks::<8>();
+    // A byte that becomes zero borrows into its high bit; so may one above it, but then there is one.
+    let has_zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let found = words.iter().fold(0, |found, word| {
+        let word = u64::from_le_bytes(*word);
+        found | has_zero(word ^ (LOW * u64::from(b'~'))) | has_zero(word ^ (LOW * u64::from(b'/')))
+    });
+    found != 0 || rest.iter().any(|byte| matches!(byte, b'~' | b'/'))
 }
 
 fn push_number(out: &mut Vec<u8>, mut number: usize) {

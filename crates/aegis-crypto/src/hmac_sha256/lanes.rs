@@ -1,12 +1,14 @@
 //! Messages of any number, in as many lanes as a compressor has: a lane that is done takes the next message.
 
+use std::fmt;
+
 use zeroize::Zeroize;
 
-use super::compressor::{BLOCK_LEN, Block, State};
+use super::compressor::{BLOCK_LEN, Block, State, USED_STACK};
 use super::{KeyStates, Message, TAG_LEN};
 use crate::secret::bleach_stack;
 
-/// Most blocks of a message in a lane. A lane's buffer is on the stack.
+/// Most blocks of a message in a lane.
 const MAX_BLOCKS: usize = 8;
 
 /// Bytes that SHA-256 appends to a message, at least: a bit, and the length.
@@ -30,6 +32,16 @@ impl<'a> ShortMessage<'a> {
     }
 }
 
+/// Where messages are laid out. Given again, its memory is used again; nothing of a message stays in it.
+#[derive(Default)]
+pub(crate) struct Workspace(Vec<Lane>);
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").finish_non_exhaustive()
+    }
+}
+
 /// What a lane is at.
 struct Lane {
     blocks: [Block; MAX_BLOCKS],
@@ -38,7 +50,7 @@ struct Lane {
     /// How many there are.
     end: usize,
     work: Work,
-    /// How many blocks have been used for any message.
+    /// How many blocks have something of a message in them.
     used: usize,
 }
 
@@ -56,10 +68,15 @@ pub(super) fn sign_each<'a, const N: usize>(
     key: &KeyStates,
     compress: impl Fn(&mut [State; N], [&Block; N]),
     mut messages: impl Iterator<Item = (usize, ShortMessage<'a>)>,
+    workspace: &mut Workspace,
     mut put: impl FnMut(usize, [u8; TAG_LEN]),
 ) {
+    let Workspace(lanes) = workspace;
+    if lanes.len() < N {
+        lanes.resize_with(N, || Lane::EMPTY);
+    }
+    let lanes = lanes.first_chunk_mut::<N>().expect("so many were made");
     let mut states = [[0; 8]; N];
-    let mut lanes = [const { Lane::EMPTY }; N];
     loop {
         let mut is_done = true;
         for (lane, state) in lanes.iter_mut().zip(&mut states) {
@@ -95,8 +112,7 @@ pub(super) fn sign_each<'a, const N: usize>(
     }
     states.zeroize();
     lanes.iter_mut().for_each(Lane::erase);
-    // What `compress` had no registers for are states of the key and words of messages.
-    bleach_stack::<2>();
+    bleach_stack::<USED_STACK>();
 }
 
 impl Lane {
@@ -145,6 +161,7 @@ impl Lane {
     /// Erases what there was of messages.
     fn erase(&mut self) {
         self.blocks.get_mut(..self.used).unwrap_or_default().as_flattened_mut().zeroize();
+        self.used = 0;
     }
 
     /// Writes the number of bits at the end of the last block.

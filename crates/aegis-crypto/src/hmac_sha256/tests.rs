@@ -30,7 +30,7 @@ fn key_of(bytes: &[u8]) -> Secret<32> {
 
 fn tags(key: &HmacKey, messages: &[Message<'_>]) -> Vec<[u8; 32]> {
     let mut tags = vec![None; messages.len()];
-    key.sign_each(messages.iter().copied(), |number, tag| {
+    key.sign_each(messages.iter().copied(), &mut Workspace::default(), |number, tag| {
         assert!(tags[number].replace(tag).is_none(), "message {number} has one tag");
     });
     tags.into_iter().map(|tag| tag.expect("each message has a tag")).collect()

@@ -1,5 +1,7 @@
 //! The KEM step: a shared secret, and the bytes from which the recipient derives it.
 
+use std::sync::Arc;
+
 use super::combiner;
 use super::ml_kem::{self, CT_LEN};
 use super::private_key::HybridPrivateKey;
@@ -11,13 +13,15 @@ use crate::secret::{RandomError, Secret};
 pub const ENCAPSULATION_LEN: usize = x25519::LEN + CT_LEN;
 
 /// An encapsulation, 1,120 bytes: ephemeral X25519 public key (32) ‖ ML-KEM-768 ciphertext (1,088). Not secret.
+///
+/// A clone has the same bytes in the same place, so that to make one, or to compare it, is nearly free.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Encapsulation(Box<[u8; ENCAPSULATION_LEN]>);
+pub struct Encapsulation(Arc<[u8; ENCAPSULATION_LEN]>);
 
 impl Encapsulation {
     /// Takes bytes as an encapsulation. Whether they are genuine, only what is sealed with them can show.
     pub fn from_bytes(bytes: &[u8; ENCAPSULATION_LEN]) -> Self {
-        Self(Box::new(*bytes))
+        Self(Arc::new(*bytes))
     }
 
     /// The 1,120 bytes.
@@ -66,11 +70,11 @@ pub fn encapsulate(recipient: &HybridPublicKey) -> Result<(Encapsulation, Shared
         ml_kem::encapsulate(recipient.ml_kem()).map_err(|_| EncapsulateError::Provider)?;
 
     let shared = combiner::combine(ss_mlkem.as_ref(), &ss_x25519, &ct_x25519, recipient.x25519());
-    let mut bytes = Box::new([0; ENCAPSULATION_LEN]);
+    let mut bytes = [0; ENCAPSULATION_LEN];
     let (to_x25519, to_mlkem) = bytes.split_at_mut(x25519::LEN);
     to_x25519.copy_from_slice(&ct_x25519);
     to_mlkem.copy_from_slice(&ct_mlkem);
-    Ok((Encapsulation(bytes), SharedSecret(shared)))
+    Ok((Encapsulation::from_bytes(&bytes), SharedSecret(shared)))
 }
 
 /// Derives the shared secret in `encapsulation` with the private key that it was made for.

@@ -12,7 +12,7 @@ use super::associated_data::{AssociatedData, length_prefixed};
 use super::nonces::NONCE_LEN;
 use super::purpose::Purpose;
 use super::sealed_event::BoxContent;
-use crate::hmac_sha256::HmacKey;
+use crate::hmac_sha256::{HmacKey, Workspace};
 use crate::hybrid_kem::SharedSecret;
 use crate::secret::{Secret, bleach_stack};
 
@@ -151,10 +151,7 @@ impl BoxKeys {
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(shared.expose());
         let aead = expand(&prk, &info(purpose, "aead-key"))?;
         let commitment = expand(&prk, &info(purpose, "commitment-key"))?;
-        Ok(Self {
-            aead: AeadKey::new_leaving_copies(aead.expose())?,
-            commitment: HmacKey::new_leaving_copies(&commitment),
-        })
+        Ok(Self { aead: AeadKey::new_leaving_copies(aead.expose())?, commitment: HmacKey::new(&commitment) })
     }
 
     /// For vectors that begin at the AEAD key.
@@ -162,7 +159,7 @@ impl BoxKeys {
     pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
         Self {
             aead: AeadKey::new_leaving_copies(aead).expect("32 bytes"),
-            commitment: HmacKey::new_leaving_copies(&Secret::copy_of(&[0; 32])),
+            commitment: HmacKey::new(&Secret::copy_of(&[0; 32])),
         }
     }
 
@@ -174,13 +171,14 @@ impl BoxKeys {
     pub(crate) fn commit_each<'a>(
         &self,
         contents: impl ExactSizeIterator<Item = (&'a [u8; NONCE_LEN], BoxContent<'a>)>,
+        workspace: &mut Workspace,
         commitments: &mut [Commitment],
     ) {
         let messages = contents.map(|(nonce, content)| {
             let BoxContent { associated_data, plaintext } = content;
             [nonce.as_slice(), associated_data.as_bytes(), plaintext]
         });
-        self.commitment.sign_each(messages, |number, tag| {
+        self.commitment.sign_each(messages, workspace, |number, tag| {
             if let Some(commitment) = commitments.get_mut(number) {
                 *commitment = Commitment(tag);
             }

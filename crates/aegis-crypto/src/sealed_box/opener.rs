@@ -10,6 +10,7 @@ use super::keys::{Body, BoxKeys, Commitment};
 use super::purpose::Purpose;
 use super::sealed_event::BoxContent;
 use super::{BODY_OVERHEAD, BOX_OVERHEAD};
+use crate::hmac_sha256::Workspace;
 use crate::hybrid_kem::{DecapsulateError, ENCAPSULATION_LEN, Encapsulation, HybridPrivateKey, decapsulate};
 
 /// Opens boxes of one recipient and one purpose, and decapsulates once for boxes that share an encapsulation.
@@ -23,6 +24,8 @@ pub struct Opener {
     // The last used first.
     #[expect(clippy::vec_box, reason = "reordering them must not leave copies of keys behind")]
     kept: Vec<Box<Kept>>,
+    // Kept for its memory alone.
+    workspace: Workspace,
 }
 
 impl Opener {
@@ -31,7 +34,7 @@ impl Opener {
 
     /// Has kept nothing yet.
     pub fn new(recipient: Arc<HybridPrivateKey>, purpose: Purpose) -> Self {
-        Self { recipient, purpose, kept: Vec::with_capacity(Self::KEPT) }
+        Self { recipient, purpose, kept: Vec::with_capacity(Self::KEPT), workspace: Workspace::default() }
     }
 
     /// Opens a whole box, and checks the commitment if there is one. The plaintext is erased on drop.
@@ -72,7 +75,7 @@ impl Opener {
         }
         check_len(&contents)?;
         let keys = derive(&self.recipient, self.purpose, encapsulation)?;
-        open_with(&keys, &contents, out)?;
+        open_with(&keys, &contents, &mut self.workspace, out)?;
         self.kept.truncate(Self::KEPT - 1);
         self.kept.insert(0, Box::new(Kept { encapsulation: *encapsulation, keys }));
         Ok(())
@@ -94,7 +97,8 @@ impl Opener {
     ) -> Option<Result<(), OpenError>> {
         let place = self.kept.iter().position(|kept| kept.encapsulation == *encapsulation)?;
         let kept = self.kept.get(place)?;
-        let opened = check_len(contents).and_then(|()| open_with(&kept.keys, contents, out));
+        let opened =
+            check_len(contents).and_then(|()| open_with(&kept.keys, contents, &mut self.workspace, out));
         if opened.is_ok()
             && let Some(used) = self.kept.get_mut(..=place)
         {
@@ -157,7 +161,7 @@ pub fn open(
     check_len(&contents)?;
     let keys = derive(recipient, purpose, encapsulation)?;
     let mut plaintext = Zeroizing::new(Vec::new());
-    open_with(&keys, &contents, &mut plaintext)?;
+    open_with(&keys, &contents, &mut Workspace::default(), &mut plaintext)?;
     Ok(plaintext)
 }
 
@@ -224,11 +228,17 @@ fn check_len(contents: &[SealedContent<'_>]) -> Result<(), OpenError> {
 }
 
 /// Appends the plaintexts to `out`, or leaves `out` as it was.
-fn open_with(keys: &BoxKeys, contents: &[SealedContent<'_>], out: &mut Vec<u8>) -> Result<(), OpenError> {
+fn open_with(
+    keys: &BoxKeys,
+    contents: &[SealedContent<'_>],
+    workspace: &mut Workspace,
+    out: &mut Vec<u8>,
+) -> Result<(), OpenError> {
     let start = out.len();
     out.resize(start + contents.iter().map(SealedContent::plaintext_len).sum::<usize>(), 0);
     let plaintexts = out.get_mut(start..).unwrap_or_default();
-    if open_each(keys, contents, plaintexts).is_none() || !commit_each(keys, contents, plaintexts) {
+    if open_each(keys, contents, plaintexts).is_none() || !commit_each(keys, contents, workspace, plaintexts)
+    {
         plaintexts.zeroize();
         out.truncate(start);
         return Err(OpenError::NotAuthentic);
@@ -247,7 +257,12 @@ fn open_each(keys: &BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &mu
 }
 
 /// Whether each commitment that there is, is one to what was opened.
-fn commit_each(keys: &BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &[u8]) -> bool {
+fn commit_each(
+    keys: &BoxKeys,
+    contents: &[SealedContent<'_>],
+    workspace: &mut Workspace,
+    mut plaintexts: &[u8],
+) -> bool {
     let opened: Vec<_> = contents
         .iter()
         .filter_map(|content| {
@@ -259,7 +274,7 @@ fn commit_each(keys: &BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &
         })
         .collect();
     let mut found = vec![Commitment::from_bytes([0; 32]); opened.len()];
-    keys.commit_each(opened.iter().map(|(_, opened)| *opened), &mut found);
+    keys.commit_each(opened.iter().map(|(_, opened)| *opened), workspace, &mut found);
     // All are compared, so that the time says nothing of how many are right.
     opened.iter().zip(&found).fold(true, |is_right, ((expected, _), found)| is_right & expected.ct_eq(found))
 }

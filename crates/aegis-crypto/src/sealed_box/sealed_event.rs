@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::associated_data::AssociatedData;
 use super::keys::Commitment;
+use crate::hmac_sha256::Workspace;
 use crate::hybrid_kem::Encapsulation;
 
 /// What goes into one box.
@@ -33,8 +34,9 @@ pub struct SealedEvent {
     pub(super) bodies: Vec<u8>,
     pub(super) ends: Vec<usize>,
     pub(super) commitments: Vec<Commitment>,
-    // Kept for its memory alone.
+    // These are kept for their memory alone.
     pub(super) nonces: Vec<u8>,
+    pub(super) workspace: Workspace,
 }
 
 impl SealedEvent {
@@ -81,7 +83,7 @@ impl SealedEvent {
     }
 
     pub(super) fn clear(&mut self) {
-        let Self { encapsulation, bodies, ends, commitments, nonces } = self;
+        let Self { encapsulation, bodies, ends, commitments, nonces, workspace: _ } = self;
         *encapsulation = None;
         bodies.clear();
         ends.clear();

@@ -63,7 +63,7 @@ impl Context {
         commitments: Commitments,
         sealed: &mut SealedEvent,
     ) -> Result<(), SealError> {
-        let SealedEvent { encapsulation, bodies, ends, commitments: made, nonces } = sealed;
+        let SealedEvent { encapsulation, bodies, ends, commitments: made, nonces, workspace } = sealed;
         nonces.resize(contents.len() * NONCE_LEN, 0);
         nonces::fill(nonces).map_err(SealError::Random)?;
         let (nonces, _) = nonces.as_chunks::<NONCE_LEN>();
@@ -83,7 +83,7 @@ impl Context {
         }
         if commitments == Commitments::Make {
             made.resize(contents.len(), Commitment::from_bytes([0; 32]));
-            self.keys.commit_each(nonces.iter().zip(contents.iter().copied()), made);
+            self.keys.commit_each(nonces.iter().zip(contents.iter().copied()), workspace, made);
         }
         *encapsulation = Some(self.encapsulation.clone());
         Ok(())

@@ -5,9 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, PoisonError};
 
 use aegis_crypto::{
-    AssociatedData, Bip322PrivateKey, Bip322Provider, CustodianAlgorithm, CustodianPrivateKey, Encapsulation,
-    HybridPrivateKey, Opener, Purpose, Sealer, Secret, SharedSecret, Statement, WifNetwork, decapsulate,
-    encapsulate, open_under, seal, seal_under, unwrap_padded, wrap_padded,
+    AssociatedData, Bip322PrivateKey, Bip322Provider, BoxContent, Commitments, CustodianAlgorithm,
+    CustodianPrivateKey, Encapsulation, HybridPrivateKey, Opener, Purpose, SealedContent, SealedEvent,
+    Sealer, Secret, SharedSecret, Statement, WifNetwork, bleach_stack, decapsulate, encapsulate, open_under,
+    seal, seal_under, unwrap_padded, wrap_padded,
 };
 
 /// Counts the places where the second half of the seed whose inverse is given stands in any memory that this
@@ -187,6 +188,101 @@ fn a_dropped_plaintext_is_nowhere() {
         drop(opener.open(&aad, &boxed, None).unwrap());
     }
     assert_eq!(occurrences_of_each(&inverted), [0; 2]);
+}
+
+/// Commitments to several boxes are made in memory of ours, from states of SHA-256 that are worth as much as their key.
+#[test]
+fn commitments_made_together_leave_neither_plaintext_nor_key() {
+    let key = std::sync::Arc::new(HybridPrivateKey::generate().unwrap());
+    let now = std::time::Instant::now();
+    let mut sealer = Sealer::new(key.public_key().clone(), Purpose::DekWrap, now).unwrap();
+    let mut opener = Opener::new(std::sync::Arc::clone(&key), Purpose::DekWrap);
+    let mut sealed = SealedEvent::new();
+    let aad = AssociatedData::new([b"a"]);
+    let inverted = {
+        let text = Secret::<64>::random().unwrap();
+        let contents = [BoxContent { associated_data: &aad, plaintext: text.expose() }; 5];
+        far_down(|| sealer.seal_event(now, &contents, Commitments::Make, &mut sealed).unwrap());
+        inverted_at(text.expose(), [16, 48])
+    };
+    assert_eq!(occurrences_of_each(&inverted), [0; 2], "after sealing");
+
+    let encapsulation = sealed.encapsulation().unwrap().clone();
+    let mut first = zeroize::Zeroizing::new(Vec::with_capacity(64));
+    let body = sealed.body(0).unwrap();
+    opener.open_body(&aad, encapsulation.as_bytes(), body, sealed.commitment(0), &mut first).unwrap();
+    drop(first);
+    let contents: Vec<SealedContent<'_>> = (0..5)
+        .map(|index| SealedContent {
+            associated_data: &aad,
+            body: sealed.body(index).unwrap(),
+            commitment: sealed.commitment(index),
+        })
+        .collect();
+    let mut opened = zeroize::Zeroizing::new(Vec::with_capacity(5 * 64));
+    far_down(|| opener.open_kept(encapsulation.as_bytes(), &contents, &mut opened).unwrap().unwrap());
+    assert!(occurrences_of_each(&inverted)[0] >= 5, "the search finds what is held");
+    drop(opened);
+    assert_eq!(occurrences_of_each(&inverted), [0; 2], "after opening");
+
+    let [_, _, low, high] = derived_keys(&decapsulate(&key, &encapsulation).unwrap());
+    let states = far_down(|| inverted_states(&low, &high));
+    bleach_stack::<64>();
+    let while_held = occurrences_of_each(&states);
+    let is_expanded = cfg!(target_arch = "x86_64")
+        && (std::arch::is_x86_feature_detected!("sha") || std::arch::is_x86_feature_detected!("avx2"));
+    assert!(
+        !is_expanded || while_held.iter().all(|&found| found >= 2),
+        "what is held is found: {while_held:?}"
+    );
+    drop((sealer, opener));
+    assert_eq!(occurrences_of_each(&states), [0; 4], "after all");
+}
+
+/// The states of SHA-256 after the first blocks of HMAC under a key (RFC 2104), each in two halves, by the book: FIPS
+/// 180-4 §6.2.2. In memory words are little-endian.
+#[inline(never)]
+fn inverted_states(low: &[u8; 16], high: &[u8; 16]) -> [[u8; 16]; 4] {
+    let halves = |pad: u8| {
+        let mut block = [pad; 64];
+        block.iter_mut().zip(low.iter().chain(high)).for_each(|(byte, inverted)| *byte ^= !inverted);
+        let mut w: Vec<u32> = block.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word)).collect();
+        for t in 16..64 {
+            let s0 = w[t - 15].rotate_right(7) ^ w[t - 15].rotate_right(18) ^ (w[t - 15] >> 3);
+            let s1 = w[t - 2].rotate_right(17) ^ w[t - 2].rotate_right(19) ^ (w[t - 2] >> 10);
+            w.push(s1.wrapping_add(w[t - 7]).wrapping_add(s0).wrapping_add(w[t - 16]));
+        }
+        // The first 32 bits of the fractions of the square roots of the first primes, and of their cube roots.
+        let primes: Vec<f64> = (2..312_u32)
+            .filter(|number| (2..*number).all(|divisor| number % divisor != 0))
+            .map(f64::from)
+            .collect();
+        #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "32 bits of a fraction")]
+        let fraction = |root: f64| (root.fract() * 4_294_967_296.0) as u32;
+        let start: Vec<u32> = primes.iter().take(8).map(|prime| fraction(prime.sqrt())).collect();
+        let mut state = start.clone();
+        for (word, prime) in w.iter().zip(&primes) {
+            let (a, e) = (state[0], state[4]);
+            let s1 = e.rotate_right(6) ^ e.rotate_right(11) ^ e.rotate_right(25);
+            let choice = (e & state[5]) ^ (!e & state[6]);
+            let constant = fraction(prime.cbrt());
+            let t1 = [s1, choice, constant, *word].iter().fold(state[7], |sum, part| sum.wrapping_add(*part));
+            let s0 = a.rotate_right(2) ^ a.rotate_right(13) ^ a.rotate_right(22);
+            let majority = (a & state[1]) ^ (a & state[2]) ^ (state[1] & state[2]);
+            state.rotate_right(1);
+            state[4] = state[4].wrapping_add(t1);
+            state[0] = t1.wrapping_add(s0).wrapping_add(majority);
+        }
+        let inverted: Vec<u8> = state
+            .iter()
+            .zip(&start)
+            .flat_map(|(word, start)| (!word.wrapping_add(*start)).to_le_bytes())
+            .collect();
+        zeroize::Zeroize::zeroize(&mut (w, state));
+        [inverted[..16].try_into().unwrap(), inverted[16..].try_into().unwrap()]
+    };
+    let ([a, b], [c, d]) = (halves(0x36), halves(0x5c));
+    [a, b, c, d]
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use aegis_crypto::{
     ALGORITHM, AssociatedData, BOX_OVERHEAD, BoxContent, Commitment, Commitments, HybridPrivateKey,
-    OpenError, Opener, Purpose, SealedEvent, Sealer, open, seal,
+    OpenError, Opener, Purpose, SealedContent, SealedEvent, Sealer, open, seal,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -162,6 +162,64 @@ fn each_box_of_an_event_opens_on_its_own_and_without_its_encapsulation() {
     }
     sealer.seal_event(now, &[], Commitments::Make, &mut sealed).unwrap();
     assert!(sealed.is_empty());
+}
+
+#[test]
+fn boxes_that_share_an_encapsulation_open_together_or_not_at_all() {
+    let now = Instant::now();
+    let mut sealer = Sealer::new(KEY.public_key().clone(), Purpose::Field, now).unwrap();
+    let aads: Vec<AssociatedData> = (0..9_u8).map(|number| AssociatedData::new([&[number][..]])).collect();
+    let texts: Vec<Vec<u8>> = (0..9_u8).map(|number| vec![number; usize::from(number) * 90]).collect();
+    let contents: Vec<BoxContent<'_>> = std::iter::zip(&aads, &texts)
+        .map(|(associated_data, plaintext)| BoxContent { associated_data, plaintext })
+        .collect();
+    let mut sealed = SealedEvent::new();
+    sealer.seal_event(now, &contents, Commitments::Make, &mut sealed).unwrap();
+    let encapsulation = sealed.encapsulation().unwrap().as_bytes();
+    let bodies: Vec<Vec<u8>> = (0..9).map(|index| sealed.body(index).unwrap().to_vec()).collect();
+    let commitments: Vec<Commitment> = (0..9).map(|index| *sealed.commitment(index).unwrap()).collect();
+    let together = |bodies: &[Vec<u8>], commitments: &[Commitment], opener: &mut Opener| {
+        let contents: Vec<SealedContent<'_>> = (0..bodies.len())
+            .map(|index| SealedContent {
+                associated_data: &aads[index],
+                body: &bodies[index],
+                commitment: commitments.get(index),
+            })
+            .collect();
+        let mut out = b"kept".to_vec();
+        let opened = opener.open_kept(encapsulation, &contents, &mut out);
+        (opened, out)
+    };
+
+    let mut opener = opener();
+    assert_eq!(together(&bodies, &commitments, &mut opener), (None, b"kept".to_vec()));
+    opener.open_body(&aads[0], encapsulation, &bodies[0], None, &mut Vec::new()).unwrap();
+    let all = [b"kept".as_slice(), texts.concat().as_slice()].concat();
+    // With a commitment to each, to some, to none; and one box alone.
+    for some in [9, 4, 1, 0] {
+        assert_eq!(together(&bodies, &commitments[..some], &mut opener), (Some(Ok(())), all.clone()));
+    }
+    assert_eq!(together(&bodies[..1], &commitments[..1], &mut opener), (Some(Ok(())), b"kept".to_vec()));
+
+    let nothing = (Some(Err(OpenError::NotAuthentic)), b"kept".to_vec());
+    for index in 0..9 {
+        let mut bad = bodies.clone();
+        *bad[index].last_mut().unwrap() ^= 1;
+        assert_eq!(together(&bad, &commitments, &mut opener), nothing, "body {index}");
+        let mut bad = commitments.clone();
+        let mut bytes = *bad[index].as_bytes();
+        bytes[31 - index] ^= 0x80;
+        bad[index] = Commitment::from_bytes(bytes);
+        assert_eq!(together(&bodies, &bad, &mut opener), nothing, "commitment {index}");
+        let mut bad = bodies.clone();
+        bad[index].truncate(27);
+        let short = (Some(Err(OpenError::TooShort { found: 1147 })), b"kept".to_vec());
+        assert_eq!(together(&bad, &commitments, &mut opener), short, "length {index}");
+    }
+    let mut swapped = bodies.clone();
+    swapped.swap(3, 4);
+    assert_eq!(together(&swapped, &commitments, &mut opener), nothing);
+    assert_eq!(together(&bodies, &commitments, &mut opener), (Some(Ok(())), all));
 }
 
 #[test]

@@ -23,6 +23,7 @@ pub(super) struct FieldText<'a> {
 /// Writes the envelopes of events.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
+    encapsulation: Option<Encapsulation>,
     box_text: BoxText,
     tails: TailTexts,
     form: EnvelopeForm,
@@ -55,11 +56,12 @@ impl Writer {
     /// From now on fields have this in common.
     pub(super) fn begin(&mut self, shared: &Shared<'_>) {
         let Shared { encapsulation, dek, sealed_at, form, hash, catalogue, mark } = *shared;
-        let is_other_box = !self.box_text.is_of(encapsulation);
+        let is_other_box = self.encapsulation.as_ref() != Some(encapsulation);
         let is_other_dek = self.dek != dek.as_str();
         let is_other_time = self.sealed_at != sealed_at;
         let is_other_catalogue = self.catalogue != catalogue.as_str();
         if is_other_box {
+            self.encapsulation = Some(encapsulation.clone());
             self.box_text.set(encapsulation);
         }
         if is_other_dek {
@@ -219,8 +221,11 @@ fn set_text(text: &mut String, to: &str) {
 
 /// Without a table, so that the compiler can do sixteen at a time.
 fn write_hex(bytes: &[u8; 32], digits: &mut [u8; DIGEST_DIGITS]) {
-    let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-        *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        let byte = u16::from(*byte);
+        *pair = ((byte << 8 | byte >> 4) & 0x0f0f).to_le_bytes();
+    }
+    for digit in digits {
+        *digit += if *digit < 10 { b'0' } else { b'a' - 10 };
     }
 }

@@ -466,15 +466,16 @@ fn stored_hash(text: &[u8]) -> Option<StoredHash> {
 /// that the compiler can do sixteen at a time.
 fn bytes_of_hex(hex: &[u8]) -> Option<[u8; 32]> {
     let hex: &[u8; 64] = hex.try_into().ok()?;
-    let mut bytes = [0; 32];
+    let mut values = [0; 64];
     let mut is_hex = true;
-    for digit in hex {
-        is_hex &= digit.is_ascii_digit() | (b'a'..=b'f').contains(digit);
+    for (value, digit) in values.iter_mut().zip(hex) {
+        let is_letter = digit.wrapping_sub(b'a') < 6;
+        is_hex &= is_letter | (digit.wrapping_sub(b'0') < 10);
+        *value = (digit & 0xf) + if is_letter { 9 } else { 0 };
     }
-    // The low four bits of a digit, and of a letter too, from 1.
-    let value = |digit: u8| (digit & 0xf) + 9 * (digit >> 6);
-    for (byte, [high, low]) in bytes.iter_mut().zip(hex.as_chunks::<2>().0) {
-        *byte = value(*high) << 4 | (value(*low) & 0xf);
+    let mut bytes = [0; 32];
+    for (byte, [high, low]) in bytes.iter_mut().zip(values.as_chunks::<2>().0) {
+        *byte = high << 4 | low;
     }
     is_hex.then_some(bytes)
 }

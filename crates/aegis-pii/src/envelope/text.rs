@@ -54,11 +54,6 @@ pub(crate) struct BoxText {
 }
 
 impl BoxText {
-    /// Whether this is the encapsulation of the last box.
-    pub(crate) fn is_of(&self, encapsulation: &Encapsulation) -> bool {
-        self.encapsulation == encapsulation.as_bytes()
-    }
-
     /// From now on boxes have this encapsulation.
     pub(crate) fn set(&mut self, encapsulation: &Encapsulation) {
         self.encapsulation.clear();

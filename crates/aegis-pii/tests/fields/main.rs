@@ -19,6 +19,7 @@ mod limits;
 mod moved;
 mod rotation;
 mod round_trip;
+mod together;
 mod tokens;
 
 /// What the fuzzer says of any event.

@@ -1,7 +1,7 @@
-//! By the instructions for SHA-256: two blocks, in turn.
+//! By the instructions for SHA-256: several blocks, in turn.
 //!
-//! An instruction does two rounds and takes four cycles until its result is there; the next one for the same block needs
-//! that result, and one for another block can begin two cycles earlier.
+//! An instruction does two rounds and takes four cycles until its result is there. The next one for the same block needs
+//! that result; one for another block can begin two cycles earlier.
 
 #![allow(unsafe_code, reason = "the call of a function that was compiled for SHA")]
 
@@ -12,9 +12,6 @@ use std::arch::x86_64::{
 };
 
 use super::{Block, ROUNDS, State};
-
-/// Blocks at once.
-pub(super) const LANES: usize = 2;
 
 /// This processor has the instructions.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +24,7 @@ impl Sha {
 
     /// Compresses a block into each state.
     #[inline]
-    pub(super) fn compress(self, states: &mut [State; LANES], blocks: [&Block; LANES]) {
+    pub(super) fn compress<const N: usize>(self, states: &mut [State; N], blocks: [&Block; N]) {
         // SAFETY: `self` was made by `detect`, so the processor has every feature that the function was compiled for.
         unsafe { compress(states, blocks) }
     }
@@ -44,9 +41,9 @@ struct Lane {
 
 #[inline(never)]
 #[target_feature(enable = "sha,sse4.1")]
-fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
+fn compress<const N: usize>(states: &mut [State; N], blocks: [&Block; N]) {
     let none = _mm_setzero_si128();
-    let mut lanes = [Lane { abef: none, cdgh: none, words: [none; 4] }; LANES];
+    let mut lanes = [Lane { abef: none, cdgh: none, words: [none; 4] }; N];
     for ((lane, [a, b, c, d, e, f, g, h]), block) in lanes.iter_mut().zip(&*states).zip(blocks) {
         lane.abef = words([*f, *e, *b, *a]);
         lane.cdgh = words([*h, *g, *d, *c]);
@@ -74,7 +71,7 @@ fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
 /// rounds later if there are such. In turn, because a processor does not look far ahead for work that need not wait.
 #[inline]
 #[target_feature(enable = "sha,sse4.1")]
-fn four_rounds(lanes: &mut [Lane; LANES], constants: &[u32; 4], has_next: bool) {
+fn four_rounds<const N: usize>(lanes: &mut [Lane; N], constants: &[u32; 4], has_next: bool) {
     for lane in lanes {
         let [w0, w1, w2, w3] = lane.words;
         let sums = _mm_add_epi32(w0, words(*constants));
