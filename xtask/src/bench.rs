@@ -4,6 +4,7 @@
 //! `floor` reads, hashes and verifies the same bytes. Both are measured in the same run, in turns, so a ratio means the same on any machine. Ratios are of
 //! processor time, which other load on the machine does not change; what waits for a disk is measured by the clock.
 
+mod approval;
 mod audit;
 mod crypto;
 mod keyring;
@@ -11,6 +12,7 @@ mod peers;
 mod pii;
 mod policy;
 mod policy_file;
+mod python;
 mod table;
 
 use std::path::PathBuf;
@@ -50,11 +52,13 @@ const GROUPS: &[Group] = &[
     Group { name: "audit", measure: audit::measure },
     Group { name: "crypto", measure: crypto::measure },
     Group { name: "keyring", measure: keyring::measure },
+    Group { name: "approval", measure: approval::measure },
     Group { name: "pii", measure: pii::measure },
 ];
 
 /// Those that are measured only if they are named: they need a network.
-const ON_REQUEST: &[Group] = &[Group { name: "peers", measure: peers::measure }];
+const ON_REQUEST: &[Group] =
+    &[Group { name: "peers", measure: peers::measure }, Group { name: "python", measure: python::measure }];
 
 /// Set in the environment of the run that is bound to one core.
 const BOUND: &str = "AEGIS_BENCH_BOUND";
@@ -73,7 +77,10 @@ pub(crate) fn run(effort: Effort, only: &[&str]) -> Outcome {
     if std::env::var_os(BOUND).is_none() {
         // One build for all of it: apart, the packages would ask for different features and be built twice.
         let packages = ["aegisbpf", "aegis", "aegis-pii", "xtask"].map(|name| ["--package", name]);
-        let packages = [packages.as_flattened(), &["--bins", "--examples"]].concat();
+        let mut packages = [packages.as_flattened(), &["--bins", "--examples"]].concat();
+        if only.contains(&"python") {
+            packages.extend(["--package", "aegis-python", "--lib"]);
+        }
         checkout::build(Profile::Release, &packages)?;
         if checkout::on_path("taskset").is_some() {
             return run_bound(effort, only);

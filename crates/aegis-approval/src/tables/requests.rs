@@ -1,14 +1,15 @@
 //! Requests, their signatures, and how they ended.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use aegis_crypto::KeyId;
 use aegis_database::{At, Damage, count, time_text};
 use jiff::Timestamp;
 
-use super::row::{self, INVOLVEMENT_COLUMNS, REQUEST_COLUMNS, SIGNATURE_COLUMNS, SIGNER_COLUMNS};
+use super::row::{self, INVOLVEMENT_COLUMNS, REQUEST_COLUMNS, SIGNATURE_COLUMNS, SIGNED_COLUMNS, Signed};
 use super::{Tables, Value, custodians, rows_of, stored};
-use crate::name::RequestId;
+use crate::name::{PersonId, RequestId};
 use crate::request::Request;
 use crate::signed::{GivenSignature, SignedRequest};
 use crate::standing::Closed;
@@ -248,26 +249,51 @@ pub(crate) fn signed_by<T: Tables>(
     let key = stored(number);
     let parameters = [key.into(), request.into(), place.into(), rows_of(limit).into()];
     let mut page = tables.rows(&sql, &parameters, row::involvement)?;
-    let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(page) };
+    add_signers(tables, key, &mut page)?;
+    Ok(page)
+}
+
+/// Adds to each signature of a key all that the request has.
+fn add_signers<T: Tables>(tables: &mut T, key: i64, page: &mut [Involvement]) -> Result<(), T::Fault> {
+    let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(()) };
+    // With BETWEEN, SQLite 3.54 would go through everything that the key ever signed, for each page.
     let sql = format!(
-        "SELECT {SIGNER_COLUMNS} FROM @signatures AS s CROSS JOIN @signatures AS o LEFT JOIN @keys AS k ON k.number = o.key
-         WHERE s.key = $1 AND s.request BETWEEN $2 AND $3 AND o.request = s.request ORDER BY s.request, s.place, o.place"
+        "SELECT {SIGNED_COLUMNS} FROM @signatures AS s CROSS JOIN @signatures AS o
+         WHERE s.key = $1 AND s.request >= $2 AND s.request <= $3 AND o.request = s.request
+         ORDER BY s.request, s.place, o.place"
     );
     let parameters = [key.into(), stored(first.number).into(), stored(last.number).into()];
-    let mut signers: BTreeMap<u64, Vec<Signer>> = BTreeMap::new();
-    for (request, place, signer) in tables.rows(&sql, &parameters, row::signer)? {
-        let of_request = signers.entry(request).or_default();
-        // Those of a request on which the key decided twice are there twice.
-        if place == of_request.len() {
-            of_request.push(signer);
-        } else if place > of_request.len() {
-            return Err(gap(request, place).into());
+    let mut all = tables.rows(&sql, &parameters, row::signed)?.into_iter().peekable();
+    let mut holders: BTreeMap<i64, (KeyId, PersonId)> = BTreeMap::new();
+    for involvement in page {
+        let here = (involvement.number, involvement.place);
+        // A key may have decided twice on the first request or the last one, and only one of the two be on this page.
+        while let Some(signed) = all.next_if(|signed| signed.beside <= here) {
+            if signed.beside < here {
+                continue;
+            }
+            if signed.place != involvement.signers.len() {
+                return Err(gap(involvement.number, signed.place).into());
+            }
+            let holder = match holders.entry(signed.key) {
+                Entry::Occupied(holder) => holder.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(holder_of(tables, signed.key, involvement.number)?),
+            };
+            let (key, person) = (holder.0, holder.1.clone());
+            let Signed { role, decision, .. } = signed;
+            involvement.signers.push(Signer { person, role, decision, key });
         }
     }
-    for involvement in &mut page {
-        involvement.signers = signers.get(&involvement.number).cloned().unwrap_or_default();
-    }
-    Ok(page)
+    Ok(())
+}
+
+/// Whose the key of that number is.
+fn holder_of<T: Tables>(tables: &mut T, key: i64, request: u64) -> Result<(KeyId, PersonId), T::Fault> {
+    let sql = "SELECT key_id, person FROM @keys WHERE number = $1";
+    tables.row(sql, &[key.into()], row::holder)?.ok_or_else(|| {
+        let at = At { table: "signatures", row: format!("request {request}") };
+        at.damage("key", "the number of no key".to_owned()).into()
+    })
 }
 
 fn gap(request: u64, place: usize) -> Damage {

@@ -13,7 +13,7 @@ use crate::request::Request;
 use crate::signed::GivenSignature;
 use crate::standing::Closed;
 use crate::statement::Decision;
-use crate::store::{Involvement, RequestRecord, Rotation, RotationStep, Signer};
+use crate::store::{Involvement, RequestRecord, Rotation, RotationStep};
 use crate::subject::{Kind, Subject};
 use crate::text::{Justification, Line};
 
@@ -33,8 +33,8 @@ pub(super) const SIGNATURE_COLUMNS: &str =
 pub(super) const INVOLVEMENT_COLUMNS: &str = "r.number, r.id, r.kind, r.subject, r.audience, r.requester, \
      r.usable_until, r.state, r.closed_at, r.closed_by, s.place, s.decision, s.role, s.signed, r.quorum";
 
-/// The columns of [`signer`], in its order, of `@signatures AS o` and `@keys AS k`.
-pub(super) const SIGNER_COLUMNS: &str = "o.request, o.place, k.person, o.role, o.decision, k.key_id";
+/// The columns of [`signed`], in its order, of `@signatures` as `s`, a key's, and `o`, all of the same request.
+pub(super) const SIGNED_COLUMNS: &str = "s.request, s.place, o.place, o.key, o.role, o.decision";
 
 /// The columns of [`rotation`], in its order.
 pub(super) const ROTATION_COLUMNS: &str =
@@ -239,23 +239,37 @@ fn involvement_of(at: &At, row: &dyn Cells, number: u64) -> Result<Involvement, 
     })
 }
 
-/// Who signed a request, with its number and the place of the signature.
-pub(super) fn signer(row: &dyn Cells) -> Result<(u64, usize, Signer), Damage> {
+/// A signature without its bytes, beside one of the same request.
+pub(super) struct Signed {
+    /// The request, and the place of the signature beside which this one is.
+    pub(super) beside: (u64, usize),
+    pub(super) place: usize,
+    /// The number of the key.
+    pub(super) key: i64,
+    pub(super) role: Role,
+    pub(super) decision: Decision,
+}
+
+/// A signature beside one of the same request.
+pub(super) fn signed(row: &dyn Cells) -> Result<Signed, Damage> {
     let request = number(row, 0, "signatures", "request")?;
     let at = At { table: "signatures", row: String::new() };
     let made = || {
-        if row.cell(2) == Cell::Null {
-            return Err(at.damage("key", "the number of no key".to_owned()));
-        }
-        let signer = Signer {
-            person: at.parsed(row, 2, "key")?,
-            role: at.parsed(row, 3, "role")?,
-            decision: decision(&at, row, 4)?,
-            key: key_id(&at, row, 5, "key")?,
-        };
-        Ok((request, place(&at, row, 1)?, signer))
+        Ok(Signed {
+            beside: (request, place(&at, row, 1)?),
+            place: place(&at, row, 2)?,
+            key: at.integer(row, 3, "key")?,
+            role: at.parsed(row, 4, "role")?,
+            decision: decision(&at, row, 5)?,
+        })
     };
     made().map_err(|damage| named(damage, &format!("request {request}")))
+}
+
+/// A key by its id, and whose it is.
+pub(super) fn holder(row: &dyn Cells) -> Result<(KeyId, PersonId), Damage> {
+    let at = At { table: "keys", row: "a row".to_owned() };
+    Ok((key_id(&at, row, 0, "key_id")?, at.parsed(row, 1, "person")?))
 }
 
 /// The one spelling of a quorum.
