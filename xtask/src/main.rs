@@ -32,7 +32,8 @@ usage: cargo xtask COMMAND
   test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 5, 0 skips)
   fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
   bench [--quick] [GROUP...]  speed and memory against the cost of the unavoidable work; all of it, or policy, audit,
-                              crypto, keyring, pii; by name only, as it installs packages: peers, what people use today
+                              crypto, keyring, pii; by name only, as they want a Python with packages: peers, what people
+                              use today, and python, the Python package
 
 variables that the tests read:
   AEGIS_TEST_PYTHON           a python with xtask/requirements.txt installed; `test` sets it to the one of `setup`

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     if is_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What the last line says: `3 failed, 120 passed, 1 skipped, 2 errors in 20.01s`.
+/// What the last line says: `3 failed, 120 passed, 1 skipped, 2 errors in 20.01s`, or `… in 75.10s (0:01:15)`.
 #[derive(Default)]
 struct Counts {
     passed: u64,
@@ -83,9 +83,8 @@ struct Counts {
 impl Counts {
     fn of(text: &str) -> Self {
         let mut counts = Self::default();
-        let last =
-            text.lines().rev().find(|line| line.contains(" in ") && line.ends_with('s')).unwrap_or_default();
-        for part in last.trim_matches('=').split(" in ").next().unwrap_or_default().split(',') {
+        let last = text.lines().rev().find_map(|line| line.split_once(" in ")).unwrap_or_default();
+        for part in last.0.split(',') {
             let mut words = part.split_whitespace();
             let (Some(Ok(number)), Some(what)) = (words.next().map(str::parse::<u64>), words.next()) else {
                 continue;
