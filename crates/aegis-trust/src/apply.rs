@@ -479,6 +479,15 @@ impl Host {
         let counter = self.counter().map_err(|source| ApplyError::Counter { source })?;
         match Counter::judge(counter.as_ref(), &bundle.counter()) {
             Ok(Judgement::Same) if in_force => Ok(Admitted::InForce { bundle }),
+            // Before its first policy a host is in epoch 0; what has no custodians takes any as its first.
+            Ok(Judgement::First) if bundle.manifest().epoch > 0 => {
+                let offered = bundle.manifest().epoch;
+                match self.consent(caller, &Subject::PolicyEpoch(offered)) {
+                    Ok(consent) => Ok(Admitted::Signed { bundle, consent: consent.map(Box::new) }),
+                    Err(ApprovalError::NoCustodians) => Ok(Admitted::Signed { bundle, consent: None }),
+                    Err(source) => Err(ApplyError::Epoch { offered, accepted: 0, source: Box::new(source) }),
+                }
+            }
             Ok(Judgement::First | Judgement::Newer | Judgement::Same) => {
                 Ok(Admitted::Signed { bundle, consent: None })
             }

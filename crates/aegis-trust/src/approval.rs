@@ -183,8 +183,10 @@ impl Host {
     ) -> Result<Option<RecordChange>, ApprovalError> {
         match self.custodians().map_err(ApprovalError::Custodians)? {
             Some(custodians) => self.consent_of(&custodians, caller, subject).map(Some),
-            None if caller.approvals.is_empty() => Ok(None),
-            None => Err(ApprovalError::NoCustodians),
+            None => {
+                self.require_no_forgotten_custodians().map_err(ApprovalError::Custodians)?;
+                if caller.approvals.is_empty() { Ok(None) } else { Err(ApprovalError::NoCustodians) }
+            }
         }
     }
 
@@ -205,7 +207,8 @@ impl Host {
         };
         self.check_clock(caller.now)?;
         let registry = custodians.rule().registry();
-        let approval = verify(&signed, subject, &custodians.audiences(), registry, quorum, caller.now)
+        let now = truncate_to_seconds(caller.now);
+        let approval = verify(&signed, subject, &custodians.audiences(), registry, quorum, now)
             .map_err(|source| ApprovalError::Refused { name, source: Box::new(source) })?;
         let record = self.custodians_record().map_err(ApprovalError::Custodians)?.unwrap_or_default();
         if let Some(used) = record.use_of(approval.id()) {

@@ -207,7 +207,8 @@ impl CustodiansError {
             }
             Self::Record { source } => return source.help(),
             Self::Forgotten { .. } => {
-                "find out who removed it, and bring it back with `aegisbpf backup restore FILE`".to_owned()
+                "find out who removed it, and bring it back with `aegisbpf backup restore FILE`; without a backup, set the host up anew"
+                    .to_owned()
             }
         })
     }
@@ -254,7 +255,17 @@ impl Host {
         Record::load(self.paths()).map_err(|source| CustodiansError::Record { source })
     }
 
-    /// Asked only where there is a directory and no record: then somebody has put the one there, or taken the other away.
+    /// Refuses to go on as a host without custodians if the log says that there were some. The whole log is read for it,
+    /// which is why only changes ask: with neither directory nor record, somebody has taken both away, or neither was there.
+    pub(crate) fn require_no_forgotten_custodians(&self) -> Result<(), CustodiansError> {
+        match self.custodians_record()? {
+            None if self.log_says_taken_up() => {
+                Err(CustodiansError::Forgotten { path: self.paths().custodians_record() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn log_says_taken_up(&self) -> bool {
         let Ok(entries) = self.audit().entries() else { return false };
         let accepted = entries.flatten().filter(|entry| entry.outcome == Outcome::Accepted);

@@ -2,16 +2,14 @@
 
 mod showing;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aegis_approval::{Audience, Quorum, Role};
+use aegis_approval::{Audience, Role};
 use aegis_terminal::Form;
 use aegis_terminal::escape::Escaped;
 use aegis_terminal::failure::Failure;
 use aegis_trust::custodians::change::{CustodiansChangeError, CustodiansChanged, InitSource};
-use aegis_trust::custodians::threshold::Threshold;
 use clap::{Args, Subcommand};
 
 use crate::approval::ApprovalArgument;
@@ -142,11 +140,9 @@ fn init(arguments: InitArguments, session: &Session) -> Result<ExitCode, Failure
     let source = match files.is_empty() {
         true => InitSource::InPlace,
         false => InitSource::Files {
-            threshold: Threshold {
-                quorum: Quorum::new(require).map_err(|error| Failure::new(what, &error, error.help()))?,
-                host: name,
-                groups: group.into_iter().collect::<BTreeSet<_>>(),
-            },
+            quorum: require,
+            host: name,
+            groups: group.into_iter().collect(),
             registrations: &files,
         },
     };

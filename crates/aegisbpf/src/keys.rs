@@ -179,7 +179,7 @@ pub(crate) struct RotateArguments {
     /// The holder's signature of `keys challenge`: 128 hex characters, or a file that has them
     #[arg(long, value_name = "SIGNATURE")]
     proof: Option<String>,
-    /// A request that custodians of this host approved: keys.add or keys.remove; may be given twice
+    /// An approval of keys.add or keys.remove by custodians of this host; may be given twice
     #[arg(long, value_name = "FILE")]
     approval: Vec<PathBuf>,
     /// Prove the new key by a bundle that it signed; it is checked, and not put in force

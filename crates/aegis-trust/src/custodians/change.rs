@@ -1,8 +1,9 @@
 //! Turning the rule on, replacing it, and turning it off.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use aegis_approval::{ReadRegistrationError, Registration, Subject};
+use aegis_approval::{Audience, Quorum, QuorumError, ReadRegistrationError, Registration, Role, Subject};
 use aegis_audit::{Action, Event, Outcome};
 use aegis_crypto::{Digest, KeyId};
 use serde::{Deserialize, Serialize};
@@ -56,8 +57,12 @@ pub struct CustodiansChange {
 pub enum InitSource<'a> {
     /// From registrations.
     Files {
-        /// How many people, and what the host is called.
-        threshold: Threshold,
+        /// How many people of which roles.
+        quorum: Vec<(Role, i64)>,
+        /// What the host is called: `host:NAME`; without, as the system calls it.
+        host: Option<Audience>,
+        /// The groups that the host is in: `group:NAME`.
+        groups: BTreeSet<Audience>,
         /// The files.
         registrations: &'a [PathBuf],
     },
@@ -104,7 +109,19 @@ pub enum CustodiansChangeError {
         /// Why.
         source: Box<ReadRegistrationError>,
     },
-    /// There is nothing to take up or to set.
+    /// Nobody can be asked like this.
+    #[error(transparent)]
+    Quorum {
+        /// Why.
+        source: QuorumError,
+    },
+    /// There is nothing to take up.
+    #[error("there is no directory {}, and no registration was named", path.display())]
+    NothingThere {
+        /// The directory of the host.
+        path: PathBuf,
+    },
+    /// There is nothing to set.
     #[error("there is no directory {}", path.display())]
     NoDirectory {
         /// The directory.
@@ -143,7 +160,11 @@ impl CustodiansChangeError {
             Self::Custodians(source) => source.help(),
             Self::Read { source } => source.help(),
             Self::Registration { source, .. } => source.help(),
+            Self::Quorum { source } => source.help(),
             Self::NoDirectory { .. } => {
+                Some("name the directory that holds the file threshold and the registrations".to_owned())
+            }
+            Self::NothingThere { .. } => {
                 Some("name the registrations and how many people decide: `aegisbpf custodians init FILE… --require N:ROLE`".to_owned())
             }
             Self::On { .. } => Some(
@@ -183,7 +204,11 @@ impl Host {
         let broken = CustodiansChangeError::Custodians;
         let in_place = matches!(source, InitSource::InPlace);
         let files = match source {
-            InitSource::Files { threshold, registrations } => Some(offered(threshold, registrations)?),
+            InitSource::Files { quorum, host, groups, registrations } => {
+                let quorum =
+                    Quorum::new(quorum).map_err(|source| CustodiansChangeError::Quorum { source })?;
+                Some(offered(Threshold { quorum, host, groups }, registrations)?)
+            }
             InitSource::InPlace => None,
         };
         let record = match self.custodians() {
@@ -198,8 +223,9 @@ impl Host {
                 there.record(caller.now)
             }
             Ok(None) => {
+                self.require_no_forgotten_custodians().map_err(broken)?;
                 let path = self.paths().custodians_dir.clone();
-                let files = files.ok_or(CustodiansChangeError::NoDirectory { path })?;
+                let files = files.ok_or(CustodiansChangeError::NothingThere { path })?;
                 let host = match files.rule().host() {
                     Some(host) => host.clone(),
                     None => system_name().map_err(broken)?,
@@ -212,7 +238,7 @@ impl Host {
                 }
             }
             Err(CustodiansError::Gone { path, digest }) if !in_place => {
-                let files = files.ok_or(CustodiansChangeError::NoDirectory { path })?;
+                let files = files.ok_or(CustodiansChangeError::NothingThere { path })?;
                 if files.rule().digest() != digest {
                     return Err(CustodiansChangeError::On { digest });
                 }
@@ -442,6 +468,8 @@ impl Host {
             }
             CustodiansChangeError::Approval(error) => (Outcome::Refused, error.refusal()),
             CustodiansChangeError::Custodians(_)
+            | CustodiansChangeError::Quorum { .. }
+            | CustodiansChangeError::NothingThere { .. }
             | CustodiansChangeError::NoDirectory { .. }
             | CustodiansChangeError::On { .. }
             | CustodiansChangeError::Off

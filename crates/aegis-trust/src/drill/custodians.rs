@@ -10,7 +10,7 @@ use aegis_crypto::{CustodianAlgorithm, CustodianPrivateKey};
 use jiff::Timestamp;
 
 use crate::{
-    approval::ApprovalFile, custodians::threshold::Threshold, durable, health::cause_chain, host::Host,
+    approval::ApprovalFile, custodians::change::InitSource, durable, health::cause_chain, host::Host,
     manifest::truncate_to_seconds,
 };
 
@@ -36,8 +36,16 @@ impl DrillCustodians {
     }
 
     /// One of each role.
-    pub(super) fn threshold(&self) -> Threshold {
-        Threshold { quorum: Quorum::classic(), host: HOST.parse().ok(), groups: BTreeSet::new() }
+    pub(super) fn offer<'a>(&self, registrations: &'a [PathBuf]) -> InitSource<'a> {
+        InitSource::Files {
+            quorum: Quorum::classic()
+                .groups()
+                .map(|(role, count)| (role.clone(), i64::from(count)))
+                .collect(),
+            host: HOST.parse().ok(),
+            groups: BTreeSet::new(),
+            registrations,
+        }
     }
 
     /// Their registrations, as files of the shadow.

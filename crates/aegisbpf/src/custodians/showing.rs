@@ -26,6 +26,7 @@ fn print_listing(out: &mut dyn Write, listing: &CustodiansListing) -> io::Result
         return writeln!(out, "this host has no custodians: one person can change its keys");
     };
     print_rule(out, rule)?;
+    writeln!(out)?;
     writeln!(out, "this host      {}", Escaped(host))?;
     match taken_up {
         true => {
@@ -83,6 +84,5 @@ fn print_rule(out: &mut dyn Write, rule: &ListedRule) -> io::Result<()> {
             ]);
         }
     }
-    table(out, ["PERSON", "ROLES", "KEY", "ALGORITHM"], &rows)?;
-    writeln!(out)
+    table(out, ["PERSON", "ROLES", "KEY", "ALGORITHM"], &rows)
 }

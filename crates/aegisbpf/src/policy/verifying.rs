@@ -93,7 +93,7 @@ fn in_words(standing: Standing) -> &'static str {
         Standing::OtherContent => {
             "this host has accepted other content as this version: apply will refuse it"
         }
-        Standing::EpochNeedsApproval => "a higher epoch needs an approval: apply will refuse it",
+        Standing::EpochNeedsApproval => "a higher epoch: apply takes it only with an approval by custodians",
         Standing::Unreadable => {
             "the counter cannot be read: apply will refuse it; see `aegisbpf policy counter show`"
         }

@@ -19,6 +19,9 @@ pub(crate) fn fixtures() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cmd/fixtures")).unwrap() {
         let file = file.unwrap();
+        if file.file_type().unwrap().is_dir() {
+            continue;
+        }
         let copy = dir.path().join(file.file_name());
         std::fs::copy(file.path(), &copy).unwrap();
         // Private keys that others can read are refused, and git keeps no such modes.

@@ -192,6 +192,17 @@ fn what_the_state_remembers_is_not_changed_unseen() {
     // Taken away, the log still says that there was one.
     fs::remove_file(&record).unwrap();
     host.refuses(&add, "the audit log says that this host has taken the rule up");
+    // Also together with the directory.
+    let both = host.copy();
+    fs::remove_dir_all(both.rooted(CUSTODIANS)).unwrap();
+    both.refuses(&add, "the audit log says that this host has taken the rule up");
+    both.refuses(
+        &["keys", "add", "signer/second.pub"],
+        "the audit log says that this host has taken the rule up",
+    );
+    let init = ["custodians", "init", "ana.custodian", "bo.custodian", "--host", "web-1"];
+    let init = [&init[..], &["--require", "1:risk_lead", "--require", "1:security_lead"]].concat();
+    both.refuses(&init, "the audit log says that this host has taken the rule up");
     fs::write(&record, &text).unwrap();
     host.ok(&add);
 }
@@ -242,7 +253,7 @@ fn init_needs_two_people_who_can_decide() {
         (&["--require", "17:risk_lead"], "17 of risk_lead cannot be asked for"),
         (&["--require=-1:risk_lead", "--require", "3:security_lead"], "-1 of risk_lead cannot be asked for"),
     ] {
-        host.run(&init(require)).is_refusal("a quorum", because);
+        host.refuses(&init(require), because);
     }
     host.refuses(&init(&["--require", "2:risk_lead"]), "1 of risk_lead missing");
     host.refuses(&init(&["--require", "1:risk_lead", "--require", "1:legal"]), "1 of legal missing");
@@ -287,5 +298,8 @@ fn init_needs_two_people_who_can_decide() {
     fs::remove_file(host.rooted(KEYS).join("first.pub")).unwrap();
     assert_eq!(host.health()["approved_keys"]["status"], "degraded");
     host.sign(6, "first");
-    host.refuses(&["policy", "apply", "v6.signed", "--require-signature"], "no trusted key is installed on this host");
+    host.refuses(
+        &["policy", "apply", "v6.signed", "--require-signature"],
+        "no trusted key is installed on this host",
+    );
 }

@@ -126,6 +126,19 @@ fn a_higher_epoch_takes_two_people() {
 }
 
 #[test]
+fn the_first_policy_of_a_host_is_of_epoch_0_unless_two_people_agree() {
+    let (host, people) = (Host::with_key(), People::new());
+    people.take_charge(&host);
+    let sign = ["policy", "sign", "policy.conf", "-o", "e.signed", "--policy-version", "1", "--epoch", "3"];
+    host.ok(&[&sign[..], &["--key", "signer/first.key"]].concat());
+    let apply = ["policy", "apply", "e.signed", "--require-signature"];
+    host.refuses(&apply, "policy.epoch 3 needs an approval");
+    people.approve(&host, "epoch.approval", Subject::PolicyEpoch(3));
+    host.ok(&[&apply[..], &["--approval", "epoch.approval"]].concat());
+    assert_eq!(host.ok(&["custodians", "list", "--json"]).json()["used_approvals"], 1);
+}
+
+#[test]
 fn without_custodians_an_approval_is_nothing_and_an_epoch_stays() {
     let (host, people) = (Host::in_force(&[5]), People::new());
     let second = host.new_key("second");
