@@ -25,6 +25,8 @@ pub(crate) const TARGETS: &[&str] = &[
     "variables_file",
     "keyring_backup",
     "pii_event",
+    "pipeline_config",
+    "dead_letter",
     "bip322_signature",
 ];
 

@@ -77,7 +77,12 @@ impl PipelineConfig {
         Self::parse(path, text, variables, state)
     }
 
-    fn parse(
+    /// Parses a text. `file` is what it is called, and beside it are its relative paths.
+    ///
+    /// # Errors
+    ///
+    /// A [`PipelineConfigError`].
+    pub fn parse(
         file: &Path,
         text: &str,
         variables: &Variables,

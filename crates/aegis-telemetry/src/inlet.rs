@@ -12,7 +12,9 @@ mod stop;
 mod tail;
 
 pub use iter::IterSource;
-pub use nats::{NatsSource, NatsSourceError, NatsSourceSettings};
+#[cfg(feature = "nats")]
+pub use nats::NatsSource;
+pub use nats::{NatsSourceError, NatsSourceSettings};
 pub use stdin::{ReaderSource, StdinError};
 pub use stop::Stop;
 pub use tail::{FileTail, FileTailError, StartAt, TailSettings};

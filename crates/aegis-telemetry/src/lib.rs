@@ -46,9 +46,11 @@ pub use pipeline::{
     EmitError, Emitted, Failure, FlushError, PipelineBuilder, PipelineSettings, Position, Settled,
     SinkSettings, StartError, TelemetryPipeline, WhenQueueFull,
 };
+#[cfg(feature = "nats")]
+pub use sink::NatsSink;
 pub use sink::{
     Authorization, BodyForm, CallbackSink, Delivered, FileSettings, FileSink, FileSinkError, HttpSink,
-    NatsLogin, NatsServer, NatsSettings, NatsSink, OtlpSettings, OtlpSink, Rotation, Sink, SinkError,
-    SinkFault, StdoutError, SyncPolicy, WebSettings, WebSettingsError, WriterSink,
+    NatsLogin, NatsServer, NatsSettings, OtlpSettings, OtlpSink, Rotation, Sink, SinkError, SinkFault,
+    StdoutError, SyncPolicy, WebSettings, WebSettingsError, WriterSink,
 };
 pub use spool::{Spool, SpoolError, SpoolSettings, WhenFull};

@@ -125,6 +125,7 @@ impl NatsIdentity {
     }
 
     /// Signs what the server asks.
+    #[cfg(feature = "nats")]
     pub(crate) fn sign(&self, nonce: &[u8]) -> Vec<u8> {
         self.key.sign(nonce).as_bytes().to_vec()
     }

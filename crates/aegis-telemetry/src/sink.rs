@@ -12,8 +12,11 @@ mod writer;
 pub use callback::CallbackSink;
 pub use file::{FileSettings, FileSink, FileSinkError, SyncPolicy};
 pub use http::{BodyForm, HttpSink};
+#[cfg(feature = "nats")]
+pub use nats::NatsSink;
+#[cfg(feature = "nats")]
 pub(crate) use nats::connect_help;
-pub use nats::{NatsLogin, NatsServer, NatsSettings, NatsSink};
+pub use nats::{NatsLogin, NatsServer, NatsSettings};
 pub use otlp::{OtlpSettings, OtlpSink};
 pub use rotation::Rotation;
 pub use web::{Authorization, WebSettings, WebSettingsError};
@@ -125,9 +128,11 @@ pub enum SinkFault {
         expected: &'static str,
     },
     /// No connection to a NATS server.
+    #[cfg(feature = "nats")]
     #[error("no connection to the NATS server")]
     NatsConnect(#[source] Box<async_nats::ConnectError>),
     /// JetStream did not acknowledge.
+    #[cfg(feature = "nats")]
     #[error("the NATS server did not acknowledge")]
     NatsPublish(#[source] Box<async_nats::jetstream::context::PublishError>),
     /// The events would lie in another stream than the configured one.
@@ -166,7 +171,9 @@ impl SinkFault {
             Self::StrangeAnswer { .. } => {
                 Some("check that the address is that of such a receiver".to_owned())
             }
+            #[cfg(feature = "nats")]
             Self::NatsConnect(error) => Some(nats::connect_help(error)),
+            #[cfg(feature = "nats")]
             Self::NatsPublish(_) => Some("check that a stream has the subject, and has room".to_owned()),
             Self::NatsStream { .. } => Some("correct the stream or the subject".to_owned()),
             Self::Status(_) | Self::Callback { .. } => None,

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+// What entries know by these names, wherever they are built.
+use aegis_deployment::{Letter, LetterOrigin, PipelineConfig, PipelineConfigError, StateDir};
+
 use super::program;
 
 #[path = "../../../fuzz/entry/audit_log.rs"]
@@ -14,6 +17,8 @@ mod bip322_signature;
 mod bundle;
 #[path = "../../../fuzz/entry/counter.rs"]
 mod counter;
+#[path = "../../../fuzz/entry/dead_letter.rs"]
+mod dead_letter;
 #[path = "../../../fuzz/entry/hybrid_key.rs"]
 mod hybrid_key;
 #[path = "../../../fuzz/entry/kek_container.rs"]
@@ -26,6 +31,8 @@ mod key_file;
 mod keyring_backup;
 #[path = "../../../fuzz/entry/pii_event.rs"]
 mod pii_event;
+#[path = "../../../fuzz/entry/pipeline_config.rs"]
+mod pipeline_config;
 #[path = "../../../fuzz/entry/policy.rs"]
 mod policy;
 #[path = "../../../fuzz/entry/sealed_box.rs"]
@@ -96,6 +103,16 @@ fn the_corpus_of_keyring_backups_holds() {
 #[test]
 fn the_corpus_of_events_holds() {
     replay("pii_event", pii_event::run);
+}
+
+#[test]
+fn the_corpus_of_pipelines_holds() {
+    replay("pipeline_config", pipeline_config::run);
+}
+
+#[test]
+fn the_corpus_of_dead_letters_holds() {
+    replay("dead_letter", dead_letter::run);
 }
 
 #[test]

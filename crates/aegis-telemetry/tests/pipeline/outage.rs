@@ -62,6 +62,57 @@ fn a_spool_takes_over_and_drains_in_order() {
 }
 
 #[test]
+fn a_long_outage_under_load_costs_nothing_while_deks_rotate() {
+    let (ring, taken, dir, switch) = (Ring::new(), Taken::default(), scratch::dir(), Switch::down());
+    let settings = SinkSettings { batch_events: 50, ..quick_with_spool(small_spool(dir.path())) };
+    let queue = PipelineSettings { queue_events: 64, ..workers(4) };
+    let pipeline =
+        builder(&ring, queue).add_sink("out", taken.sink_unless(switch.looks()), settings).start().unwrap();
+    let metrics = Arc::clone(pipeline.metrics());
+    let (emitters, each) = (4_u64, 1000_u64);
+    let emitted = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for emitter in 0..emitters {
+            let (pipeline, emitted) = (&pipeline, &emitted);
+            scope.spawn(move || {
+                for number in 1..=each {
+                    pipeline.emit(event(emitter * each + number).0).unwrap();
+                    emitted.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+        // Down for half of all, then up and down in short spells; a new DEK in each.
+        let mut spell = 0;
+        loop {
+            let done = emitted.load(Ordering::SeqCst);
+            if done >= emitters * each {
+                break;
+            }
+            if done > emitters * each / 2 {
+                switch.set_down(spell % 2 == 0);
+            }
+            ring.rotate(&format!("dek-v1-20260401-{}", spell + 2));
+            spell += 1;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    // All of it is acknowledged while the sink is away.
+    switch.set_down(true);
+    assert_eq!(pipeline.flush(LONG).unwrap().through, Position(emitters * each));
+    assert!(metrics.sinks()[0].spooled.value() >= emitters * each / 4);
+    switch.set_down(false);
+    wait_until("the spool is drained", || metrics.sinks()[0].spool_events.value() == 0);
+    pipeline.close(LONG).unwrap();
+    // Each is what was emitted; none is missing or there twice, and those of one thread are in their order.
+    let found = taken.numbers(&ring);
+    for emitter in 0..emitters {
+        let own = found.iter().copied().filter(|number| (number - 1) / each == emitter);
+        assert!(own.eq(emitter * each + 1..=(emitter + 1) * each), "those of thread {emitter}");
+    }
+    assert_eq!(metrics.all_refused(), 0);
+}
+
+#[test]
 fn what_is_left_in_a_spool_is_delivered_by_the_next_run_before_its_own() {
     let (ring, taken, dir) = (Ring::new(), Taken::default(), scratch::dir());
     for run in 0..3_u64 {

@@ -19,8 +19,8 @@ use crate::session::{PassphraseArgument, Session};
 pub(crate) enum DeadLettersCommand {
     /// List when, why and where events were refused; needs no key, and shows nothing of them
     #[command(after_help = "\
-Reads the dead letters of `aegis pipeline run` and of `aegis pii encrypt --on-error dead-letter`, through gzip or Zstandard
-if the name ends in .gz or .zst. If a line is no dead letter, the others are listed and the exit code is 1.
+Reads the dead letters of `aegis pipeline run` and of `aegis pii encrypt --on-error dead-letter`, decompressed if the
+name ends in .gz or .zst. If a line is no dead letter, the others are listed and the exit code is 1.
 
 Examples:
   aegis pipeline dead-letters list dead-letters.jsonl
@@ -28,9 +28,9 @@ Examples:
     List(ListArguments),
     /// Open the refused events, as they came, with the KEK
     #[command(after_help = "\
-Prints an event a line, in the clear, whatever was wrong with it. Events that a sink refused were sealed by then, and are
-printed so: `aegis pii decrypt` opens them. OUT is for its owner alone. The exit code is 0 only if the event of every
-letter is in the output.
+Prints an event a line, in the clear, whatever was wrong with it. Events that a sink refused were sealed by then, and
+are printed so: `aegis pii decrypt` opens them. OUT is for its owner alone. The exit code is 0 only if the event of
+every letter is in the output.
 
 Examples:
   aegis pipeline dead-letters open dead-letters.jsonl -o refused.jsonl
@@ -73,7 +73,7 @@ pub(crate) struct OpenArguments {
     records: bool,
     #[command(flatten)]
     opening: OpeningArguments,
-    /// Print what was done as JSON: to standard output if OUT is named, else as a line to standard error
+    /// Print what was done as JSON: to standard output if OUT is named, else to standard error
     #[arg(long)]
     json: bool,
 }

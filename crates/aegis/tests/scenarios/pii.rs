@@ -6,9 +6,11 @@
 //! | [`round_trip`] | every form, order, framing and compression, there and back |
 //! | [`streams`] | what may stand in a stream, and what is refused in it |
 //! | [`keys`] | who can read what: rights, KEKs, retired and destroyed DEKs; rotation in the middle |
+//! | [`attacks`] | hostile events, and sealed events that somebody changed |
 //! | [`faults`] | killed, full, cut off, left by its reader |
 //! | [`filter`] | the program between two pipes |
 
+mod attacks;
 mod faults;
 pub(crate) mod filter;
 mod keys;
