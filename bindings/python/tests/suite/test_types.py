@@ -42,7 +42,9 @@ def test_the_stub_has_every_member_and_its_parameters(name: str, node: Any) -> N
     assert {member for member in members if not member.startswith("_")} == there
     for member, declared in members.items():
         if member == "__new__":
-            check(found, declared)
+            # Python 3.9 shows no signature of a class that was made by its stable ABI.
+            if sys.version_info >= (3, 10):
+                check(found, declared)
         elif not member.startswith("_") and inspect.isroutine(getattr(found, member)):
             check(getattr(found, member), declared)
     assert found.__doc__, "says what it is"
