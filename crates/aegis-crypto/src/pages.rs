@@ -1,4 +1,4 @@
-//! Memory straight from the kernel, for what an allocator cannot give. The one module with `unsafe` in this crate.
+//! Memory straight from the kernel, for what an allocator cannot give. One of two modules with `unsafe` in this crate.
 //!
 //! | type | what the kernel does with its pages | source |
 //! |---|---|---|

@@ -3,7 +3,7 @@
 //! | instructions | blocks at once | measured, ns a block |
 //! |---|---|---|
 //! | SHA (Intel SHA extensions) | 4, or 2: one's rounds fill the waiting time of the others' | 18, or 21; the provider 41 |
-//! | AVX2, where there is no SHA | 8, one in each 32 bits of a register | 33; the provider, without SHA, 150 |
+//! | AVX2, where there is no SHA | 8, one in each 32 bits of a register | 37; the provider, without SHA, 140 |
 //!
 //! Neither has a branch or an address that depends on data. Unsafe is nothing but the call: code that was compiled for
 //! an instruction must not run where the processor lacks it, and the compiler does not know where it will run. Each has a
