@@ -111,6 +111,13 @@ pub enum Act {
         /// How the request ends by that; `None` if that was not judged.
         closed: Option<Closed>,
     },
+    /// A file with signatures was refused as a whole. Told of nothing else: what is taken is told one by one.
+    Import {
+        /// The request that it names.
+        request: RequestRef,
+        /// The keys that signed.
+        keys: Vec<KeyId>,
+    },
     /// An approval is used.
     Use {
         /// The request.

@@ -20,9 +20,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aegis_approval::{Approvals, ApprovalsReader, SqliteStore, StoreError, open_store_beside_keyring};
+use aegis_audit::{Action, Outcome};
 use aegis_kek::Variables;
 
-use crate::change_log::{Held, Intent, NoteError, RecoverError};
+use crate::change_log::{Held, Intent, NoteError, RecoverError, chain};
 use crate::deployment::{Deployment, KeyringError, KeyringPlace};
 use crate::lock::{LockError, StateLock};
 use crate::state_dir::{Presence, StateDirError};
@@ -40,6 +41,15 @@ use log::ApprovalLog;
 pub struct OpenApprovals {
     approvals: Approvals,
     _lock: StateLock,
+}
+
+/// What kind of file was offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfferedFile {
+    /// A custodian's key.
+    Registration,
+    /// A request with signatures.
+    Approval,
 }
 
 impl Deref for OpenApprovals {
@@ -79,6 +89,17 @@ impl Deployment {
         }
         let log = Arc::new(ApprovalLog::new(Arc::clone(self.change_log())));
         Ok(OpenApprovals { approvals: Approvals::new(reader).observed_by(log), _lock: lock })
+    }
+
+    /// Logs that a file was refused that could not even be read: a registration with a private key in it, an approval with
+    /// a byte changed. `name` is what the operator called it.
+    pub fn log_refused_file(&self, what: OfferedFile, name: &str, error: &(dyn std::error::Error + 'static)) {
+        let action = match what {
+            OfferedFile::Registration => Action::CustodianRegister,
+            OfferedFile::Approval => Action::ApprovalSign,
+        };
+        let event = self.change_log().event(action, name).outcome(Outcome::Refused).reason(chain(error));
+        self.change_log().append(&event.detail("refusal", "malformed"));
     }
 
     /// The rules of this deployment.

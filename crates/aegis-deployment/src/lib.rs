@@ -46,8 +46,8 @@ mod stream_usage;
 
 pub use active_dek::{FollowError, FollowedDek, LOOK_INTERVAL, MeteredEncryptor};
 pub use approvals::{
-    ApprovalsError, CustodianRotated, DeploymentRules, ErasureError, OpenApprovals, RotateCustodian,
-    RotateCustodianError, RulesFault, RulesFileError,
+    ApprovalsError, CustodianRotated, DeploymentRules, ErasureError, OfferedFile, OpenApprovals,
+    RotateCustodian, RotateCustodianError, RulesFault, RulesFileError,
 };
 pub use backups::{BackupCommandError, ReadBackup};
 pub use change_log::{ChangeLog, NoteError, RecoverError};

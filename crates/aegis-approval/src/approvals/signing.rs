@@ -162,10 +162,16 @@ impl Approvals {
     pub fn import(&self, file: &SignedRequest, now: Timestamp) -> Result<Vec<Imported>, ImportError> {
         let SignedRequest { request, signatures, keys: _ } = file;
         let id = request.id();
-        let known = self.show(id, now).map_err(ImportError::Lookup)?;
-        if known.record.request != *request {
-            return Err(ImportError::OtherRequest { id: id.clone() });
-        }
+        let found = self.show(id, now).map_err(ImportError::Lookup);
+        let known = match found {
+            Ok(known) if known.record.request == *request => known,
+            found => {
+                let keys = signatures.iter().map(|given| given.key).collect();
+                let act = Act::Import { request: RequestRef { id: id.clone(), about: None }, keys };
+                let refused = found.and(Err(ImportError::OtherRequest { id: id.clone() }));
+                return self.told(&act, refused);
+            }
+        };
         let mut imported = Vec::with_capacity(signatures.len());
         for signature in signatures.iter().take(SignedRequest::MAX_SIGNATURES) {
             let result = if known.record.signatures.contains(signature) {
@@ -263,7 +269,12 @@ fn judge(
     if record.signatures.iter().any(is_there) {
         return Err(SignError::Fault(SignatureFault::SamePerson { person: given.person.clone() }));
     }
-    if record.signatures.len() >= SignedRequest::MAX_SIGNATURES {
+    // The last place is for a rejection: there must always be room to say no.
+    let room = match given.decision {
+        Decision::Approve => SignedRequest::MAX_SIGNATURES - 1,
+        Decision::Reject => SignedRequest::MAX_SIGNATURES,
+    };
+    if record.signatures.len() >= room {
         return Err(SignError::TooManySignatures { id: record.request.id().clone() });
     }
     Ok(())
@@ -438,6 +449,12 @@ pub enum ImportError {
         /// The id.
         id: RequestId,
     },
+}
+
+impl MayFail for ImportError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Lookup(LookupError::Store(_)))
+    }
 }
 
 impl ImportError {

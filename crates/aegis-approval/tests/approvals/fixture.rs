@@ -212,6 +212,7 @@ impl Observer for Told {
             Act::Reject { by, .. } => {
                 format!("reject {}", by.person.as_ref().map_or("nobody", |person| person.as_str()))
             }
+            Act::Import { keys, .. } => format!("import of {}", keys.len()),
             Act::Use { signers, .. } => format!("use by {}", signers.len()),
             Act::Emergency(act) => format!("emergency {}", act.step.as_str()),
         };

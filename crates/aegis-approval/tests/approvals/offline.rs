@@ -67,6 +67,7 @@ fn refuses_a_file_of_another_request() {
     let file = SignedRequest::parse(text.as_bytes()).unwrap();
     let refused = desk.approvals.import(&file, later(1)).unwrap_err();
     assert!(matches!(refused, ImportError::OtherRequest { .. }), "{refused}");
+    assert_eq!(desk.told.take()[1..], ["import of 0: refused", "import of 0: refused"]);
 }
 
 #[test]

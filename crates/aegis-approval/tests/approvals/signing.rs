@@ -170,3 +170,18 @@ fn an_approval_is_taken_back_also_with_the_key_that_gave_it() {
     assert!(matches!(own, SignError::Fault(SignatureFault::Requester { .. })), "{own}");
     assert_eq!(desk.state(&request), State::Pending);
 }
+
+#[test]
+fn however_many_approve_there_is_room_to_say_no() {
+    let desk = Desk::new();
+    let request = desk.ask();
+    for number in 0..39 {
+        let person = Person::new(&format!("p{number}"), &["risk_lead"]);
+        desk.approvals.register(&person.registration(), noon()).unwrap();
+        desk.approve(&request, &person, "risk_lead").unwrap();
+    }
+    let full = desk.approve(&request, &desk.sam, "security_lead").unwrap_err();
+    assert!(matches!(full, SignError::TooManySignatures { .. }), "{full}");
+    desk.reject(&request, &desk.sam).unwrap();
+    assert_eq!(desk.state(&request), State::Rejected);
+}

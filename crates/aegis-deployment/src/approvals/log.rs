@@ -66,6 +66,7 @@ impl Check {
                 let closed = Closed::Consumed { at: *at, used_for: used_for.clone() };
                 Self::of_closed(request, &closed)
             }
+            Act::Import { .. } => return None,
             Act::Emergency(act) => {
                 Self::Rotation { old_key: act.old_key, step: act.step.as_str().to_owned() }
             }
@@ -285,6 +286,11 @@ pub(super) fn entries(act: &Act) -> Vec<NotedEntry> {
                 members.insert("state".to_owned(), parts(closed).0.into());
             }
             vec![one(Action::ApprovalReject, request.id.to_string(), detail)]
+        }
+        Act::Import { request, keys } => {
+            let mut detail = about(request);
+            detail.insert("signers".to_owned(), ids(keys).into());
+            vec![one(Action::ApprovalSign, request.id.to_string(), detail.into())]
         }
         Act::Use { request, at: _, used_for, signers } => {
             let mut detail = about(request);

@@ -321,6 +321,12 @@ fn refusals_are_logged_and_forged_signatures_as_such() {
     let approvals = site.deployment.approvals().unwrap();
     approvals.add_signature(request.id(), forged.unwrap(), Timestamp::now()).unwrap_err();
     drop(approvals);
+    let text = site.rita.key.dangerous_to_secret_text();
+    let error = Registration::parse(text.as_bytes()).unwrap_err();
+    site.deployment.log_refused_file(super::OfferedFile::Registration, "rita.custodian", &error);
+    let private = site.entries(&[Action::CustodianRegister]).pop().unwrap();
+    assert_eq!((private.outcome, &*private.object), (Outcome::Refused, "rita.custodian"));
+    assert!(!serde_json::to_string(&private).unwrap().contains(&text[40..]), "{private:?}");
     let refused = site.entries(&[Action::ApprovalSign]).pop().unwrap();
     assert_eq!((refused.outcome, refused.detail_str("refusal")), (Outcome::Refused, Some("bad_signature")));
     assert_eq!(refused.detail_str("key_id"), Some(&*site.rita.key.public_key().key_id().to_string()));
