@@ -9,7 +9,8 @@ const MIN: usize = 1 << 10;
 // (A doc comment would become the help of the commands.)
 #[derive(Args)]
 pub(crate) struct EventSizeArgument {
-    /// Refuse longer events: 1KiB to 256MiB; 4MiB to encrypt, else 8MiB, unless said. One takes 3 to 4 times as much memory
+    /// Refuse longer events. Up to 256MiB; an event takes 3 to 4 times its size of memory [default: 4MiB to encrypt, else
+    /// 8MiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_event_size: Option<usize>,
 }
