@@ -739,7 +739,7 @@ impl Host {
     pub(crate) fn resume_revoke(
         &self,
         journal: &Journal,
-        entry: RevokedKey,
+        entry: &RevokedKey,
         file_names: &[String],
         consent: Option<&RecordChange>,
     ) -> Result<Event, RecoverError> {

@@ -113,7 +113,7 @@ impl Host {
             }
             Change::RevokeKey { id, revoked_at, reason, file_names, consent } => {
                 let entry = RevokedKey { id: *id, revoked_at: *revoked_at, reason: reason.clone() };
-                Some(self.resume_revoke(&journal, entry, file_names, consent.as_deref())?)
+                Some(self.resume_revoke(&journal, &entry, file_names, consent.as_deref())?)
             }
             Change::Custodians(change) => self.resume_custodians(&journal, change)?,
             Change::Rotation(change) => Some(self.resume_rotation(&journal, change)?),

@@ -1,6 +1,6 @@
 //! `--approval FILE`: what custodians agreed to, for a command that needs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_approval::SignedRequest;
 use aegis_terminal::failure::Failure;
@@ -21,14 +21,14 @@ pub(crate) struct ApprovalArgument {
 impl ApprovalArgument {
     /// The file, not yet read: what cannot be read is refused and logged by the change that it is for.
     pub(crate) fn files(&self) -> Result<Vec<ApprovalFile>, Failure> {
-        self.approval.iter().map(approval_file).collect()
+        self.approval.iter().map(|path| approval_file(path)).collect()
     }
 }
 
 /// A file that the command line names.
-pub(crate) fn approval_file(path: &PathBuf) -> Result<ApprovalFile, Failure> {
+pub(crate) fn approval_file(path: &Path) -> Result<ApprovalFile, Failure> {
     if !input::is_stdin(path) {
-        return Ok(ApprovalFile::Path(path.clone()));
+        return Ok(ApprovalFile::Path(path.to_owned()));
     }
     // One byte too many is refused later, and so logged like any other approval.
     let bytes = input::read_stdin(SignedRequest::MAX_LEN as u64)

@@ -23,7 +23,7 @@ pub const MAX_USED: usize = 4_000;
 const FORMAT: u32 = 1;
 
 /// The record. [`Record::default`] is that of a host without custodians.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// The rule that is on, if it is.
     pub rule: Option<RuleRecord>,
@@ -160,12 +160,6 @@ struct RawRecord {
     rule: Option<RuleRecord>,
     approved_keys: Vec<KeyId>,
     used: Vec<UsedApproval>,
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        Self { rule: None, approved_keys: BTreeSet::new(), used: BTreeMap::new() }
-    }
 }
 
 impl RuleRecord {

@@ -34,7 +34,7 @@ pub(super) fn rotate(arguments: &RotateArguments, session: &Session) -> Result<E
         return Ok(ExitCode::SUCCESS);
     }
     let proof = proof.as_deref().map(read_proof).transpose()?;
-    let approvals = approval.iter().map(approval_file).collect::<Result<_, _>>()?;
+    let approvals = approval.iter().map(|path| approval_file(path)).collect::<Result<_, _>>()?;
     let signer = signer.open()?;
     let request = RotateRequest {
         new: new.as_deref(),

@@ -120,7 +120,7 @@ fn whatever_is_done_to_the_directory_the_rule_stays_on() {
             Box::new(|dir| {
                 let registration = fs::read(file_of(dir, "ana")).unwrap();
                 (0..65).for_each(|number| {
-                    fs::write(dir.join(format!("{number}.custodian")), &registration).unwrap()
+                    fs::write(dir.join(format!("{number}.custodian")), &registration).unwrap();
                 });
             }),
             "more than 64",
