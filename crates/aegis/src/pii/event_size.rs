@@ -9,8 +9,7 @@ const MIN: usize = 1 << 10;
 // (A doc comment would become the help of the commands.)
 #[derive(Args)]
 pub(crate) struct EventSizeArgument {
-    /// Refuse longer events. Up to 256MiB; an event takes 3 to 4 times its size of memory [default: 4MiB to encrypt, else
-    /// 8MiB]
+    /// Take events of up to SIZE (4MiB; sealed ones 8MiB), and up to 4 times as much memory
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_event_size: Option<usize>,
 }
