@@ -133,7 +133,25 @@ impl Bench {
             let row = format!("peak memory of pii {what}, {gib} GiB sealed, {threads} thread(s)");
             table.at_most_mib(&row, peak_memory_kib(&work)?.saturating_mul(1024), 32.0);
         }
+        self.large_events()?;
+        for (what, file) in [("encrypt", "large.jsonl"), ("decrypt", "large-sealed.jsonl")] {
+            for threads in ["1", "2"] {
+                let arguments = [what, "--threads", threads, file, file, file];
+                let work = Work { name: "large events", command: self.command(&arguments), exit: 0 };
+                let row =
+                    format!("peak memory of pii {what}, events of 4 MiB, 1,000 fields, {threads} thread(s)");
+                table.at_most_mib(&row, peak_memory_kib(&work)?.saturating_mul(1024), 32.0);
+            }
+        }
         Ok(())
+    }
+
+    /// A few events that are almost as long as they may be, and what they become.
+    fn large_events(&self) -> Outcome {
+        let fields = vec![format!("{{\"actor_id\":\"{}\"}}", "x".repeat(4_170)); 1_000];
+        let lines = format!("{{\"list\":[{}]}}\n", fields.join(",")).repeat(8);
+        std::fs::write(self.file("large.jsonl"), lines).map_err(Failure::of("write large.jsonl"))?;
+        self.quietly(self.aegis(&["pii", "encrypt", "large.jsonl", "-o", "large-sealed.jsonl"]))
     }
 
     /// On all cores, however this program is bound.
