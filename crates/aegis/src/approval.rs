@@ -21,7 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::custodian::KeyArgument;
 use crate::session::Session;
 
-pub(crate) use files::registrations;
+pub(crate) use files::{registrations, registrations_or};
 
 #[derive(Subcommand)]
 #[command(defer = true)]
@@ -46,9 +46,9 @@ Examples:
 pub(crate) enum ApprovalCommand {
     /// Ask for a change to keys: of a host, or of this deployment
     #[command(after_help = "\
-KIND and what SUBJECT then is: keys.add, keys.remove, keys.revoke and kek.retire a key id of 64 hex digits; policy.epoch
-a number; custodians.set and custodians.off the digest that `aegisbpf custodians verify` prints; dek.destroy a DEK
-version. What is for hosts names them with --for.
+KIND and what SUBJECT then is: keys.add, keys.remove, keys.revoke and kek.retire a key id of 64 hex digits;
+policy.epoch a number; custodians.set and custodians.off the digest that `aegisbpf custodians` prints; dek.destroy a
+DEK version. What is for hosts names them with --for.
 
 Examples:
   aegis approval request keys.add 3f9a6c01… --for host:web-1 --requester ann --justification 'Quarterly rotation'
@@ -73,8 +73,8 @@ Examples:
     List(ListArguments),
     /// Show a request, what was signed, and exactly the bytes that are signed
     #[command(after_help = "\
-With --statement, prints nothing but the text that is signed, without a line break at its end: by the person who is named
-or, with --key-id, by the holder of that key.
+With --statement, prints nothing but the text that is signed, without a line break at its end: what that person signed
+or, if they did not, what they would sign now.
 
 Examples:
   aegis approval show req-0123456789abcdef0123456789abcdef
@@ -84,9 +84,9 @@ Examples:
     Show(ShowArguments),
     /// Approve a request as a custodian
     #[command(after_help = "\
-With --key, signs here. With --signature, takes what a wallet signed: the text of `show --statement`. With --file, signs
-the request in a file on a machine without a deployment, and writes the file with the signature to --out; `import` brings
-it back.
+With --key, signs here. With --signature, takes what a wallet signed: the text of `show --statement`. With --file,
+signs the request in a file on a machine without a deployment, and writes the file with the signature to --out;
+`import` brings it back.
 
 Examples:
   aegis approval sign req-0123456789abcdef0123456789abcdef --key rita.key

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use aegis_approval::{
-    Quorum, Registration, Registry, SignedRequest, State, standing, verify as verify_approval,
+    Quorum, ReadRegistrationError, ReadSignedError, Registration, Registry, SignedRequest, State, standing,
+    verify as verify_approval,
 };
+use aegis_deployment::OfferedFile;
 use aegis_terminal::{Failure, input};
 use jiff::Timestamp;
 use serde_json::json;
@@ -44,17 +46,28 @@ pub(super) fn export(
 
 /// Reads a file as `export` writes it.
 pub(super) fn read_signed(path: &Path) -> Result<SignedRequest, Failure> {
-    let what = format!("cannot use the approval in {}", input::name(path));
+    read_signed_or(path, |_, _| ())
+}
+
+/// The same; `refused` is told if it is none.
+fn read_signed_or(path: &Path, refused: impl Fn(&str, &ReadSignedError)) -> Result<SignedRequest, Failure> {
+    let name = input::name(path);
+    let what = format!("cannot use the approval in {name}");
     let limit = u64::try_from(SignedRequest::MAX_LEN).unwrap_or(u64::MAX);
     let bytes = input::read(path, limit, &what)?;
-    SignedRequest::parse(&bytes).map_err(|error| Failure::new(&what, &error, error.help()))
+    SignedRequest::parse(&bytes).map_err(|error| {
+        refused(&name, &error);
+        Failure::new(&what, &error, error.help())
+    })
 }
 
 pub(super) fn import(arguments: &ImportArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let file = read_signed(&arguments.file)?;
-    let id = file.request.id().clone();
-    let what = format!("cannot take the signatures of {id}");
     session.with_deployment(|deployment| {
+        let file = read_signed_or(&arguments.file, |name, error| {
+            deployment.log_refused_file(OfferedFile::Approval, name, error);
+        })?;
+        let id = file.request.id().clone();
+        let what = format!("cannot take the signatures of {id}");
         let approvals = deployment.approvals().map_err(|error| Failure::new(&what, &error, error.help()))?;
         let imported = approvals
             .import(&file, Timestamp::now())
@@ -187,13 +200,25 @@ pub(super) fn verify(
 }
 
 pub(crate) fn registrations(paths: &[std::path::PathBuf]) -> Result<Vec<Registration>, Failure> {
+    registrations_or(paths, |_, _| ())
+}
+
+/// The same; `refused` is told of the first one that is no registration.
+pub(crate) fn registrations_or(
+    paths: &[std::path::PathBuf],
+    refused: impl Fn(&str, &ReadRegistrationError),
+) -> Result<Vec<Registration>, Failure> {
     paths
         .iter()
         .map(|path| {
-            let what = format!("cannot use the registration in {}", input::name(path));
+            let name = input::name(path);
+            let what = format!("cannot use the registration in {name}");
             let limit = u64::try_from(Registration::MAX_LEN).unwrap_or(u64::MAX);
             let bytes = input::read(path, limit, &what)?;
-            Registration::parse(&bytes).map_err(|error| Failure::new(&what, &error, error.help()))
+            Registration::parse(&bytes).map_err(|error| {
+                refused(&name, &error);
+                Failure::new(&what, &error, error.help())
+            })
         })
         .collect()
 }

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use aegis_approval::{KeyState, PersonId, Registration, Registry, Role};
 use aegis_crypto::{KeyId, KeyIdPrefix};
+use aegis_deployment::OfferedFile;
 use aegis_terminal::Failure;
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::making::distinct;
 use super::{RegisterArguments, RevokeArguments, RolesArguments};
-use crate::approval::registrations;
+use crate::approval::registrations_or;
 use crate::session::Session;
 
 pub(super) fn register(arguments: &RegisterArguments, session: &Session) -> Result<ExitCode, Failure> {
@@ -20,9 +21,11 @@ pub(super) fn register(arguments: &RegisterArguments, session: &Session) -> Resu
         return Err(Failure::because("cannot register the custodians", because)
             .with_help("name one registration with --replaces"));
     }
-    // All are read before the first is taken.
-    let registrations = registrations(files)?;
     session.with_deployment(|deployment| {
+        // All are read before the first is taken.
+        let registrations = registrations_or(files, |name, error| {
+            deployment.log_refused_file(OfferedFile::Registration, name, error);
+        })?;
         let what = "cannot register the custodians";
         let approvals = deployment.approvals().map_err(|error| Failure::new(what, &error, error.help()))?;
         let mut report = Vec::new();
