@@ -210,7 +210,7 @@ impl NewRegistrationError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadRegistrationError {
     /// A private key was sent. Nothing of it is kept.
-    #[error("this has {} in it, which must never be given away", found.name())]
+    #[error("what must never be given away is in it: {}", found.name())]
     Private {
         /// In what form.
         found: PrivateMaterial,

@@ -26,7 +26,7 @@ pub(crate) enum CustodianCommand {
     /// Make a custodian's key on the custodian's own machine, and a registration to send to the deployment
     #[command(after_help = "\
 Writes two files. KEYFILE has the private key under a passphrase: it stays with its holder, and is needed to sign. The
-registration has the public key, and a proof that its holder has the private one: that one goes to the deployment and to
+registration has the public key, and a proof that its holder has the private one: it goes to the deployment and to
 hosts. Needs no deployment and no network.
 
 Examples:
@@ -98,13 +98,13 @@ pub(crate) struct GenerateArguments {
     /// The file for the registration; default: KEYFILE with the ending .custodian
     #[arg(long, value_name = "FILE")]
     registration: Option<PathBuf>,
-    /// By which algorithm: bip322-p2tr, or ed25519+ml-dsa-65, which holds against quantum computers too
+    /// bip322-p2tr, or ed25519+ml-dsa-65 against quantum computers too
     #[arg(long, value_name = "A", default_value_t = CustodianAlgorithm::Bip322)]
     algorithm: CustodianAlgorithm,
     /// Take the private key of a wallet, in WIF, from F (`-` reads it) instead of making one
     #[arg(long, value_name = "F", conflicts_with = "algorithm")]
     import: Option<PathBuf>,
-    /// Read the passphrase for KEYFILE from the first line of F, mode 0600, instead of the terminal
+    /// Read the passphrase for KEYFILE from the first line of F, mode 0600
     #[arg(long, value_name = "F")]
     passphrase_file: Option<PathBuf>,
     #[command(flatten)]

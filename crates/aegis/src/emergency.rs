@@ -16,7 +16,7 @@ use crate::session::Session;
 #[derive(Subcommand)]
 #[command(defer = true)]
 pub(crate) enum EmergencyCommand {
-    /// Revoke a custodian's key now, register another one, and name everything that the key touched; can be run again
+    /// Revoke a custodian's key now, register another one, and name all that it touched; can be run again
     #[command(after_help = "\
 From the first step on, no signature of the key counts: open requests that carry one drop back and have to be signed
 again. The report names every decision that the key took part in, what became of it, and what is to be done about it.
@@ -94,6 +94,8 @@ pub(crate) struct ReportArguments {
     /// The file, `-` for standard output
     #[arg(long, short, value_name = "FILE", default_value = "-")]
     out: PathBuf,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn run(command: EmergencyCommand, session: &Session) -> Result<ExitCode, Failure> {

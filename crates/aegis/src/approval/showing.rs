@@ -59,11 +59,12 @@ pub(super) fn list(arguments: ListArguments, which: Which, session: &Session) ->
         }
         session.output.report(&json!({ "requests": values }), |out| {
             if rows.is_empty() {
-                return writeln!(
-                    out,
-                    "no request{}",
-                    if all { "" } else { " that is open; --all lists the others" }
-                );
+                let which = match (state, all) {
+                    (Some(state), _) => format!(" is {state}"),
+                    (None, true) => String::new(),
+                    (None, false) => " is open; --all lists the others".to_owned(),
+                };
+                return writeln!(out, "no request{which}");
             }
             table(out, ["ID", "KIND", "SUBJECT", "FOR", "STATE", "MISSING", "UNTIL"], &rows)
         })?;

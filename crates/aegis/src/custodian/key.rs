@@ -14,7 +14,7 @@ pub(crate) struct KeyArgument {
     /// The key file that signs, as `aegis custodian generate` wrote it
     #[arg(long, value_name = "KEYFILE")]
     key: Option<PathBuf>,
-    /// Read the passphrase of KEYFILE from the first line of F, mode 0600, instead of the terminal
+    /// Read the passphrase of KEYFILE from the first line of F, mode 0600
     #[arg(long, value_name = "F", requires = "key")]
     passphrase_file: Option<PathBuf>,
 }

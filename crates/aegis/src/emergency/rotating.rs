@@ -34,7 +34,7 @@ pub(super) fn rotate(arguments: &RotateArguments, session: &Session) -> Result<E
             let reader =
                 deployment.read_approvals().map_err(|error| Failure::new(&what, &error, error.help()))?;
             let registry = reader.registry().map_err(|error| Failure::new(&what, &error, error.help()))?;
-            let old_key = key_named(&registry, key, None, &what)?;
+            let old_key = key_named(&registry, key, None, &format!("cannot rotate the key {key}"))?;
             let person = registry.holder(old_key).map(|(custodian, _)| &custodian.person);
             let registered = new_key.as_ref().map(|prefix| key_named(&registry, prefix, person, &what));
             (old_key, registered.transpose()?)

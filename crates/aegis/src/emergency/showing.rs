@@ -76,7 +76,8 @@ pub(super) fn to_json(rotation: &Rotation) -> Value {
 }
 
 pub(super) fn report(arguments: &ReportArguments, session: &Session) -> Result<ExitCode, Failure> {
-    let ReportArguments { key, format, out } = arguments;
+    let ReportArguments { key, format, out, form: _ } = arguments;
+    let format = if session.output.is_json() { ReportFormat::Json } else { *format };
     let what = format!("cannot report on the key {key}");
     session.with_deployment(|deployment| {
         let reader =
@@ -85,7 +86,7 @@ pub(super) fn report(arguments: &ReportArguments, session: &Session) -> Result<E
         let key = key_named(&registry, key, None, &what)?;
         let report = reader.report(key, Timestamp::now());
         let report = report.map_err(|error| Failure::new(&what, &error, error.help()))?;
-        write(&report, *format, out, session)?;
+        write(&report, format, out, session)?;
         Ok(ExitCode::SUCCESS)
     })
 }

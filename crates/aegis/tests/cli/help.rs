@@ -93,7 +93,15 @@ fn every_example_is_a_command_line_that_the_program_takes() {
 fn an_option_that_lists_or_reports_offers_json() {
     let dir = fixtures();
     // What these print is a document of its own kind.
-    let plain = ["completions", "man", "audit export", "audit checkpoint", "audit prove"];
+    let plain = [
+        "completions",
+        "man",
+        "audit export",
+        "audit checkpoint",
+        "audit prove",
+        "approval export",
+        "override export",
+    ];
     for command in commands(dir.path()) {
         let help = help(dir.path(), &command);
         let name = command.join(" ");

@@ -19,6 +19,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod approvals;
 mod concurrency;
 mod crash;
 mod machine;
