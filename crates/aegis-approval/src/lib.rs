@@ -49,6 +49,7 @@ mod subject;
     not(any(feature = "sqlite", feature = "postgres")),
     allow(dead_code, reason = "a host verifies approvals, and has no store")
 )]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod tables;
 mod text;
 mod verify;

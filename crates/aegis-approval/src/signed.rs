@@ -1,12 +1,17 @@
 //! A request with what custodians signed, as it is stored and as it travels in a file.
 
-use aegis_crypto::{CustodianSignature, CustodianSignatureError, KeyId};
+use std::collections::BTreeSet;
+
+use aegis_crypto::{
+    CustodianPublicKey, CustodianPublicKeyError, CustodianSignature, CustodianSignatureError, KeyId,
+};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::canonical::{parse_time, to_text};
 use crate::name::{NameError, PersonId, Role};
+use crate::registry::{Custodian, CustodianKey, KeyState, Registry, RegistryError};
 use crate::request::{RawRequest, ReadRequestError, Request};
 use crate::statement::Decision;
 
@@ -34,6 +39,9 @@ pub struct SignedRequest {
     pub request: Request,
     /// What was signed, in the order of arrival.
     pub signatures: Vec<GivenSignature>,
+    /// The public keys that signed, so that everything can be computed again from the file alone; or none. Whose they are
+    /// is for a [`Registry`] to say: nobody trusts them because they are here.
+    pub keys: Vec<CustodianPublicKey>,
 }
 
 const TYPE: &str = "aegis-approval-v1";
@@ -44,13 +52,64 @@ impl SignedRequest {
     /// The most signatures of a request.
     pub const MAX_SIGNATURES: usize = 40;
 
+    /// A request with signatures, and none of the keys that signed.
+    pub const fn new(request: Request, signatures: Vec<GivenSignature>) -> Self {
+        Self { request, signatures, keys: Vec::new() }
+    }
+
+    /// The same with the keys that signed, if the registry has all of them.
+    #[must_use]
+    pub fn with_keys(mut self, registry: &Registry) -> Self {
+        let signed: BTreeSet<KeyId> = self.signatures.iter().map(|signature| signature.key).collect();
+        let keys = signed.iter().map(|key| registry.holder(*key).map(|(_, held)| held.public.clone()));
+        self.keys = keys.collect::<Option<_>>().unwrap_or_default();
+        self
+    }
+
+    /// Adds a signature, and the key that made it if those of all others are here.
+    pub fn add(&mut self, given: GivenSignature, key: &CustodianPublicKey) {
+        if (self.signatures.is_empty() || !self.keys.is_empty())
+            && let Err(place) = self.keys.binary_search_by_key(&key.key_id(), CustodianPublicKey::key_id)
+        {
+            self.keys.insert(place, key.clone());
+        }
+        self.signatures.push(given);
+    }
+
+    /// The custodians as the file itself claims them to be: each signer with the key that signed, and the roles in which
+    /// they did. It says whether the signatures are right, and nothing of whether these people are custodians.
+    ///
+    /// # Errors
+    ///
+    /// A [`RegistryError`]: two people with one key, for instance.
+    pub fn claimed_registry(&self) -> Result<Registry, RegistryError> {
+        let people: BTreeSet<&PersonId> = self.signatures.iter().map(|signature| &signature.person).collect();
+        Registry::new(people.into_iter().map(|person| {
+            let own = || self.signatures.iter().filter(|signature| signature.person == *person);
+            let ids: BTreeSet<KeyId> = own().map(|signature| signature.key).collect();
+            let keys = self.keys.iter().filter(|key| ids.contains(&key.key_id()));
+            Custodian {
+                person: person.clone(),
+                roles: own().map(|signature| signature.role.clone()).collect(),
+                keys: keys
+                    .map(|key| CustodianKey {
+                        public: key.clone(),
+                        registered: self.request.created(),
+                        state: KeyState::Active,
+                    })
+                    .collect(),
+            }
+        }))
+    }
+
     /// The file: canonical JSON (RFC 8785) in one line.
     pub fn to_json(&self) -> String {
-        let Self { request, signatures } = self;
+        let Self { request, signatures, keys } = self;
         let mut text = to_text(&json!({
             "type": TYPE,
             "request": request.to_value(),
             "signatures": signatures.iter().map(GivenSignature::to_value).collect::<Vec<_>>(),
+            "keys": keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
         text.push('\n');
         text
@@ -66,17 +125,27 @@ impl SignedRequest {
             return Err(ReadSignedError::TooLong { found: bytes.len() });
         }
         let raw: RawSigned = serde_json::from_slice(bytes).map_err(|error| ReadSignedError::json(&error))?;
-        let RawSigned { r#type, request, signatures } = raw;
+        let RawSigned { r#type, request, signatures, keys } = raw;
         if r#type != TYPE {
             return Err(ReadSignedError::Type);
         }
         if signatures.len() > Self::MAX_SIGNATURES {
             return Err(ReadSignedError::TooManySignatures { found: signatures.len() });
         }
+        if keys.len() > signatures.len() {
+            return Err(ReadSignedError::Keys);
+        }
+        let keys = keys.iter().map(|key| key.parse()).collect::<Result<_, _>>();
         let signed = Self {
             request: Request::of_raw(request).map_err(ReadSignedError::Request)?,
             signatures: signatures.into_iter().map(GivenSignature::of_raw).collect::<Result<_, _>>()?,
+            keys: keys.map_err(ReadSignedError::Key)?,
         };
+        let signed_by: BTreeSet<KeyId> = signed.signatures.iter().map(|signature| signature.key).collect();
+        let is_theirs = signed.keys.iter().map(CustodianPublicKey::key_id).eq(signed_by);
+        if !signed.keys.is_empty() && !is_theirs {
+            return Err(ReadSignedError::Keys);
+        }
         if signed.to_json().as_bytes() != bytes {
             return Err(ReadSignedError::NotCanonical);
         }
@@ -141,6 +210,7 @@ struct RawSigned {
     r#type: String,
     request: RawRequest,
     signatures: Vec<RawSignature>,
+    keys: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -195,6 +265,12 @@ pub enum ReadSignedError {
     /// Not a signature.
     #[error("a signature in the file cannot be read")]
     Signature(#[source] CustodianSignatureError),
+    /// Not a public key.
+    #[error("a public key in the file cannot be used")]
+    Key(#[source] CustodianPublicKeyError),
+    /// Other keys than those that signed, or in another order than that of their ids.
+    #[error("the public keys in the file are not those of its signatures")]
+    Keys,
     /// Not in the one spelling.
     #[error(
         "the file is not in canonical JSON (RFC 8785), so it was not written by this program or was changed"

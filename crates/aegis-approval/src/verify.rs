@@ -64,7 +64,7 @@ pub fn verify(
     at_least: &Quorum,
     now: Timestamp,
 ) -> Result<VerifiedApproval, ApprovalRefused> {
-    let SignedRequest { request, signatures } = signed;
+    let SignedRequest { request, signatures, keys: _ } = signed;
     if request.subject() != subject {
         return Err(ApprovalRefused::OtherSubject {
             approved: Box::new(request.subject().clone()),

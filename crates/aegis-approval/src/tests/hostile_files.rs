@@ -9,7 +9,7 @@ fn file(team: &Team) -> (SignedRequest, String) {
         team.risk.approves(&request, "risk_lead", 1),
         team.security.approves(&request, "security_lead", 2),
     ];
-    let signed = SignedRequest { request, signatures };
+    let signed = SignedRequest::new(request, signatures).with_keys(&team.registry());
     let text = signed.to_json();
     (signed, text)
 }
@@ -69,6 +69,9 @@ fn refuses_files_that_are_something_else() {
         text.replace("\"signature\":\"smp", "\"signature\":\""),
         text.replace("\":", "\": "),
         many.to_json(),
+        SignedRequest { keys: signed.keys[..1].to_vec(), ..signed.clone() }.to_json(),
+        SignedRequest { keys: signed.keys.iter().rev().cloned().collect(), ..signed.clone() }.to_json(),
+        SignedRequest { keys: vec![signed.keys[0].clone(); 2], ..signed.clone() }.to_json(),
     ] {
         if bytes == text {
             continue;
@@ -139,4 +142,31 @@ fn refuses_a_registration_with_a_private_key_in_it() {
     for other in [String::new(), "{}".to_owned(), "[".repeat(10_000), "x".repeat(Registration::MAX_LEN + 1)] {
         assert!(Registration::parse(other.as_bytes()).is_err());
     }
+}
+
+/// The file alone says whether its signatures are right, and not whether its signers are custodians.
+#[test]
+fn everything_is_computed_again_from_the_file() {
+    let team = Team::new();
+    let (signed, text) = file(&team);
+    let read = SignedRequest::parse(text.as_bytes()).unwrap();
+    assert_eq!(read, signed);
+    let claimed = read.claimed_registry().unwrap();
+    assert_eq!(standing(&read.request, &read.signatures, None, &claimed, later(3)).state, State::Approved);
+    let mut forged = read.clone();
+    forged.signatures[0].signature = forged.signatures[1].signature.clone();
+    let stands = standing(&forged.request, &forged.signatures, None, &claimed, later(3));
+    assert_eq!((stands.state, stands.void.len()), (State::Partial, 1));
+    // As signers add to it, each on a machine of their own, it stays whole.
+    let mut passed_on = SignedRequest::new(read.request.clone(), Vec::new());
+    for (given, person) in read.signatures.iter().zip([&team.risk, &team.security]) {
+        passed_on.add(given.clone(), person.key.public_key());
+        passed_on = SignedRequest::parse(passed_on.to_json().as_bytes()).unwrap();
+    }
+    assert_eq!(passed_on, read);
+    // Without the keys it says nothing.
+    let bare = SignedRequest::new(read.request, read.signatures);
+    assert_eq!(SignedRequest::parse(bare.to_json().as_bytes()).unwrap(), bare);
+    let claimed = bare.claimed_registry().unwrap();
+    assert_eq!(standing(&bare.request, &bare.signatures, None, &claimed, later(3)).state, State::Pending);
 }

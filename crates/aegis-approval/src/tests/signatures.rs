@@ -147,6 +147,7 @@ fn a_post_quantum_custodian_signs_beside_a_wallet() {
     let given =
         [team.risk.approves(&request, "risk_lead", 1), team.security.approves(&request, "security_lead", 2)];
     assert_eq!(state_of(&request, &given, &team, 3).state, State::Approved);
-    let signed = SignedRequest { request, signatures: given.into() };
+    let signed = SignedRequest::new(request, given.into()).with_keys(&team.registry());
+    assert_eq!(signed.keys.len(), 2);
     assert_eq!(SignedRequest::parse(signed.to_json().as_bytes()).unwrap(), signed);
 }

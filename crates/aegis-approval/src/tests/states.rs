@@ -11,7 +11,7 @@ fn approved(team: &Team) -> SignedRequest {
         team.risk.approves(&request, "risk_lead", 1),
         team.security.approves(&request, "security_lead", 2),
     ];
-    SignedRequest { request, signatures }
+    SignedRequest::new(request, signatures)
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_request_ends_with_its_time() {
 #[test]
 fn an_approval_falls_with_a_key_of_it() {
     let team = Team::new();
-    let SignedRequest { request, mut signatures } = approved(&team);
+    let SignedRequest { request, mut signatures, .. } = approved(&team);
     let revoked = team.without(&team.risk, &KeyState::Revoked { at: later(3) });
     let stands = standing(&request, &signatures, None, &revoked, later(4));
     assert_eq!((stands.state, stands.approved_at), (State::Partial, None));
@@ -68,7 +68,7 @@ fn an_approval_falls_with_a_key_of_it() {
 #[test]
 fn one_no_is_enough_and_final_states_stay() {
     let team = Team::new();
-    let SignedRequest { request, mut signatures } = approved(&team);
+    let SignedRequest { request, mut signatures, .. } = approved(&team);
     let (by, at) = (team.both.name.clone(), later(3));
     for (closed, state) in [
         (Closed::Rejected { at, by: by.clone() }, State::Rejected),
@@ -102,7 +102,7 @@ fn an_approval_holds_for_one_thing_in_one_place_at_its_time() {
         team.risk.approves(&request, "risk_lead", 1),
         team.security.approves(&request, "security_lead", 2),
     ];
-    let signed = SignedRequest { request: request.clone(), signatures };
+    let signed = SignedRequest::new(request.clone(), signatures);
     let here: [Audience; 2] = ["host:web-1", "group:web"].map(|name| name.parse().unwrap());
     let check = |subject: &Subject, here: &[Audience], rule: &Quorum, minutes| {
         verify(&signed, subject, here, &team.registry(), rule, later(minutes))
@@ -146,7 +146,7 @@ fn the_classic_pair_is_told_which_check_failed() {
     let namesake = Person { name: team.security.name.clone(), ..Person::new("x", &["risk_lead"]) };
     assert!(pair(&namesake, &team.security).is_err());
     let validator = pair(&team.risk, &team.security).unwrap();
-    let SignedRequest { request, signatures } = approved(&team);
+    let SignedRequest { request, signatures, .. } = approved(&team);
     assert!(validator.validate(&request, &signatures, later(3)).is_valid());
     let failed = |signatures: &[GivenSignature], minutes| {
         validator.validate(&request, signatures, later(minutes)).failed()
