@@ -7,11 +7,14 @@ use super::document::{AWS_KMS, Machine, steps};
 use super::program;
 
 const DOCUMENTS: &[&str] = &[
+    "docs/guides/approvals.md",
     "docs/guides/audit-log.md",
     "docs/guides/kek-providers.md",
     "docs/guides/migrate-from-format-1.md",
     "docs/guides/pii-encryption.md",
+    "docs/guides/python.md",
     "docs/guides/sign-with-kms-or-hsm.md",
+    "docs/guides/spark.md",
     "docs/guides/telemetry-pipeline.md",
     "docs/runbooks/keks-and-deks.md",
     "docs/runbooks/policy-signing-keys.md",
@@ -31,6 +34,11 @@ fn every_document_with_commands_is_on_the_list() {
 #[test]
 fn the_signing_key_runbook_works_line_by_line() {
     run("docs/runbooks/policy-signing-keys.md");
+}
+
+#[test]
+fn the_approvals_guide_works_line_by_line() {
+    run("docs/guides/approvals.md");
 }
 
 #[test]
