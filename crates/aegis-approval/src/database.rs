@@ -2,13 +2,20 @@
 
 use std::path::Path;
 
-use aegis_database::{Address, AddressFault, DatabaseError, Variables};
+use aegis_database::{Address, AddressFault, Contents, DatabaseError, Variables};
 
 use crate::store::{Store, StoreError};
-use crate::tables::STORE;
 
 /// The name of the file beside that of the keyring.
 pub const FILE_NAME: &str = "approvals.sqlite";
+
+/// What messages call a store.
+pub(crate) static STORE: Contents = Contents {
+    name: "approval store",
+    one: "an approval store",
+    example: "/var/lib/aegis/approvals.sqlite",
+    restore: "put back a copy that was made before",
+};
 
 /// Opens the approvals that belong to the keyring at an address.
 ///
@@ -69,6 +76,7 @@ fn refused(fault: AddressFault) -> StoreError {
 }
 
 /// Makes a [`Store`] of what has `read`, `write` and `check_everything`: each call one transaction on the tables.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 macro_rules! implement_store {
     ($store:ty) => {

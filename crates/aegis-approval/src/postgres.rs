@@ -7,9 +7,9 @@ use ::postgres::types::ToSql;
 use aegis_database::postgres::{self, Database, Schema, Session};
 use aegis_database::{Cells, Damage, Variables};
 
-use crate::database::implement_store;
+use crate::database::{STORE, implement_store};
 use crate::store::{ConflictKind, StoreError};
-use crate::tables::{STORE, Tables, Value, check};
+use crate::tables::{Tables, Value, check};
 
 /// Why a step of an operation failed.
 type Fault = postgres::Fault<StoreError>;

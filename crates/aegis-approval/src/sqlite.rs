@@ -8,9 +8,9 @@ use aegis_database::{Cells, Damage};
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 
-use crate::database::implement_store;
+use crate::database::{STORE, implement_store};
 use crate::store::{ConflictKind, StoreError};
-use crate::tables::{STORE, Tables, Value, check};
+use crate::tables::{Tables, Value, check};
 
 /// Why a step of an operation failed.
 type Fault = sqlite::Fault<StoreError>;

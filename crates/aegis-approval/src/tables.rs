@@ -17,17 +17,9 @@ mod row;
 use std::borrow::Cow;
 
 use aegis_crypto::KeyId;
-use aegis_database::{Cells, Contents, Damage};
+use aegis_database::{Cells, Damage};
 
 use crate::store::{ConflictKind, StoreError};
-
-/// What messages call a store.
-pub(crate) static STORE: Contents = Contents {
-    name: "approval store",
-    one: "an approval store",
-    example: "/var/lib/aegis/approvals.sqlite",
-    restore: "put back a copy that was made before",
-};
 
 /// The tables in the middle of a transaction, which is undone if anything fails.
 ///
