@@ -19,7 +19,7 @@ use crate::version::DekVersion;
 ///
 /// Times are kept to the nanosecond, counters up to 2⁶³ − 1 (they stay there), boxes of 1 to [`MAX_SEALED_LEN`] bytes.
 /// A page shorter than its limit is the last one. In a forked process, a store that was opened before answers
-/// [`StoreError::Forked`] if it is a file; one on a server connects anew.
+/// [`Forked`](aegis_database::DatabaseError::Forked) if it is a file; one on a server connects anew.
 pub trait Store: Send + Sync {
     /// Where it is, for messages: a path or a URL, without user name or password.
     fn location(&self) -> &str;
@@ -92,7 +92,7 @@ pub trait Store: Send + Sync {
     fn destroy_dek(&self, version: DekVersion, now: Timestamp) -> Result<(), StoreError>;
 
     /// Adds to the counters of several DEKs. A version that does not exist is a Conflict, and nothing is added. Added once,
-    /// or [`StoreError::OutcomeUnknown`]: never twice.
+    /// or [`OutcomeUnknown`](aegis_database::DatabaseError::OutcomeUnknown): never twice.
     fn add_usage(&self, used: &[(DekVersion, Usage)]) -> Result<(), StoreError>;
 
     /// The wrapping of a DEK under a KEK.
