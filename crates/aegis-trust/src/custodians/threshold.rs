@@ -33,7 +33,7 @@ pub struct Threshold {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ThresholdError {
     /// A private key lies where only rules belong.
-    #[error("it has {} in it, which must never be given away", found.name())]
+    #[error("what must never be given away is in it: {}", found.name())]
     Private {
         /// In what form.
         found: PrivateMaterial,
