@@ -123,7 +123,7 @@ pub(crate) struct ProveArguments {
     #[arg(long, value_name = "F")]
     public_key: PathBuf,
     /// When it is signed; default: now
-    #[arg(long, value_name = "TIME", requires = "signature")]
+    #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// A file with the wallet's signature
     #[arg(long, value_name = "F", requires_all = ["at", "out"])]

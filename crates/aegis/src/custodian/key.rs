@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use aegis_approval::CustodianKeyFile;
 use aegis_crypto::CustodianPrivateKey;
+use aegis_kek::file::PassphraseError;
 use aegis_kek::{Passphrase, PassphraseSource};
 use aegis_terminal::Failure;
 use clap::Args;
@@ -27,8 +28,7 @@ impl KeyArgument {
         let file =
             CustodianKeyFile::read(path).map_err(|error| Failure::new(what(), &error, error.help()))?;
         let passphrase = source(self.passphrase_file.clone()).take(path);
-        let passphrase: Passphrase =
-            passphrase.map_err(|error| Failure::new(what(), &error, error.help()))?;
+        let passphrase: Passphrase = passphrase.map_err(|error| no_passphrase(&what(), &error))?;
         file.open(&passphrase).map(Some).map_err(|error| Failure::new(what(), &error, error.help()))
     }
 }
@@ -36,4 +36,16 @@ impl KeyArgument {
 /// A custodian's passphrase is not the deployment's: no variable is read for it.
 pub(super) fn source(file: Option<PathBuf>) -> PassphraseSource {
     file.map_or(PassphraseSource::Terminal, PassphraseSource::File)
+}
+
+/// What is said where nobody can be asked. The variables that its own help names are the deployment's.
+pub(super) fn no_passphrase(what: &str, error: &PassphraseError) -> Failure {
+    let help = match error {
+        PassphraseError::NoTerminal => Some(
+            "put it on the first line of a file of mode 0600, and name that with --passphrase-file"
+                .to_owned(),
+        ),
+        _ => error.help(),
+    };
+    Failure::new(what, error, help)
 }

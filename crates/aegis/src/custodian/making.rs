@@ -14,7 +14,7 @@ use aegis_terminal::{Failure, input};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::key::source;
+use super::key::{no_passphrase, source};
 use super::{GenerateArguments, ProveArguments};
 use crate::session::Session;
 
@@ -43,7 +43,7 @@ pub(super) fn generate(arguments: GenerateArguments, session: &Session) -> Resul
         Some(path) => imported(path)?,
     };
     let passphrase = source(passphrase_file).take_new(&out);
-    let passphrase = passphrase.map_err(|error| Failure::new(&what, &error, error.help()))?;
+    let passphrase = passphrase.map_err(|error| no_passphrase(&what, &error))?;
     let made = Registration::new(&key, person.clone(), roles, Timestamp::now())
         .map_err(|error| Failure::new(&what, &error, error.help()))?;
     CustodianKeyFile::create(&out, &key, &passphrase)
