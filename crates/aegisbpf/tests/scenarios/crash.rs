@@ -384,6 +384,7 @@ fn during_backup_restore_on_an_empty_machine() {
         return;
     }
     let lost = with_two_keys();
+    People::new().take_charge(&lost);
     lost.ok(&["backup", "create", "backup.tar"]);
     let host_key = lost.ok(&["audit", "verify", "--json"]).json()["host_key"].as_str().unwrap().to_owned();
     let empty = Host::empty();
