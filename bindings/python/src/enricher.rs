@@ -22,8 +22,9 @@ use crate::hybrid_kem::public_key_of;
 use crate::pool::Pool;
 use crate::process::Homebound;
 
-/// Events of a batch that are worked on while the interpreter is free, and what they may come to.
-const CHUNK_EVENTS: usize = 64;
+/// Events of a batch that are worked on while the interpreter is free: so many that taking it back costs nothing, and so few
+/// that what they become is still in the processor's cache when it is copied.
+const CHUNK_EVENTS: usize = 8;
 /// A buffer that is longer is not kept.
 const KEPT_BYTES: usize = 4 << 20;
 

@@ -1,6 +1,6 @@
 //! What two people agreed to, asked for wherever it is needed, and used up by the change that it is for.
 //!
-//! [`Host::consent`] is the one place where a host judges an approval. What it gives goes into the journal of the change
+//! `Host::consent` is the one place where a host judges an approval. What it gives goes into the journal of the change
 //! and from there into the record, in one write with what the record says of the change: killed at any instant, a host
 //! has made the change and used the approval, or has done neither.
 

@@ -189,8 +189,14 @@ impl Writer {
 
     /// Copies what needs no escape, in pieces as long as possible.
     fn characters(&mut self, text: &[u8]) {
+        let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+        // Most texts need no escape. Not stopping at the first one lets the processor look at many bytes at once.
+        if !text.iter().fold(false, |found, byte| found | is_special(*byte)) {
+            self.out.extend_from_slice(text);
+            return;
+        }
         let mut rest = text;
-        while let Some(at) = rest.iter().position(|byte| *byte < 0x20 || *byte == b'"' || *byte == b'\\') {
+        while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
             let (plain, more) = rest.split_at(at);
             self.out.extend_from_slice(plain);
             let Some((byte, more)) = more.split_first() else { return };
