@@ -43,13 +43,14 @@ impl Environment {
         let list = sources().join("requirements.txt");
         let wanted =
             std::fs::read_to_string(&list).map_err(Failure::of(format_args!("read {}", list.display())))?;
-        let installed = self.directory.join("installed.txt");
+        // In the directory that is cleared, so that it never speaks of what was there before.
+        let root = self.directory.join("python");
+        let installed = root.join("installed.txt");
         let works = succeeds(Command::new(&self.python).arg("-V").stdout(Stdio::null()));
         if works && std::fs::read_to_string(&installed).is_ok_and(|found| found == wanted) {
             return Ok(());
         }
         println!("installing the peers into {}", self.directory.display());
-        let root = self.directory.join("python");
         if !succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&root)) {
             return Err(Failure::new(format!("python3 makes no virtual environment in {}", root.display())));
         }
