@@ -28,6 +28,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "pipeline_config",
     "dead_letter",
     "bip322_signature",
+    "approval",
 ];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.

@@ -7,6 +7,8 @@ use aegis_deployment::{Letter, LetterOrigin, PipelineConfig, PipelineConfigError
 
 use super::program;
 
+#[path = "../../../fuzz/entry/approval.rs"]
+mod approval;
 #[path = "../../../fuzz/entry/audit_log.rs"]
 mod audit_log;
 #[path = "../../../fuzz/entry/backup.rs"]
@@ -39,6 +41,11 @@ mod policy;
 mod sealed_box;
 #[path = "../../../fuzz/entry/variables_file.rs"]
 mod variables_file;
+
+#[test]
+fn the_corpus_of_approvals_holds() {
+    replay("approval", approval::run);
+}
 
 #[test]
 fn the_corpus_of_bundles_holds() {
