@@ -90,6 +90,18 @@ impl<'a> Destinations<'a> {
         NewFile::begin(&target, mode).map_err(|error| Failure::new(cannot_write(path), &error, None))
     }
 
+    /// Refuses what [`write`](Self::write) would refuse, before anything is done that cannot be undone.
+    ///
+    /// # Errors
+    ///
+    /// Nothing may be written there.
+    pub fn check(&self, path: &Path) -> Result<(), Failure> {
+        if is_stdout(path) {
+            return Ok(());
+        }
+        self.resolve(path).map(drop)
+    }
+
     /// Refuses a place that only the commands for it may fill: trusted keys, log, counter, keyring.
     ///
     /// # Errors
@@ -153,9 +165,50 @@ fn fill_synced(
 fn holds_private_key(file: &Path) -> bool {
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE_LEN));
     let read = File::open(file).and_then(|file| file.take(MAX_KEY_FILE_LEN as u64).read_to_end(&mut bytes));
-    read.is_ok() && matches!(parse_public_key_file(&bytes), Err(PublicKeyFileError::PrivateKey { .. }))
+    let is_ours = |bytes: &[u8]| {
+        KEY_FILE_HEADERS.iter().any(|header| bytes.starts_with(header))
+            || bytes.split(|byte| *byte == b'\n').any(|line| {
+                KEY_VARIABLES
+                    .iter()
+                    .any(|name| line.strip_prefix(b"export ").unwrap_or(line).starts_with(name))
+            })
+    };
+    read.is_ok()
+        && (is_ours(&bytes)
+            || matches!(parse_public_key_file(&bytes), Err(PublicKeyFileError::PrivateKey { .. })))
 }
+
+/// How files begin in which a KEK or the key of a custodian is under a passphrase, of whichever version.
+const KEY_FILE_HEADERS: [&[u8]; 2] = [b"AEGIS-KEK-FILE-V", b"AEGIS-CUSTODIAN-KEY-V"];
+/// Lines of a variables file with the private half of a KEK, wrapped or not.
+const KEY_VARIABLES: [&[u8]; 3] =
+    [b"AEGIS_MASTER_KEK_PRIVATE=", b"AEGIS_KMS_WRAPPED_PRIVATE_KEY=", b"AEGIS_HSM_WRAPPED_PRIVATE_KEY="];
 
 fn cannot_write(path: &Path) -> String {
     format!("cannot write {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_a_private_key_is_known_in_each_form() {
+        let file = std::env::temp_dir().join(format!("aegis-terminal-{}-key", std::process::id()));
+        for (text, expected) in [
+            ("AEGIS-KEK-FILE-V1\npublic x\n", true),
+            ("AEGIS-CUSTODIAN-KEY-V1\npublic x\n", true),
+            ("AEGIS_MASTER_KEK_PUBLIC=x\nAEGIS_MASTER_KEK_PRIVATE='x'\n", true),
+            ("export AEGIS_KMS_WRAPPED_PRIVATE_KEY=x\n", true),
+            ("# a note\nAEGIS_HSM_WRAPPED_PRIVATE_KEY=x\n", true),
+            ("AEGIS_MASTER_KEK_PUBLIC=x\n", false),
+            ("{\"actor_id\":\"AEGIS-KEK-FILE-V1\"}\n", false),
+            ("", false),
+        ] {
+            fs::write(&file, text).unwrap();
+            let found = holds_private_key(&file);
+            fs::remove_file(&file).unwrap();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 }

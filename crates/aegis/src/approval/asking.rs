@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use aegis_approval::{
     Audience, Gate, Justification, Kind, NewRequest, Quorum, Request, SignedRequest, Subject,
 };
+use aegis_terminal::destination::Destinations;
 use aegis_terminal::{Failure, input};
 use jiff::Timestamp;
 
@@ -43,6 +44,9 @@ fn request(
 ) -> Result<ExitCode, Failure> {
     let AskedArguments { requester, require, algorithms, expires_in, use_within, out, .. } = asked;
     let justification = justification(asked, what)?;
+    if let Some(out) = out {
+        with_destinations(session, |destinations| destinations.check(out))?;
+    }
     session.with_deployment(|deployment| {
         let approvals = deployment.approvals().map_err(|error| Failure::new(what, &error, error.help()))?;
         let rules = approvals.rules();
@@ -123,11 +127,13 @@ fn justification(asked: &AskedArguments, what: &str) -> Result<Justification, Fa
 }
 
 pub(super) fn write_file(path: &Path, text: &str, session: &Session) -> Result<(), Failure> {
+    with_destinations(session, |destinations| destinations.write(path, text.as_bytes(), 0o644))
+}
+
+fn with_destinations(
+    session: &Session,
+    work: impl FnOnce(Destinations<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let state = session.state_dir()?;
-    let is_reserved = |path: &Path| state.reserves(path);
-    aegis_terminal::destination::Destinations::new(&session.output, &is_reserved).write(
-        path,
-        text.as_bytes(),
-        0o644,
-    )
+    work(Destinations::new(&session.output, &|path| state.reserves(path)))
 }
