@@ -11,6 +11,7 @@
 //! | [`tokens`] | PKCS#11 tokens, each with processes that may use it |
 //! | [`postgres`] | PostgreSQL servers |
 //! | [`tools`] | programs that may be missing; then a test is skipped, aloud and counted |
+//! | [`vm`] | virtual machines whose kernel has BPF LSM |
 //! | [`scratch`] | private directories beside the build |
 
 #![allow(
@@ -33,3 +34,4 @@ pub mod proxy;
 pub mod scratch;
 pub mod tokens;
 pub mod tools;
+pub mod vm;
