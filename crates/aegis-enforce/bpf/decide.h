@@ -1,0 +1,844 @@
+/* Maps, and how a question is put to the policy in force.
+ *
+ * Everything that belongs to one policy is in maps of its own, which two slots of map-in-maps hold. `aegis_control` says
+ * which generation counts; its slot is the generation's lowest bit. A swap fills the other slot, then writes the new
+ * generation: one aligned word. A decision reads the generation, decides, and reads it again: if it changed meanwhile, it
+ * decides anew. So nothing is ever judged by a mix of two policies, however long the program was held up in between.
+ */
+#ifndef AEGIS_DECIDE_H
+#define AEGIS_DECIDE_H
+
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "layout.h"
+
+/* If set, only what runs in this control group or below is judged: `policy test`, and tests. */
+const volatile __u64 scope_group = 0;
+const volatile __u32 scope_level = 0;
+
+/* Types that only the inner maps use. clang leaves those as forward declarations unless a variable has them. */
+struct types {
+	struct policy policy[0];
+	struct file_key file_key[0];
+	struct rule rule[0];
+	struct name_key name_key[0];
+	struct name_rule name_rule[0];
+	struct group group[0];
+	struct net_key net_key[0];
+	struct cidr_key cidr_key[0];
+	__u32 layout;
+};
+const volatile struct types aegis_types = {.layout = AEGIS_LAYOUT};
+
+#define OUTER(name, inner)                            \
+	struct {                                      \
+		__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS); \
+		__uint(max_entries, 2);               \
+		__type(key, __u32);                   \
+		__array(values, struct inner);        \
+	} name SEC(".maps")
+
+#define INNER_HASH(inner, k, v)                 \
+	struct inner {                          \
+		__uint(type, BPF_MAP_TYPE_HASH); \
+		__uint(max_entries, 1);         \
+		__type(key, k);                 \
+		__type(value, v);               \
+	}
+
+struct policy_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct policy);
+};
+OUTER(aegis_policy, policy_map);
+
+/* One bit in 16 or fewer is set for what the hash maps hold, so that most misses never ask them. */
+struct filter_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+};
+OUTER(aegis_filter, filter_map);
+
+INNER_HASH(files_map, struct file_key, struct rule);
+OUTER(aegis_files, files_map);
+INNER_HASH(names_map, struct name_key, struct name_rule);
+OUTER(aegis_names, names_map);
+INNER_HASH(hashes_map, __u8[32], struct rule);
+OUTER(aegis_hashes, hashes_map);
+INNER_HASH(comms_map, char[16], struct rule);
+OUTER(aegis_comms, comms_map);
+INNER_HASH(groups_map, __u64, struct group);
+OUTER(aegis_groups, groups_map);
+INNER_HASH(net_map, struct net_key, struct rule);
+OUTER(aegis_net, net_map);
+
+struct cidrs_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct cidr_key);
+	__type(value, struct rule);
+};
+OUTER(aegis_cidrs, cidrs_map);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} aegis_control SEC(".maps");
+
+/* The agent's own program, directories and pins. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct self_key);
+	__type(value, __u32);
+} aegis_self SEC(".maps");
+
+/* What programs hashed to when they were run: they cannot change while they run. */
+struct measured_key {
+	__u64 inode;
+	__u32 device;
+	__u32 zero;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct measured_key);
+	__type(value, __u8[32]);
+} aegis_measured SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counters);
+} aegis_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} aegis_events SEC(".maps");
+
+#define COUNT(field)                                                                    \
+	do {                                                                            \
+		__u32 zero_ = 0;                                                        \
+		struct counters *counters_ = bpf_map_lookup_elem(&aegis_counters, &zero_); \
+		if (counters_)                                                          \
+			counters_->field++;                                             \
+	} while (0)
+
+/* The policy that a decision looks at: what it needs of it, by value, since a pointer to it could not be handed to the
+ * functions that the verifier looks at one by one. */
+struct view {
+	__u64 generation;
+	__u32 slot;
+	__u32 flags;
+	__u32 group_levels;
+	__u32 filter_mask;
+};
+
+static __always_inline __u64 generation(void)
+{
+	__u32 zero = 0;
+	__u64 *control = bpf_map_lookup_elem(&aegis_control, &zero);
+
+	return control ? *(volatile __u64 *)control : 0;
+}
+
+static __always_inline bool settled(const struct view *view)
+{
+	if (generation() == view->generation)
+		return true;
+	COUNT(retried);
+	return false;
+}
+
+static __always_inline struct policy *policy_in(__u32 slot)
+{
+	__u32 zero = 0;
+	void *inner = bpf_map_lookup_elem(&aegis_policy, &slot);
+
+	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+}
+
+static __always_inline bool look(struct view *view)
+{
+	struct policy *policy;
+
+	view->flags = 0;
+	view->generation = generation();
+	if (!view->generation)
+		return false;
+	view->slot = view->generation & 1;
+	policy = policy_in(view->slot);
+	if (!policy)
+		return false;
+	if (policy->deadline && bpf_ktime_get_boot_ns() > policy->deadline) {
+		view->slot ^= 1;
+		policy = policy_in(view->slot);
+		if (!policy)
+			return false;
+	}
+	view->flags = policy->flags;
+	view->group_levels = policy->group_levels;
+	view->filter_mask = policy->filter_mask;
+	return true;
+}
+
+static __always_inline __u32 header_line(const struct view *view, __u32 which)
+{
+	struct policy *policy = policy_in(view->slot);
+
+	return policy ? policy->lines[which & 7] : 0;
+}
+
+/* Asks up to three times, as long as swaps overtake the answer; each lasts far longer than a decision. */
+#define DECIDE(view, found, question)                               \
+	do {                                                        \
+		_Pragma("clang loop unroll(full)")               \
+		for (int try_ = 0; try_ < 3; try_++) {              \
+			found = look(view) && (question);           \
+			if (settled(view))                          \
+				break;                              \
+		}                                                   \
+	} while (0)
+
+static __always_inline __u64 mix(__u64 a, __u64 b)
+{
+	__u64 h = (a ^ (b * 0x9E3779B97F4A7C15ull)) * 0xBF58476D1CE4E5B9ull;
+
+	h = (h ^ (h >> 31)) * 0x94D049BB133111EBull;
+	return h ^ (h >> 29);
+}
+
+static __always_inline __u64 filter_bits(__u64 hash)
+{
+	return (1ull << (hash & 63)) | (1ull << ((hash >> 6) & 63));
+}
+
+static __always_inline __u64 *filter_word(const struct view *view, __u64 hash)
+{
+	__u32 index = (hash >> 12) & view->filter_mask, slot = view->slot;
+	void *inner = bpf_map_lookup_elem(&aegis_filter, &slot);
+
+	return inner ? bpf_map_lookup_elem(inner, &index) : NULL;
+}
+
+static __always_inline bool maybe(const struct view *view, __u64 hash)
+{
+	__u64 *word = filter_word(view, hash), bits = filter_bits(hash);
+
+	return word && (*word & bits) == bits;
+}
+
+/* ---- who asks ------------------------------------------------------------------------------------ */
+
+static __always_inline __u64 ancestor_id(struct cgroup *group, __u32 level)
+{
+	struct cgroup *ancestor = NULL;
+
+	bpf_core_read(&ancestor, sizeof(ancestor), &group->ancestors[level]);
+	return ancestor ? BPF_CORE_READ(ancestor, kn, id) : 0;
+}
+
+static __always_inline struct cgroup *current_group(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, cgroups, dfl_cgrp);
+}
+
+/* Whether the task is judged at all by these programs. Costs nothing on a host: the constant is 0 there. */
+static __always_inline bool out_of_scope(void)
+{
+	struct cgroup *group;
+
+	if (!scope_group)
+		return false;
+	group = current_group();
+	if (BPF_CORE_READ(group, level) < (int)scope_level)
+		return true;
+	return ancestor_id(group, scope_level) != scope_group;
+}
+
+/* Calls for each control group of the policy that the task is in, from the root down. */
+#define FOR_EACH_GROUP(view, group_, level_, entry_)                                                  \
+	struct cgroup *group_ = current_group();                                                      \
+	int depth_##group_ = BPF_CORE_READ(group_, level);                                            \
+	for (__u32 level_ = 0; level_ < GROUP_LEVELS && (int)level_ <= depth_##group_; level_++)      \
+		for (struct group *entry_ = group_at(view, group_, level_); entry_; entry_ = NULL)
+
+static __always_inline struct group *group_at(const struct view *view, struct cgroup *group, __u32 level)
+{
+	__u64 id;
+	void *inner;
+
+	__u32 slot = view->slot;
+
+	if (!(view->group_levels & (1u << (level & 31))))
+		return NULL;
+	id = ancestor_id(group, level);
+	inner = bpf_map_lookup_elem(&aegis_groups, &slot);
+	return inner ? bpf_map_lookup_elem(inner, &id) : NULL;
+}
+
+static __always_inline struct inode *current_program(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, mm, exe_file, f_inode);
+}
+
+static __always_inline bool is_self(void)
+{
+	struct inode *inode = current_program();
+	struct self_key key = {.kind = SELF_PROGRAM};
+
+	if (!inode)
+		return false;
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	return bpf_map_lookup_elem(&aegis_self, &key) != NULL;
+}
+
+/* Asked only after a rule has matched, so that what no rule concerns pays nothing for it. */
+__noinline int exempt(struct view *view)
+{
+	/* PID 1 brings the host up again; locking it out helps nobody. */
+	if (!view || bpf_get_current_pid_tgid() >> 32 == 1 || is_self())
+		return 1;
+	if (view->flags & POLICY_ALLOW_GROUPS) {
+		FOR_EACH_GROUP(view, group, level, entry)
+			if (entry->allow)
+				return 1;
+	}
+	return 0;
+}
+
+/* ---- files ----------------------------------------------------------------------------------------- */
+
+/* A file that a decision is about, and the name by which it was reached. */
+struct subject {
+	__u64 inode;
+	__u64 directory; /* inode of the directory that the name is in */
+	struct dentry *name; /* NULL: the root of a file system, or no name at all */
+	__u32 device;
+	__u32 directory_device;
+};
+
+static __always_inline struct rule *file_entry(const struct view *view, __u64 inode, __u32 device, __u32 group)
+{
+	struct file_key key = {.inode = inode, .device = device, .group = group};
+	__u32 slot = view->slot;
+	void *inner;
+
+	if (!maybe(view, mix(inode, ((__u64)device << 32) | group)))
+		return NULL;
+	inner = bpf_map_lookup_elem(&aegis_files, &slot);
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+
+/* `length`, 32 at most, so that the verifier sees it: the compiler knows it already and would leave the bound out. */
+static __always_inline __u32 bounded(__u32 length)
+{
+	asm volatile("" : "+r"(length));
+	return length > NAME_LENGTH ? NAME_LENGTH : length;
+}
+
+/* A long name becomes its beginning and a hash. Who finds a name that collides has one file more denied to him. */
+static __always_inline bool read_name(struct name_key *key, const unsigned char *name)
+{
+	__u64 first = 0, second = 0, chunk[4];
+	__u32 done = 0;
+
+	if (key->length == 0 || key->length > NAME_MAX)
+		return false;
+	if (key->length <= NAME_LENGTH)
+		return !bpf_probe_read_kernel(key->name, bounded(key->length), name);
+	_Pragma("clang loop unroll(disable)")
+	for (int i = 0; i < 8; i++) {
+		__u32 left = key->length - done;
+
+		if (done >= key->length)
+			break;
+		chunk[0] = chunk[1] = chunk[2] = chunk[3] = 0;
+		if (left > sizeof(chunk))
+			left = sizeof(chunk);
+		if (bpf_probe_read_kernel(chunk, bounded(left), name + done))
+			return false;
+		first = mix(mix(first + chunk[0], chunk[1]), mix(chunk[2], chunk[3]));
+		second = mix(second ^ first, chunk[0] + chunk[3]);
+		done += sizeof(chunk);
+	}
+	if (bpf_probe_read_kernel(key->name, 16, name))
+		return false;
+	__builtin_memcpy(key->name + 16, &first, 8);
+	__builtin_memcpy(key->name + 24, &second, 8);
+	return true;
+}
+
+/* What the policy says of a name in its directory, if the directory is one of the tree. */
+static __always_inline struct name_rule *named(const struct view *view, const struct subject *subject)
+{
+	struct dentry *dentry = subject->name;
+	struct name_key key = {};
+	__u32 slot = view->slot;
+	struct rule *mark;
+	void *inner;
+
+	if (!dentry)
+		return NULL;
+	mark = file_entry(view, subject->directory, subject->directory_device, GROUP_DIRECTORY);
+	if (!mark)
+		return NULL;
+	key.node = mark->line;
+	key.length = BPF_CORE_READ(dentry, d_name.len);
+	if (!read_name(&key, BPF_CORE_READ(dentry, d_name.name)))
+		return NULL;
+	inner = bpf_map_lookup_elem(&aegis_names, &slot);
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+
+/* Puts an entry in for an inode that came under a name of the policy, so that it is known by every other name too. */
+static __always_inline void put_mark(const struct view *view, __u64 inode, __u32 device, __u32 group,
+				     const struct rule *rule)
+{
+	__u64 hash = mix(inode, ((__u64)device << 32) | group), *word = filter_word(view, hash);
+	struct file_key key = {.inode = inode, .device = device, .group = group};
+	__u32 slot = view->slot;
+	void *inner = bpf_map_lookup_elem(&aegis_files, &slot);
+
+	if (!inner || !word)
+		return;
+	/* First the bit, so that nobody who looks in between takes the bit's absence for an answer. */
+	__sync_fetch_and_or(word, filter_bits(hash));
+	if (bpf_map_update_elem(inner, &key, rule, BPF_ANY))
+		COUNT(unmarked);
+}
+
+static __always_inline void mark(const struct view *view, const struct subject *subject, bool directory,
+				 const struct name_rule *name)
+{
+	if (name->present) {
+		struct rule rule = name->rule;
+		struct rule *known = file_entry(view, subject->inode, subject->device, 0);
+
+		/* A denial is not weakened by a name that only protects. */
+		if (!known || (known->flags & RULE_PROTECT))
+			put_mark(view, subject->inode, subject->device, 0, &rule);
+	}
+	if (name->node && directory) {
+		struct rule node = {.line = name->node};
+
+		put_mark(view, subject->inode, subject->device, GROUP_DIRECTORY, &node);
+	}
+}
+
+/* A name and a file that come together: the file is known by that rule from now on, under whatever name. */
+__noinline int mark_named(struct subject *subject, __u32 directory)
+{
+	struct view view = {};
+	struct name_rule *name;
+
+	if (!subject || !look(&view) || !(view.flags & POLICY_NAMES))
+		return 0;
+	name = named(&view, subject);
+	if (name)
+		mark(&view, subject, directory, name);
+	return 0;
+}
+
+/* The rule for a file. A denial goes before a protection. */
+static __always_inline bool file_rule(const struct view *view, const struct subject *subject, struct rule *rule)
+{
+	struct rule *entry;
+	bool found = false;
+
+	if (!(view->flags & POLICY_FILES))
+		return false;
+	entry = file_entry(view, subject->inode, subject->device, 0);
+	if (entry) {
+		*rule = *entry;
+		if (!(entry->flags & RULE_PROTECT))
+			return true;
+		found = true;
+	}
+	if (view->flags & POLICY_NAMES) {
+		struct name_rule *name = named(view, subject);
+
+		if (name && name->present) {
+			mark(view, subject, false, name);
+			if (!found || !(name->rule.flags & RULE_PROTECT))
+				*rule = name->rule;
+			found = true;
+			if (!(rule->flags & RULE_PROTECT))
+				return true;
+		}
+	}
+	if (view->flags & POLICY_SCOPED_FILES) {
+		FOR_EACH_GROUP(view, group, level, member) {
+			if (!member->number)
+				continue;
+			entry = file_entry(view, subject->inode, subject->device, member->number);
+			if (entry) {
+				*rule = *entry;
+				return true;
+			}
+		}
+	}
+	return found;
+}
+
+__noinline int decide_file(struct view *view, struct subject *subject, struct rule *rule)
+{
+	bool found = false;
+
+	if (!view || !subject || !rule)
+		return 0;
+	DECIDE(view, found, file_rule(view, subject, rule));
+	return found;
+}
+
+static __always_inline bool name_rule(const struct view *view, const struct subject *subject, struct rule *rule)
+{
+	struct name_rule *name;
+
+	if (!(view->flags & POLICY_NAMES))
+		return false;
+	name = named(view, subject);
+	if (!name || !name->present)
+		return false;
+	*rule = name->rule;
+	return true;
+}
+
+/* The same for a name that has no file yet. */
+__noinline int decide_name(struct view *view, struct subject *subject, struct rule *rule)
+{
+	bool found = false;
+
+	if (!view || !subject || !rule)
+		return 0;
+	DECIDE(view, found, name_rule(view, subject, rule));
+	return found;
+}
+
+/* ---- the network ------------------------------------------------------------------------------------ */
+
+struct peer {
+	__u64 high, low; /* network order, IPv4 as ::ffff:a.b.c.d */
+	__u16 port;
+	__u8 family; /* 4 or 6; 0: no address that a rule could name */
+	__u8 protocol;
+};
+
+static __always_inline void set_address4(struct peer *peer, __be32 address)
+{
+	/* Connecting to 0.0.0.0 reaches this host. */
+	if (!address)
+		address = __builtin_bswap32(0x7f000001);
+	peer->family = 4;
+	peer->high = 0;
+	peer->low = __builtin_bswap64(0xffff00000000ull) | ((__u64)address << 32);
+}
+
+static __always_inline void set_address6(struct peer *peer, __u64 high, __u64 low)
+{
+	if (!high && (low & 0xffffffffull) == __builtin_bswap64(0xffff00000000ull)) {
+		set_address4(peer, low >> 32);
+		return;
+	}
+	if (!high && !low)
+		low = __builtin_bswap64(1);
+	peer->family = 6;
+	peer->high = high;
+	peer->low = low;
+}
+
+static __always_inline struct rule *net_entry(const struct view *view, const struct peer *peer, __u32 group,
+					      __u8 kind)
+{
+	struct net_key key = {.kind = kind, .group = group};
+	__u32 slot = view->slot;
+	void *inner;
+
+	if (kind != NET_PORT) {
+		key.high = peer->high;
+		key.low = peer->low;
+	}
+	if (kind != NET_ADDRESS)
+		key.port = peer->port;
+	if (!maybe(view, mix(mix(key.high, key.low), ((__u64)group << 32) | ((__u32)key.port << 16) | kind)))
+		return NULL;
+	inner = bpf_map_lookup_elem(&aegis_net, &slot);
+	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+}
+
+static __always_inline bool take(struct rule *entry, __u8 protocols, struct rule *rule)
+{
+	if (!entry || !(entry->protocols & protocols))
+		return false;
+	*rule = *entry;
+	return true;
+}
+
+static __always_inline bool connect_rules(const struct view *view, const struct peer *peer, __u32 group,
+					  struct rule *rule)
+{
+	return take(net_entry(view, peer, group, NET_ENDPOINT), peer->protocol, rule) ||
+	       take(net_entry(view, peer, group, NET_ADDRESS), 0xff, rule) ||
+	       take(net_entry(view, peer, group, NET_PORT), peer->protocol, rule);
+}
+
+static __always_inline bool cidr_rule(const struct view *view, const struct peer *peer, struct rule *rule)
+{
+	struct cidr_key key = {.family = peer->family};
+	__u32 slot = view->slot, last;
+	void *inner = bpf_map_lookup_elem(&aegis_cidrs, &slot);
+	struct rule *entry;
+
+	if (!inner)
+		return false;
+	if (peer->family == 4) {
+		last = peer->low >> 32;
+		key.prefix = 8 + 32;
+		__builtin_memcpy(key.address, &last, 4);
+	} else {
+		key.prefix = 8 + 128;
+		__builtin_memcpy(key.address, &peer->high, 8);
+		__builtin_memcpy(key.address + 8, &peer->low, 8);
+	}
+	entry = bpf_map_lookup_elem(inner, &key);
+	if (!entry)
+		return false;
+	*rule = *entry;
+	return true;
+}
+
+static __always_inline bool connect_rule(const struct view *view, const struct peer *peer, struct rule *rule)
+{
+	__u32 flags = view->flags;
+
+	if ((flags & POLICY_NET) && connect_rules(view, peer, 0, rule))
+		return true;
+	if ((flags & POLICY_CIDR) && cidr_rule(view, peer, rule))
+		return true;
+	if (flags & POLICY_SCOPED_NET) {
+		FOR_EACH_GROUP(view, group, level, member)
+			if (member->number && connect_rules(view, peer, member->number, rule))
+				return true;
+	}
+	if (flags & POLICY_PROTECT_CONNECT) {
+		rule->line = header_line(view, 0);
+		rule->section = SECTION_PROTECT_CONNECT;
+		rule->protocols = 0;
+		rule->flags = RULE_PROTECT;
+		return true;
+	}
+	return false;
+}
+
+static __always_inline bool bind_rule(const struct view *view, const struct peer *peer, struct rule *rule)
+{
+	__u32 flags = view->flags;
+	__u8 protocols = peer->protocol << PROTO_BIND;
+
+	if ((flags & POLICY_NET) && take(net_entry(view, peer, 0, NET_PORT), protocols, rule))
+		return true;
+	if (flags & POLICY_SCOPED_NET) {
+		FOR_EACH_GROUP(view, group, level, member)
+			if (member->number && take(net_entry(view, peer, member->number, NET_PORT), protocols, rule))
+				return true;
+	}
+	return false;
+}
+
+__noinline int decide_connect(struct view *view, struct peer *peer, struct rule *rule)
+{
+	bool found = false;
+
+	if (!view || !peer || !rule)
+		return 0;
+	DECIDE(view, found, connect_rule(view, peer, rule));
+	return found;
+}
+
+__noinline int decide_bind(struct view *view, struct peer *peer, struct rule *rule)
+{
+	bool found = false;
+
+	if (!view || !peer || !rule)
+		return 0;
+	DECIDE(view, found, bind_rule(view, peer, rule));
+	return found;
+}
+
+/* ---- programs ---------------------------------------------------------------------------------------- */
+
+static __always_inline struct rule *hash_entry(const struct view *view, const __u8 *hash)
+{
+	__u32 slot = view->slot;
+	void *inner = bpf_map_lookup_elem(&aegis_hashes, &slot);
+	__u8 key[32];
+
+	__builtin_memcpy(key, hash, sizeof(key));
+	return inner ? bpf_map_lookup_elem(inner, key) : NULL;
+}
+
+/* Who has mapped code that is on no list. By thread, for what the thread starts, and by process, for the other threads of
+ * the process. The number of the program that did it is part of it: what the process runs next starts clean. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} aegis_taint SEC(".maps");
+
+struct process_key {
+	__u64 exec_id;
+	__u32 process;
+	__u32 zero;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct process_key);
+	__type(value, __u32);
+} aegis_taints SEC(".maps");
+
+static __always_inline __u8 *measured(struct inode *inode)
+{
+	struct measured_key key = {};
+
+	if (!inode)
+		return NULL;
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	return bpf_map_lookup_elem(&aegis_measured, &key);
+}
+
+static __always_inline bool verified(const struct view *view)
+{
+	__u8 *hash = measured(current_program());
+	struct rule *entry = hash ? hash_entry(view, hash) : NULL;
+
+	return entry && (entry->flags & (RULE_LISTED | RULE_TRUSTED)) && !(entry->flags & RULE_DENIED);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------- */
+
+/* What an event tells beside who asked. */
+struct matter {
+	__u64 inode;
+	__u32 device;
+	__u32 operation;
+	__u32 target;
+	__u32 denied;
+	__u32 has_hash;
+	struct peer peer;
+	__u8 hash[32];
+};
+
+/* Fills in all but the path. */
+__noinline int fill_event(struct event *event, struct view *view, struct rule *rule, struct matter *matter)
+{
+	struct task_struct *task = (void *)bpf_get_current_task(), *parent;
+	__u64 id = bpf_get_current_pid_tgid(), user = bpf_get_current_uid_gid();
+	struct inode *program = current_program();
+
+	if (!event || !view || !rule || !matter)
+		return 0;
+	__builtin_memset(event, 0, __builtin_offsetof(struct event, path));
+	event->path[0] = 0;
+	event->time = bpf_ktime_get_boot_ns();
+	event->generation = view->generation;
+	event->rule = *rule;
+	event->operation = matter->operation;
+	event->denied = matter->denied;
+	event->pid = id >> 32;
+	event->tid = id;
+	event->uid = user;
+	event->gid = user >> 32;
+	event->cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	if (program) {
+		event->exe_inode = BPF_CORE_READ(program, i_ino);
+		event->exe_device = BPF_CORE_READ(program, i_sb, s_dev);
+	}
+	event->inode = matter->inode;
+	event->device = matter->device;
+	event->target = matter->target;
+	event->family = matter->peer.family;
+	event->port = matter->peer.port;
+	event->protocol = matter->peer.protocol;
+	__builtin_memcpy(event->address, &matter->peer.high, 8);
+	__builtin_memcpy(event->address + 8, &matter->peer.low, 8);
+	event->has_hash = matter->has_hash;
+	__builtin_memcpy(event->hash, matter->hash, 32);
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	parent = BPF_CORE_READ(task, real_parent);
+	_Pragma("clang loop unroll(full)")
+	for (int i = 0; i < PARENTS; i++) {
+		__u32 pid = BPF_CORE_READ(parent, tgid);
+
+		if (!pid)
+			break;
+		event->parents[i].pid = pid;
+		bpf_core_read(event->parents[i].comm, 16, &parent->comm);
+		parent = BPF_CORE_READ(parent, real_parent);
+	}
+	return 0;
+}
+
+static __always_inline struct event *begin_event(bool denied)
+{
+	struct event *event = bpf_ringbuf_reserve(&aegis_events, sizeof(*event), 0);
+
+	if (denied)
+		COUNT(denied);
+	else
+		COUNT(audited);
+	if (!event)
+		COUNT(lost);
+	return event;
+}
+
+/* An event without a path. */
+__noinline int emit(struct view *view, struct rule *rule, struct matter *matter)
+{
+	struct event *event;
+
+	if (!view || !rule || !matter)
+		return 0;
+	event = begin_event(matter->denied);
+	if (!event)
+		return 0;
+	fill_event(event, view, rule, matter);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+/* Whether a rule that matched stops the task. */
+static __always_inline bool stands(struct view *view, const struct rule *rule, bool verified_)
+{
+	if (rule->flags & RULE_ALWAYS)
+		return true;
+	if ((rule->flags & RULE_PROTECT) && verified_)
+		return false;
+	return !exempt(view);
+}
+
+static __always_inline bool enforced(const struct view *view, const struct rule *rule)
+{
+	return (view->flags & POLICY_ENFORCE) || (rule->flags & RULE_ALWAYS);
+}
+
+#endif

@@ -1,0 +1,749 @@
+/* The hooks of BPF-LSM. Each answers 0 or -EPERM, and asks nothing of the policy that it can know without. */
+#ifndef AEGIS_LSM_H
+#define AEGIS_LSM_H
+
+#include "decide.h"
+
+static __always_inline bool tainted(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 exec_id = task->self_exec_id + 1; /* so that 0 is no program */
+	struct process_key key = {.exec_id = exec_id, .process = task->tgid};
+	__u64 *taint = bpf_task_storage_get(&aegis_taint, task, 0, 0);
+
+	return (taint && *taint == exec_id) || bpf_map_lookup_elem(&aegis_taints, &key);
+}
+
+/* Whether the program that runs is one of the policy's lists, and has mapped nothing else since. */
+__noinline int still_verified(struct view *view)
+{
+	return view && verified(view) && !((view->flags & POLICY_RUNTIME_DEPS) && tainted());
+}
+
+/* What follows a rule that was found for something with a path: the event, and the answer. A macro, since the verifier
+ * lets bpf_d_path have only a path that it can trace back to the hook's argument. */
+#define ANSWER_FILE(view, rule, matter, path_)                                                          \
+	({                                                                                              \
+		int answer_ = 0;                                                                        \
+		if (stands(view, rule, ((rule)->flags & RULE_PROTECT) && still_verified(view))) {       \
+			(matter)->denied = enforced(view, rule);                                        \
+			answer_ = (matter)->denied ? -EPERM : 0;                                        \
+			if (!((rule)->flags & RULE_ALWAYS)) {                                           \
+				struct event *event_ = begin_event((matter)->denied);                   \
+				if (event_) {                                                           \
+					fill_event(event_, view, rule, matter);                         \
+					event_->path_length = bpf_d_path(path_, event_->path, EVENT_PATH); \
+					bpf_ringbuf_submit(event_, 0);                                  \
+				}                                                                       \
+			}                                                                               \
+		}                                                                                       \
+		answer_;                                                                                \
+	})
+
+/* The same where there is no path to be had. */
+static __always_inline int answer(struct view *view, struct rule *rule, struct matter *matter)
+{
+	if (!stands(view, rule, (rule->flags & RULE_PROTECT) && still_verified(view)))
+		return 0;
+	matter->denied = enforced(view, rule);
+	if (!(rule->flags & RULE_ALWAYS))
+		emit(view, rule, matter);
+	return matter->denied ? -EPERM : 0;
+}
+
+/* ---- the agent itself ------------------------------------------------------------------------------ */
+
+static __always_inline bool in_own(struct inode *inode, __u32 kind)
+{
+	struct self_key key = {.kind = kind};
+
+	if (!inode)
+		return false;
+	key.inode = inode->i_ino;
+	key.device = inode->i_sb->s_dev;
+	return bpf_map_lookup_elem(&aegis_self, &key) != NULL;
+}
+
+/* What belongs to the agent is changed by the agent alone, whatever the policy says and as long as there is one. */
+__noinline int refuse_tampering(__u64 inode, __u32 device)
+{
+	struct matter matter = {.operation = OP_TAMPER, .inode = inode, .device = device, .denied = true};
+	struct rule rule = {.section = SECTION_SELF};
+	struct view view = {};
+
+	if (out_of_scope() || !look(&view) || is_self() || bpf_get_current_pid_tgid() >> 32 == 1)
+		return 0;
+	emit(&view, &rule, &matter);
+	return -EPERM;
+}
+
+static __always_inline int refuse_tampering_with(struct inode *inode)
+{
+	return inode ? refuse_tampering(inode->i_ino, inode->i_sb->s_dev) : refuse_tampering(0, 0);
+}
+
+/* ---- files ------------------------------------------------------------------------------------------ */
+
+static __always_inline void take_name(struct subject *subject, struct dentry *dentry)
+{
+	struct dentry *parent = dentry->d_parent;
+	struct inode *directory = parent->d_inode;
+
+	if (!directory)
+		return;
+	subject->name = parent == dentry ? NULL : dentry;
+	subject->directory = directory->i_ino;
+	subject->directory_device = directory->i_sb->s_dev;
+}
+
+static __always_inline void take_inode(struct subject *subject, struct inode *inode)
+{
+	if (!inode)
+		return;
+	subject->inode = inode->i_ino;
+	subject->device = inode->i_sb->s_dev;
+}
+
+static __always_inline void about(struct matter *matter, const struct subject *subject, __u32 operation)
+{
+	matter->inode = subject->inode;
+	matter->device = subject->device;
+	matter->operation = operation;
+}
+
+static __always_inline bool is_directory(struct inode *inode)
+{
+	return (inode->i_mode & S_IFMT) == S_IFDIR;
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(aegis_file_open, struct file *file)
+{
+	struct inode *inode = file->f_inode;
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (out_of_scope())
+		return 0;
+	take_inode(&subject, inode);
+	take_name(&subject, file->f_path.dentry);
+	if (file->f_mode & FMODE_WRITE) {
+		struct self_key program = {.inode = subject.inode, .device = subject.device, .kind = SELF_PROGRAM};
+		struct self_key directory = {.inode = subject.directory,
+					     .device = subject.directory_device,
+					     .kind = SELF_DIRECTORY};
+
+		if ((bpf_map_lookup_elem(&aegis_self, &program) || bpf_map_lookup_elem(&aegis_self, &directory)) &&
+		    refuse_tampering(subject.inode, subject.device))
+			return -EPERM;
+	}
+	if (!decide_file(&view, &subject, &rule))
+		return 0;
+	about(&matter, &subject, OP_OPEN);
+	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(aegis_file_receive, struct file *file)
+{
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (out_of_scope())
+		return 0;
+	take_inode(&subject, file->f_inode);
+	take_name(&subject, file->f_path.dentry);
+	if (!decide_file(&view, &subject, &rule))
+		return 0;
+	about(&matter, &subject, OP_RECEIVE);
+	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+SEC("lsm/path_truncate")
+int BPF_PROG(aegis_path_truncate, const struct path *path)
+{
+	struct dentry *dentry = path->dentry;
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (out_of_scope())
+		return 0;
+	take_inode(&subject, dentry->d_inode);
+	take_name(&subject, dentry);
+	if (!decide_file(&view, &subject, &rule))
+		return 0;
+	about(&matter, &subject, OP_TRUNCATE);
+	return answer(&view, &rule, &matter); /* bpf_d_path is not for this hook */
+}
+
+/* Whoever creates a file by a denied name would be refused to open it, and leave an empty file behind. */
+SEC("lsm/inode_create")
+int BPF_PROG(aegis_inode_create, struct inode *dir, struct dentry *dentry)
+{
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
+		return -EPERM;
+	if (out_of_scope())
+		return 0;
+	take_name(&subject, dentry);
+	if (!decide_name(&view, &subject, &rule))
+		return 0;
+	about(&matter, &subject, OP_CREATE);
+	return answer(&view, &rule, &matter);
+}
+
+static __always_inline void mark_if_named(struct dentry *dentry, struct inode *inode)
+{
+	struct subject subject = {};
+
+	if (!inode)
+		return;
+	take_inode(&subject, inode);
+	take_name(&subject, dentry);
+	mark_named(&subject, is_directory(inode));
+}
+
+SEC("lsm/d_instantiate")
+int BPF_PROG(aegis_d_instantiate, struct dentry *dentry, struct inode *inode)
+{
+	mark_if_named(dentry, inode);
+	return 0;
+}
+
+SEC("lsm/inode_link")
+int BPF_PROG(aegis_inode_link, struct dentry *old_dentry, struct inode *dir, struct dentry *new_dentry)
+{
+	struct inode *inode = old_dentry->d_inode;
+
+	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
+		return -EPERM;
+	mark_if_named(old_dentry, inode);
+	mark_if_named(new_dentry, inode);
+	return 0;
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(aegis_inode_rename, struct inode *old_dir, struct dentry *old_dentry, struct inode *new_dir,
+	     struct dentry *new_dentry)
+{
+	struct inode *inode = old_dentry->d_inode, *replaced = new_dentry->d_inode;
+
+	if ((in_own(old_dir, SELF_DIRECTORY) || in_own(new_dir, SELF_DIRECTORY) || in_own(inode, SELF_DIRECTORY) ||
+	     in_own(inode, SELF_PROGRAM) || in_own(replaced, SELF_PROGRAM)) &&
+	    refuse_tampering_with(inode))
+		return -EPERM;
+	mark_if_named(old_dentry, inode);
+	mark_if_named(new_dentry, inode);
+	return 0;
+}
+
+SEC("lsm/inode_unlink")
+int BPF_PROG(aegis_inode_unlink, struct inode *dir, struct dentry *dentry)
+{
+	struct inode *inode = dentry->d_inode;
+
+	if ((in_own(dir, SELF_DIRECTORY) || in_own(inode, SELF_PROGRAM)) &&
+	    refuse_tampering_with(inode))
+		return -EPERM;
+	/* Somebody may hold another link to it, made before this policy. */
+	mark_if_named(dentry, inode);
+	return 0;
+}
+
+SEC("lsm/inode_rmdir")
+int BPF_PROG(aegis_inode_rmdir, struct inode *dir, struct dentry *dentry)
+{
+	struct inode *inode = dentry->d_inode;
+
+	if ((in_own(dir, SELF_DIRECTORY) || in_own(inode, SELF_DIRECTORY)) &&
+	    refuse_tampering_with(inode))
+		return -EPERM;
+	return 0;
+}
+
+/* When a file is gone for good its number is free for another, which no rule means. */
+__noinline int forget(__u64 inode, __u32 device)
+{
+	struct file_key key = {.inode = inode, .device = device};
+	struct view view = {};
+	struct rule *entry;
+	void *inner;
+
+	if (!look(&view) || !(view.flags & POLICY_NAMES))
+		return 0;
+	inner = bpf_map_lookup_elem(&aegis_files, &view.slot);
+	if (!inner)
+		return 0;
+	entry = file_entry(&view, inode, device, 0);
+	if (entry && !(entry->flags & (RULE_STATIC | RULE_ALWAYS)))
+		bpf_map_delete_elem(inner, &key);
+	if (file_entry(&view, inode, device, GROUP_DIRECTORY)) {
+		key.group = GROUP_DIRECTORY;
+		bpf_map_delete_elem(inner, &key);
+	}
+	return 0;
+}
+
+SEC("lsm/inode_free_security")
+int BPF_PROG(aegis_inode_free, struct inode *inode)
+{
+	if (!inode->i_nlink)
+		forget(inode->i_ino, inode->i_sb->s_dev);
+	return 0;
+}
+
+SEC("lsm/sb_umount")
+int BPF_PROG(aegis_sb_umount, struct vfsmount *mnt)
+{
+	struct self_key key = {.kind = SELF_FILESYSTEM};
+
+	key.device = mnt->mnt_sb->s_dev;
+	if (!bpf_map_lookup_elem(&aegis_self, &key))
+		return 0;
+	return refuse_tampering(0, key.device) ? -EPERM : 0;
+}
+
+/* ---- programs ---------------------------------------------------------------------------------------- */
+
+/* The name by which a program is run, and the name of its file; empty if it has more than 15 bytes. */
+struct names {
+	const void *path;
+	char as_run[16];
+	char as_is[16];
+};
+
+/* What follows the last slash of the path. */
+__noinline int take_run_name(struct names *names)
+{
+	char whole[256] = {};
+	const void *path;
+	int length, start = -1;
+
+	if (!names)
+		return 0;
+	path = names->path;
+	/* A path of more than 255 bytes is looked at by its file's own name alone. */
+	length = bpf_probe_read_kernel_str(whole, sizeof(whole), path);
+	if (length < 2 || length >= (int)sizeof(whole))
+		return 0;
+	_Pragma("clang loop unroll(disable)")
+	for (int i = 0; i < 16; i++) {
+		int at = length - 2 - i;
+
+		if (at < 0) {
+			start = 0;
+			break;
+		}
+		if (whole[at & 255] == '/') {
+			start = at + 1;
+			break;
+		}
+	}
+	if (start < 0)
+		return 0;
+	/* What is behind the end is zero. */
+	bpf_probe_read_kernel(names->as_run, 15, path + start);
+	_Pragma("clang loop unroll(disable)")
+	for (int i = 0; i < 15; i++)
+		if (start + i >= length - 1)
+			names->as_run[i & 15] = 0;
+	return 0;
+}
+
+static __always_inline bool comm_rule(const struct view *view, const char name[16], struct rule *rule)
+{
+	__u32 slot = view->slot;
+	void *inner = bpf_map_lookup_elem(&aegis_comms, &slot);
+	struct rule *entry;
+	char key[16]; /* kernels of 6.1 take no key from memory of the caller */
+
+	__builtin_memcpy(key, name, sizeof(key));
+	entry = inner && key[0] ? bpf_map_lookup_elem(inner, key) : NULL;
+	if (!entry)
+		return false;
+	*rule = *entry;
+	return true;
+}
+
+__noinline int decide_names(struct view *view, struct names *names, struct rule *rule)
+{
+	bool found = false;
+
+	if (!view || !names || !rule)
+		return 0;
+	DECIDE(view, found,
+	       (view->flags & POLICY_COMMS) &&
+		       (comm_rule(view, names->as_run, rule) || comm_rule(view, names->as_is, rule)));
+	return found;
+}
+
+SEC("lsm/bprm_creds_for_exec")
+int BPF_PROG(aegis_exec_name, struct linux_binprm *bprm)
+{
+	struct file *file = bprm->file;
+	struct subject subject = {};
+	struct matter matter = {};
+	struct names names = {};
+	struct view view = {};
+	struct rule rule = {};
+	__u32 length;
+
+	if (out_of_scope() || !look(&view) || !(view.flags & POLICY_COMMS))
+		return 0;
+	names.path = bprm->filename;
+	take_run_name(&names);
+	length = file->f_path.dentry->d_name.len;
+	if (length > 0 && length < 16)
+		bpf_probe_read_kernel(names.as_is, bounded(length) & 15, file->f_path.dentry->d_name.name);
+	if (!decide_names(&view, &names, &rule))
+		return 0;
+	take_inode(&subject, file->f_inode);
+	about(&matter, &subject, OP_EXEC);
+	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+/* Judges a hash. `mapped`: not the program itself, but code that a program maps. */
+static __always_inline bool hash_rule(const struct view *view, const __u8 *hash, bool known, bool mapped,
+				      struct rule *rule)
+{
+	__u32 flags = view->flags;
+	struct rule *entry = known ? hash_entry(view, hash) : NULL;
+	__u16 listed = entry ? entry->flags : 0;
+
+	if (listed & RULE_DENIED) {
+		*rule = *entry;
+		return true;
+	}
+	if (mapped)
+		return false;
+	rule->flags = 0;
+	rule->protocols = 0;
+	/* Of what cannot be measured nobody can say that it is listed. */
+	if ((flags & POLICY_ONLY_LISTED) && !(listed & RULE_LISTED)) {
+		rule->line = header_line(view, 5);
+		rule->section = SECTION_ALLOW_BINARY_HASH;
+		return true;
+	}
+	if ((flags & POLICY_ONLY_TRUSTED) && !(listed & RULE_TRUSTED)) {
+		if (known) {
+			rule->line = header_line(view, 6);
+			rule->section = SECTION_TRUSTED_EXEC_HASH;
+			return true;
+		}
+		if (flags & POLICY_FAIL_CLOSED) {
+			rule->line = header_line(view, 4);
+			rule->section = SECTION_IMA_FAIL_CLOSED;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* `matter` has the hash, if there is one. */
+__noinline int decide_hash(struct view *view, struct matter *matter, struct rule *rule)
+{
+	bool found = false, mapped;
+
+	if (!view || !matter || !rule)
+		return 0;
+	mapped = matter->operation == OP_MAP;
+	DECIDE(view, found,
+	       (view->flags & POLICY_HASHES) && hash_rule(view, matter->hash, matter->has_hash, mapped, rule));
+	return found;
+}
+
+SEC("lsm.s/bprm_check_security")
+int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
+{
+	struct file *file = bprm->file;
+	struct measured_key key = {};
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (out_of_scope() || !look(&view) || !(view.flags & POLICY_HASHES))
+		return 0;
+	take_inode(&subject, file->f_inode);
+	about(&matter, &subject, OP_EXEC);
+	key.inode = subject.inode;
+	key.device = subject.device;
+	/* First the hash, which may take as long as the file is large; the policy is looked at when it is there. */
+	matter.has_hash = bpf_ima_file_hash(file, matter.hash, sizeof(matter.hash)) == HASH_ALGO_SHA256;
+	if (matter.has_hash) {
+		bpf_map_update_elem(&aegis_measured, &key, matter.hash, BPF_ANY);
+	} else {
+		COUNT(unmeasured);
+		bpf_map_delete_elem(&aegis_measured, &key);
+	}
+	if (!decide_hash(&view, &matter, &rule))
+		return 0;
+	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+/* Whether what was mapped is on no list: then the process is verified no longer. */
+__noinline int taint_if_unlisted(struct matter *matter)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct view view = {};
+	struct process_key key = {};
+	__u64 exec_id, *taint;
+	struct rule *entry;
+	__u32 one = 1;
+
+	if (!matter || !look(&view) || !(view.flags & POLICY_RUNTIME_DEPS))
+		return 0;
+	entry = matter->has_hash ? hash_entry(&view, matter->hash) : NULL;
+	if (entry && (entry->flags & (RULE_LISTED | RULE_TRUSTED)))
+		return 0;
+	exec_id = task->self_exec_id + 1;
+	key.exec_id = exec_id;
+	key.process = task->tgid;
+	bpf_map_update_elem(&aegis_taints, &key, &one, BPF_ANY);
+	taint = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (taint)
+		*taint = exec_id;
+	return 0;
+}
+
+SEC("lsm.s/mmap_file")
+int BPF_PROG(aegis_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot)
+{
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (!file || out_of_scope())
+		return 0;
+	take_inode(&subject, file->f_inode);
+	take_name(&subject, file->f_path.dentry);
+	about(&matter, &subject, OP_MAP);
+	if (decide_file(&view, &subject, &rule) && ANSWER_FILE(&view, &rule, &matter, &file->f_path))
+		return -EPERM;
+	if (!(prot & PROT_EXEC) || !(view.flags & (POLICY_DENY_HASHES | POLICY_RUNTIME_DEPS)))
+		return 0;
+	matter.has_hash = bpf_ima_file_hash(file, matter.hash, sizeof(matter.hash)) == HASH_ALGO_SHA256;
+	if (!matter.has_hash)
+		COUNT(unmeasured);
+	if (view.flags & POLICY_RUNTIME_DEPS)
+		taint_if_unlisted(&matter);
+	if (!decide_hash(&view, &matter, &rule))
+		return 0;
+	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+/* A child runs the same program with the same mappings. */
+SEC("lsm/task_alloc")
+int BPF_PROG(aegis_task_alloc, struct task_struct *task)
+{
+	struct task_struct *parent = bpf_get_current_task_btf();
+	__u64 *copy;
+
+	if (!tainted())
+		return 0;
+	copy = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (copy)
+		*copy = parent->self_exec_id + 1;
+	return 0;
+}
+
+/* ---- the network --------------------------------------------------------------------------------------- */
+
+static __always_inline __u8 protocol_of(struct socket *sock)
+{
+	__u16 protocol = BPF_CORE_READ(sock, sk, sk_protocol);
+	short type = BPF_CORE_READ(sock, type);
+
+	if (type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
+		return PROTO_TCP;
+	if (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE))
+		return PROTO_UDP;
+	return PROTO_OTHER;
+}
+
+/* Reads the address of a system call. `any_is_4`: where the kernel takes an unspecified family for IPv4. */
+static __always_inline bool read_peer(struct socket *sock, const void *address, int length, bool any_is_4,
+				      struct peer *peer)
+{
+	__u16 family = 0;
+
+	if (length < (int)sizeof(family) || bpf_probe_read_kernel(&family, sizeof(family), address))
+		return false;
+	if (family == AF_UNSPEC && any_is_4 && BPF_CORE_READ(sock, sk, __sk_common.skc_family) == AF_INET)
+		family = AF_INET;
+	if (family == AF_INET) {
+		struct address4 four = {};
+
+		if (length < 8 || bpf_probe_read_kernel(&four, 8, address))
+			return false;
+		peer->port = __builtin_bswap16(four.port);
+		set_address4(peer, four.address);
+	} else if (family == AF_INET6) {
+		struct address6 six = {};
+		__u64 high, low;
+
+		if (length < 24 || bpf_probe_read_kernel(&six, 24, address))
+			return false;
+		__builtin_memcpy(&high, six.address, 8);
+		__builtin_memcpy(&low, six.address + 8, 8);
+		peer->port = __builtin_bswap16(six.port);
+		set_address6(peer, high, low);
+	} else {
+		return false;
+	}
+	peer->protocol = protocol_of(sock);
+	return true;
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(aegis_socket_connect, struct socket *sock, struct sockaddr *address, int length)
+{
+	struct matter matter = {.operation = OP_CONNECT};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (out_of_scope() || !read_peer(sock, address, length, false, &matter.peer))
+		return 0;
+	if (!decide_connect(&view, &matter.peer, &rule))
+		return 0;
+	return answer(&view, &rule, &matter);
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(aegis_socket_sendmsg, struct socket *sock, struct msghdr *message)
+{
+	struct matter matter = {.operation = OP_SEND};
+	void *address = message->msg_name;
+	struct view view = {};
+	struct rule rule = {};
+
+	if (!address || out_of_scope() || !read_peer(sock, address, message->msg_namelen, true, &matter.peer))
+		return 0;
+	if (!decide_connect(&view, &matter.peer, &rule))
+		return 0;
+	return answer(&view, &rule, &matter);
+}
+
+SEC("lsm/socket_bind")
+int BPF_PROG(aegis_socket_bind, struct socket *sock, struct sockaddr *address, int length)
+{
+	struct matter matter = {.operation = OP_BIND};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (out_of_scope() || !read_peer(sock, address, length, true, &matter.peer))
+		return 0;
+	if (!decide_bind(&view, &matter.peer, &rule))
+		return 0;
+	return answer(&view, &rule, &matter);
+}
+
+/* A port that the kernel chose was never bound to by hand. */
+SEC("lsm/socket_listen")
+int BPF_PROG(aegis_socket_listen, struct socket *sock)
+{
+	__u16 family = BPF_CORE_READ(sock, sk, __sk_common.skc_family);
+	struct matter matter = {.operation = OP_LISTEN};
+	struct view view = {};
+	struct rule rule = {};
+
+	if ((family != AF_INET && family != AF_INET6) || out_of_scope())
+		return 0;
+	matter.peer.port = BPF_CORE_READ(sock, sk, __sk_common.skc_num);
+	matter.peer.protocol = protocol_of(sock);
+	if (!decide_bind(&view, &matter.peer, &rule))
+		return 0;
+	return answer(&view, &rule, &matter);
+}
+
+/* ---- flags ---------------------------------------------------------------------------------------------- */
+
+static __always_inline bool flag_rule(const struct view *view, __u32 flag, __u32 line, __u8 section, struct rule *rule)
+{
+	if (!(view->flags & flag))
+		return false;
+	rule->line = header_line(view, line);
+	rule->section = section;
+	return true;
+}
+
+static __always_inline int answer_flag(__u32 flag, __u32 line, __u8 section, __u32 operation, __u32 target)
+{
+	struct matter matter = {.operation = operation, .target = target};
+	struct view view = {};
+	struct rule rule = {};
+	bool found = false;
+
+	if (out_of_scope())
+		return 0;
+	DECIDE(&view, found, flag_rule(&view, flag, line, section, &rule));
+	if (!found)
+		return 0;
+	return answer(&view, &rule, &matter);
+}
+
+/* Reading what /proc shows of another process is no tracing. */
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(aegis_ptrace_access, struct task_struct *child, unsigned int mode)
+{
+	if (!(mode & PTRACE_MODE_ATTACH))
+		return 0;
+	return answer_flag(POLICY_DENY_PTRACE, 1, SECTION_DENY_PTRACE, OP_PTRACE, child->tgid);
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(aegis_ptrace_traceme, struct task_struct *parent)
+{
+	return answer_flag(POLICY_DENY_PTRACE, 1, SECTION_DENY_PTRACE, OP_PTRACE, parent->tgid);
+}
+
+SEC("lsm/kernel_read_file")
+int BPF_PROG(aegis_read_module, struct file *file, enum kernel_read_file_id id)
+{
+	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE))
+		return 0;
+	return answer_flag(POLICY_DENY_MODULE, 2, SECTION_DENY_MODULE_LOAD, OP_MODULE, 0);
+}
+
+SEC("lsm/kernel_load_data")
+int BPF_PROG(aegis_load_module, enum kernel_load_data_id id)
+{
+	if (id != bpf_core_enum_value(enum kernel_load_data_id, LOADING_MODULE))
+		return 0;
+	return answer_flag(POLICY_DENY_MODULE, 2, SECTION_DENY_MODULE_LOAD, OP_MODULE, 0);
+}
+
+SEC("lsm/bpf")
+int BPF_PROG(aegis_bpf, int command)
+{
+	if (command != BPF_PROG_LOAD && command != BPF_PROG_ATTACH && command != BPF_RAW_TRACEPOINT_OPEN &&
+	    command != BPF_LINK_CREATE && command != BPF_LINK_UPDATE)
+		return 0;
+	return answer_flag(POLICY_DENY_BPF, 3, SECTION_DENY_BPF, OP_BPF, command);
+}
+
+/* Whoever could write to the agent's maps could empty them. */
+SEC("lsm/bpf_map")
+int BPF_PROG(aegis_bpf_map, struct bpf_map *map, unsigned int mode)
+{
+	char name[8] = {};
+
+	if (!(mode & FMODE_WRITE) || bpf_core_read(name, 6, &map->name))
+		return 0;
+	if (name[0] != 'a' || name[1] != 'e' || name[2] != 'g' || name[3] != 'i' || name[4] != 's' || name[5] != '_')
+		return 0;
+	return refuse_tampering(0, 0) ? -EPERM : 0;
+}
+
+#endif
