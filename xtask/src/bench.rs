@@ -20,6 +20,7 @@ use std::process::Command;
 
 use crate::checkout::{self, Profile};
 use crate::failure::{Failure, Outcome};
+use crate::setup;
 use table::Table;
 
 /// How long a benchmark may take.
@@ -81,6 +82,7 @@ pub(crate) fn run(effort: Effort, only: &[&str]) -> Outcome {
         if only.contains(&"python") {
             packages.extend(["--package", "aegis-python", "--lib"]);
         }
+        setup::for_build()?;
         checkout::build(Profile::Release, &packages)?;
         if checkout::on_path("taskset").is_some() {
             return run_bound(effort, only);

@@ -2,7 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`setup`] | installs the programs that tests compare ours with |
+//! | [`setup`] | installs what the build needs, and the programs that tests compare ours with |
 //! | [`quickstart`] | the main jobs, on real files, command by command |
 //! | [`test_suite`] | everything that is tested, summed up in one line |
 //! | [`fuzz`] | each fuzz target for a bounded time |
@@ -27,7 +27,8 @@ use failure::{Failure, Outcome};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  setup                       install what the tests need (Debian 12; needs root only if something is missing)
+  setup [--build]             install what the build and the tests need, or the build alone (Debian 12; needs root only if
+                              something is missing)
   quickstart [--keep]         the main jobs: keys for data and keys for policy, made, used, rotated, revoked
   test [--fuzz-seconds N]     set-up and everything that is tested; N seconds for each fuzz target (default 5, 0 skips)
   fuzz [--seconds N] [TARGET] run each fuzz target, or one, for N seconds (default 60)
@@ -60,6 +61,7 @@ fn run(words: &[&str]) -> Outcome {
             Ok(())
         }
         ["setup"] => setup::run(),
+        ["setup", "--build"] => setup::for_build(),
         ["quickstart"] => quickstart::run(scratch::Keep::No),
         ["quickstart", "--keep"] => quickstart::run(scratch::Keep::Yes),
         ["test"] => test_suite::run(5),

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use crate::checkout::{self, Profile};
 use crate::failure::{Failure, Outcome};
 use crate::scratch::{Keep, Scratch};
+use crate::setup;
 
 /// The file that the passphrase is read from.
 const PASSPHRASE: &str = "passphrase";
@@ -30,6 +31,7 @@ enum Expect {
 
 /// Runs all of it; fails at the first command that does not end as expected.
 pub(crate) fn run(keep: Keep) -> Outcome {
+    setup::for_build()?;
     checkout::build(Profile::Debug, &["--quiet", "--package", "aegisbpf", "--package", "aegis"])?;
     let scratch = Scratch::new("aegis-quickstart", keep)?;
     let tour = Tour { directory: scratch.path().to_path_buf() };

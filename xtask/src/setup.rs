@@ -1,40 +1,103 @@
-//! Installs the programs that tests compare ours with: `cargo xtask setup`.
+//! Installs what the build needs, and the programs that tests compare ours with: `cargo xtask setup`.
 //!
-//! Nothing here is needed to build or use `aegisbpf`. A test whose program is missing says that it was skipped.
+//! Nothing that only tests need is needed to build or use `aegisbpf`. A test whose program is missing says that it was
+//! skipped.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::checkout;
 use crate::failure::{Failure, Outcome};
 
-/// A program, the Debian 12 package that has it, and which tests want it.
+/// What must be there, the Debian 12 package that has it, and what wants it.
 struct Tool {
-    program: &'static str,
+    needs: Needs,
     package: &'static str,
     purpose: &'static str,
 }
 
-const TOOLS: &[Tool] = &[
+/// How a package shows that it is installed.
+enum Needs {
+    /// On the `PATH`.
+    Program(&'static str),
+    /// Where the C compiler looks for it.
+    Header(&'static str),
+}
+
+impl Needs {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Program(name) | Self::Header(name) => name,
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        match self {
+            Self::Program(name) => checkout::on_path(name).is_some(),
+            Self::Header(name) => Command::new("cc")
+                .args(["-E", "-x", "c", "-include", name, "/dev/null"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|status| status.success()),
+        }
+    }
+}
+
+/// Without these the workspace does not build: C in our dependencies, and the programs that run inside the kernel.
+const BUILD: &[Tool] = &[
+    Tool { needs: Needs::Program("cc"), package: "gcc", purpose: "C in libraries" },
+    Tool { needs: Needs::Header("stdlib.h"), package: "libc6-dev", purpose: "C in libraries" },
+    Tool { needs: Needs::Program("clang"), package: "clang", purpose: "the programs that run in the kernel" },
+    Tool { needs: Needs::Program("make"), package: "make", purpose: "building libbpf" },
+    Tool { needs: Needs::Program("pkg-config"), package: "pkg-config", purpose: "building libbpf" },
+    Tool { needs: Needs::Header("gelf.h"), package: "libelf-dev", purpose: "building libbpf" },
+    Tool { needs: Needs::Header("zlib.h"), package: "zlib1g-dev", purpose: "building libbpf" },
+];
+
+/// What tests run. What the virtual machines need is known to `vm/run-in-vm`, which installs it.
+const TESTS: &[Tool] = &[
     Tool {
-        program: "openssl",
+        needs: Needs::Program("openssl"),
         package: "openssl",
         purpose: "keys and signatures made by another implementation",
     },
-    Tool { program: "ssh-keygen", package: "openssh-client", purpose: "OpenSSH keys" },
-    Tool { program: "strace", package: "strace", purpose: "killing a command at each of its system calls" },
+    Tool { needs: Needs::Program("ssh-keygen"), package: "openssh-client", purpose: "OpenSSH keys" },
     Tool {
-        program: "softhsm2-util",
+        needs: Needs::Program("strace"),
+        package: "strace",
+        purpose: "killing a command at each of its system calls",
+    },
+    Tool {
+        needs: Needs::Program("softhsm2-util"),
         package: "softhsm2",
         purpose: "signing and wrapping inside a PKCS#11 token",
     },
-    Tool { program: "pkcs11-tool", package: "opensc", purpose: "making keys inside a PKCS#11 token" },
-    Tool { program: "certutil", package: "libnss3-tools", purpose: "a PKCS#11 token of another maker" },
-    Tool { program: "python3", package: "python3", purpose: "an independent DSSE verifier" },
-    Tool { program: "faketime", package: "faketime", purpose: "a host whose clock is wrong" },
-    Tool { program: "shellcheck", package: "shellcheck", purpose: "checking the shell scripts" },
-    Tool { program: "g++", package: "g++", purpose: "building the fuzz targets" },
+    Tool {
+        needs: Needs::Program("pkcs11-tool"),
+        package: "opensc",
+        purpose: "making keys inside a PKCS#11 token",
+    },
+    Tool {
+        needs: Needs::Program("certutil"),
+        package: "libnss3-tools",
+        purpose: "a PKCS#11 token of another maker",
+    },
+    Tool { needs: Needs::Program("python3"), package: "python3", purpose: "an independent DSSE verifier" },
+    Tool { needs: Needs::Program("faketime"), package: "faketime", purpose: "a host whose clock is wrong" },
+    Tool {
+        needs: Needs::Program("shellcheck"),
+        package: "shellcheck",
+        purpose: "checking the shell scripts",
+    },
+    Tool { needs: Needs::Program("g++"), package: "g++", purpose: "building the fuzz targets" },
 ];
+
+/// The kernels that tests boot, as `vm/run-in-vm` calls them: the oldest that is supported, and the newest there is.
+const KERNELS: &[&str] = &["6.1", "newest"];
+/// The longest that fetching one of them may take, in seconds.
+const KERNEL_LIMIT_SECS: &str = "900";
 
 /// What a set-up left behind.
 pub(crate) struct Ready {
@@ -51,16 +114,32 @@ pub(crate) fn run() -> Outcome {
         println!("python for the tests: {}", python.display());
     }
     if ready.missing.is_empty() {
-        println!("everything that the tests need is here");
+        println!("everything that the build and the tests need is here");
         Ok(())
     } else {
         Err(Failure::new(ready.missing.join("\n       ")))
     }
 }
 
-/// Installs what is missing and can be installed.
+/// Installs what the build needs, and nothing else; fails if something is still missing. Takes no time if all is here.
+pub(crate) fn for_build() -> Outcome {
+    let packages: Vec<&str> = missing(BUILD).map(|tool| tool.package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let installed = apt_install(&packages);
+    let mut sentences: Vec<String> = missing(BUILD).map(sentence).collect();
+    if sentences.is_empty() {
+        return Ok(());
+    }
+    sentences.extend(installed.err().map(|failure| failure.to_string()));
+    Err(Failure::new(sentences.join("\n       ")))
+}
+
+/// Installs what is missing and can be installed, for the build and for the tests.
 pub(crate) fn prepare() -> Ready {
-    let mut packages: Vec<&str> = missing_tools().map(|tool| tool.package).collect();
+    let tools = || missing(BUILD).chain(missing(TESTS));
+    let mut packages: Vec<&str> = tools().map(|tool| tool.package).collect();
     if !has_venv() {
         packages.push("python3-venv");
     }
@@ -74,12 +153,14 @@ pub(crate) fn prepare() -> Ready {
         if let Err(failure) = apt_install(&packages) {
             missing.push(failure.to_string());
         }
-        missing
-            .extend(missing_tools().map(|tool| format!("{} is missing, for {}", tool.program, tool.purpose)));
+        missing.extend(tools().map(sentence));
         if wants_postgres && !has_postgres() {
             missing.push("PostgreSQL is missing, for keyrings on a server".to_owned());
         }
     }
+    missing.extend(KERNELS.iter().filter(|kernel| !fetch_kernel(kernel)).map(|kernel| {
+        format!("there is no VM with kernel {kernel}, for what the kernel enforces; why is said above")
+    }));
     let python = match python_environment() {
         Ok(python) => Some(python),
         Err(failure) => {
@@ -90,8 +171,23 @@ pub(crate) fn prepare() -> Ready {
     Ready { python, missing }
 }
 
-fn missing_tools() -> impl Iterator<Item = &'static Tool> {
-    TOOLS.iter().filter(|tool| checkout::on_path(tool.program).is_none())
+fn missing(tools: &'static [Tool]) -> impl Iterator<Item = &'static Tool> {
+    tools.iter().filter(|tool| !tool.needs.is_here())
+}
+
+fn sentence(tool: &'static Tool) -> String {
+    format!("{} (package {}) is missing, for {}", tool.needs.name(), tool.package, tool.purpose)
+}
+
+/// Fetches a kernel for the VM and installs QEMU, unless both are here. Tests themselves download nothing: many run at
+/// once, and none may wait for an archive.
+fn fetch_kernel(kernel: &str) -> bool {
+    succeeds(
+        Command::new("timeout")
+            .args(["--kill-after=10", KERNEL_LIMIT_SECS, "bash"])
+            .arg(checkout::root().join("vm/run-in-vm"))
+            .args(["--prepare", "--kernel", kernel]),
+    )
 }
 
 /// Debian ships `python3` without the module that fills a virtual environment.
@@ -182,5 +278,21 @@ fn python_environment() -> Outcome<PathBuf> {
 
 fn succeeds(command: &mut Command) -> bool {
     // A closed stdin: no installer may wait for an answer.
-    command.stdin(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
+    command.stdin(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sees_what_is_installed_and_what_is_not() {
+        assert!(Needs::Program("cargo").is_here() && Needs::Header("stdlib.h").is_here());
+        assert!(!Needs::Program("no-such-program").is_here() && !Needs::Header("no-such-header.h").is_here());
+    }
+
+    #[test]
+    fn fetches_the_kernels_that_tests_boot() {
+        assert_eq!(KERNELS, test_services::vm::Kernel::ALL.map(test_services::vm::Kernel::name));
+    }
 }
