@@ -33,6 +33,8 @@ impl Needs {
 
     fn is_here(&self) -> bool {
         match self {
+            // The build takes another one if it is named.
+            Self::Program("clang") if std::env::var_os("CLANG").is_some() => true,
             Self::Program(name) => checkout::on_path(name).is_some(),
             Self::Header(name) => Command::new("cc")
                 .args(["-E", "-x", "c", "-include", name, "/dev/null"])
