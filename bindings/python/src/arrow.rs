@@ -3,7 +3,7 @@
 //! A stream of record batches comes in a capsule and goes out in one. Batches are worked on when the consumer asks for
 //! them, so that a table larger than memory passes through.
 //!
-//! This is the one module with `unsafe` of its own in this crate: two lines, which take a stream out of a capsule.
+//! It is one of two modules with `unsafe` of their own in this crate: two lines, which take a stream out of a capsule.
 
 #![allow(unsafe_code, reason = "a capsule holds a C structure, and taking it out is unsafe by nature")]
 

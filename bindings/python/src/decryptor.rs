@@ -17,11 +17,12 @@ use zeroize::Zeroize as _;
 
 use crate::arrow::{ArrowStream, Columns, Direction, Work, pass_through};
 use crate::bytes::BytesLike;
-use crate::enricher::{Batch, OnError, choose};
-use crate::event;
-use crate::failure::{OrRaise as _, exception, in_one_line};
+use crate::enricher::choose;
+use crate::event::{LastEnvelope, Rules};
+use crate::failure::{OrRaise as _, in_one_line};
 use crate::kek_provider::{KekObject, Provider};
 use crate::keyring::KeyringObject;
+use crate::passage::{OnError, Passage};
 use crate::pool::Pool;
 use crate::process::Homebound;
 
@@ -46,6 +47,7 @@ const KEPT_BYTES: usize = 1 << 20;
 pub(crate) struct PiiDecryptorObject {
     keys: Keys,
     options: DecryptorOptions,
+    rules: Rules,
     workers: Pool<Worker>,
 }
 
@@ -69,7 +71,11 @@ impl Opener {
     fn open(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), DecryptError> {
         match self {
             Self::Held(decryptor) => decryptor.decrypt_event(event, out).map(|_| ()),
-            Self::Fresh(decryptor) => decryptor.transform(event, out).map(|_| ()),
+            Self::Fresh(decryptor) => {
+                // When it asks itself whether the keyring has to be asked again.
+                decryptor.begin_chunk();
+                decryptor.transform(event, out).map(|_| ())
+            }
         }
     }
 }
@@ -135,16 +141,33 @@ impl PiiDecryptorObject {
         self.workers.give_back(worker);
     }
 
-    fn open_one<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = event.py();
-        let (form, text) = event::take(event, self.options.limits.max_event_len)?;
+    /// Does something with the way to an opener and back.
+    fn with_passage<T>(
+        &self,
+        py: Python<'_>,
+        pass: impl FnOnce(&mut Passage<'_, &mut Open<'_>>) -> PyResult<T>,
+    ) -> PyResult<T> {
         let mut worker = self.worker(py)?;
-        let opened = py.detach(|| worker.opener.open(text.as_slice(), &mut worker.out));
-        let given = opened.or_raise(py).and_then(|()| form.give(py, &worker.out));
+        let Worker { opener, out } = &mut worker;
+        // What was opened is not kept.
+        let last = &mut LastEnvelope::Never;
+        let given = pass(&mut Passage {
+            rules: &self.rules,
+            last,
+            out,
+            work: &mut |event, out| opener.open(event, out),
+        });
         self.rest(worker);
         given
     }
+
+    fn open_one<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.with_passage(event.py(), |passage| passage.one(event))
+    }
 }
+
+/// What an opener does.
+type Open<'a> = dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), DecryptError> + Send + 'a;
 
 #[pymethods]
 impl PiiDecryptorObject {
@@ -176,7 +199,9 @@ impl PiiDecryptorObject {
             ..DecryptorOptions::default()
         };
         options.limits.max_event_len = max_event_len.unwrap_or(options.limits.max_event_len);
-        Ok(Self { keys: Keys::of(keys)?, options, workers: Pool::new() })
+        let id = options.event_id_member.as_deref();
+        let rules = Rules::for_opening(keys.py(), id, options.limits.max_event_len);
+        Ok(Self { keys: Keys::of(keys)?, options, rules, workers: Pool::new() })
     }
 
     /// Opens one event, and gives it back in the form in which it came.
@@ -197,14 +222,8 @@ impl PiiDecryptorObject {
     ///     exception; ``"return"``: the exception stands in its place in the list
     #[pyo3(signature = (events, *, errors = "raise"))]
     fn decrypt_batch<'py>(&self, events: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyList>> {
-        let py = events.py();
         let errors = OnError::of_name(errors)?;
-        let mut worker = self.worker(py)?;
-        let batch = Batch { events, errors, limit: self.options.limits.max_event_len };
-        let Worker { opener, out } = &mut worker;
-        let opened = batch.run(out, |event, out| opener.open(event, out), |error| exception(py, &error));
-        self.rest(worker);
-        opened
+        self.with_passage(events.py(), |passage| passage.many(events, errors))
     }
 
     /// Opens columns of Arrow data, without a Python object for each value.

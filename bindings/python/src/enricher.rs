@@ -16,15 +16,13 @@ use pyo3::types::{PyBytes, PyDict, PyList};
 use crate::arrow::{ArrowStream, Columns, Direction, Work, pass_through, refused};
 use crate::bytes::BytesLike;
 use crate::catalogue::CatalogueObject;
-use crate::event::{self, Form, Text};
-use crate::failure::{OrRaise as _, exception, in_one_line};
+use crate::event::{LastEnvelope, Rules};
+use crate::failure::{OrRaise as _, in_one_line};
 use crate::hybrid_kem::public_key_of;
+use crate::passage::{OnError, Passage};
 use crate::pool::Pool;
 use crate::process::Homebound;
 
-/// Events of a batch that are worked on while the interpreter is free: so many that taking it back costs nothing, and so few
-/// that what they become is still in the processor's cache when it is copied.
-const CHUNK_EVENTS: usize = 8;
 /// A buffer that is longer is not kept.
 const KEPT_BYTES: usize = 4 << 20;
 
@@ -50,6 +48,7 @@ const KEPT_BYTES: usize = 4 << 20;
 pub(crate) struct PiiEnricher {
     engine: Engine,
     options: EncryptorOptions,
+    rules: Rules,
     workers: Pool<Worker>,
 }
 
@@ -64,6 +63,7 @@ pub(crate) enum Engine {
 
 struct Worker {
     sealer: Sealer,
+    last: LastEnvelope,
     out: Vec<u8>,
 }
 
@@ -76,7 +76,11 @@ impl Sealer {
     fn seal(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), EncryptError> {
         match self {
             Self::Fixed(encryptor) => encryptor.encrypt_event(Moment::now(), event, out).map(|_| ()),
-            Self::Followed(encryptor) => encryptor.transform(event, out).map(|_| ()),
+            Self::Followed(encryptor) => {
+                // What takes its time, and its sender contexts, from a chunk: an event is one.
+                encryptor.begin_chunk();
+                encryptor.transform(event, out).map(|_| ())
+            }
         }
     }
 
@@ -97,7 +101,8 @@ impl PiiEnricher {
         for warning in options.warnings() {
             tracing::warn!(target: "aegis_pii", "{warning}");
         }
-        let enricher = Self { engine, options, workers: Pool::new() };
+        let rules = rules(py, &options)?;
+        let enricher = Self { engine, options, rules, workers: Pool::new() };
         let first = enricher.make(py)?;
         enricher.workers.give_back(first);
         Ok(enricher)
@@ -117,7 +122,7 @@ impl PiiEnricher {
                 Sealer::Followed(py.detach(|| followed.metered(options)).or_raise(py)?)
             }
         };
-        Ok(Worker { sealer, out: Vec::new() })
+        Ok(Worker { sealer, last: LastEnvelope::Kept(None), out: Vec::new() })
     }
 
     fn worker(&self, py: Python<'_>) -> PyResult<Worker> {
@@ -159,19 +164,41 @@ impl PiiEnricher {
         }
     }
 
-    fn seal_one<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = event.py();
-        let (form, text) = event::take(event, self.options.limits.max_event_len)?;
+    /// Does something with the way to a sealer and back.
+    fn with_passage<T>(
+        &self,
+        py: Python<'_>,
+        pass: impl FnOnce(&mut Passage<'_, &mut Seal<'_>>) -> PyResult<T>,
+    ) -> PyResult<T> {
         let mut worker = self.worker(py)?;
-        let sealed = py.detach(|| {
-            worker.out.clear();
-            let sealed = worker.sealer.seal(text.as_slice(), &mut worker.out);
-            worker.sealer.end();
-            sealed
+        let Worker { sealer, last, out } = &mut worker;
+        let given = pass(&mut Passage {
+            rules: &self.rules,
+            last,
+            out,
+            work: &mut |event, out| sealer.seal(event, out),
         });
-        let given = sealed.or_raise(py).and_then(|()| form.give(py, &worker.out));
+        sealer.end();
         self.rest(worker);
         given
+    }
+
+    fn seal_one<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.with_passage(event.py(), |passage| passage.one(event))
+    }
+}
+
+/// What a sealer does.
+type Seal<'a> = dyn FnMut(&[u8], &mut Vec<u8>) -> Result<(), EncryptError> + Send + 'a;
+
+/// Which members of a `dict` are sealed. In a compact event a member is added, so such an event goes as a whole.
+fn rules(py: Python<'_>, options: &EncryptorOptions) -> PyResult<Rules> {
+    let EncryptorOptions { catalogue, form, event_id_member, limits, .. } = options;
+    match form {
+        EnvelopeForm::SelfContained => {
+            Rules::for_sealing(py, catalogue, event_id_member.as_deref(), limits.max_event_len)
+        }
+        EnvelopeForm::Compact => Ok(Rules::none(limits.max_event_len)),
     }
 }
 
@@ -230,16 +257,8 @@ impl PiiEnricher {
     ///     exception; ``"return"``: the exception stands in its place in the list
     #[pyo3(signature = (events, *, errors = "raise"))]
     fn encrypt_batch<'py>(&self, events: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyList>> {
-        let py = events.py();
         let errors = OnError::of_name(errors)?;
-        let mut worker = self.worker(py)?;
-        let limit = self.options.limits.max_event_len;
-        let batch = Batch { events, errors, limit };
-        let Worker { sealer, out } = &mut worker;
-        let sealed = batch.run(out, |event, out| sealer.seal(event, out), |error| exception(py, &error));
-        sealer.end();
-        self.rest(worker);
-        sealed
+        self.with_passage(events.py(), |passage| passage.many(events, errors))
     }
 
     /// Seals columns of Arrow data, without a Python object for each value.
@@ -413,83 +432,5 @@ const fn binding_name(by: FieldBinding) -> &'static str {
     match by {
         FieldBinding::Pointer => "pointer",
         FieldBinding::Name => "name",
-    }
-}
-
-/// What becomes of a batch in which an event is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnError {
-    Raise,
-    Return,
-}
-
-impl OnError {
-    pub(crate) fn of_name(name: &str) -> PyResult<Self> {
-        choose("errors", name, &[Self::Raise, Self::Return], |choice| match choice {
-            Self::Raise => "raise",
-            Self::Return => "return",
-        })
-    }
-}
-
-/// A list of events, sealed or opened piece by piece.
-pub(crate) struct Batch<'a, 'py> {
-    pub(crate) events: &'a Bound<'py, PyAny>,
-    pub(crate) errors: OnError,
-    pub(crate) limit: usize,
-}
-
-impl<'py> Batch<'_, 'py> {
-    /// Hands each event to `work` while the interpreter is free, and gathers what it appends.
-    pub(crate) fn run<E: Send>(
-        &self,
-        out: &mut Vec<u8>,
-        mut work: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(), E> + Send,
-        raise: impl Fn(E) -> PyErr,
-    ) -> PyResult<Bound<'py, PyList>> {
-        let py = self.events.py();
-        let done = PyList::empty(py);
-        let mut events = self.events.try_iter()?;
-        loop {
-            let taken: Vec<PyResult<(Form, Text)>> = events
-                .by_ref()
-                .take(CHUNK_EVENTS)
-                .map(|event| event.and_then(|event| event::take(&event, self.limit)))
-                .collect();
-            if taken.is_empty() {
-                return Ok(done);
-            }
-            let texts: Vec<Option<&[u8]>> =
-                taken.iter().map(|event| event.as_ref().ok().map(|(_, text)| text.as_slice())).collect();
-            let mut results = Vec::with_capacity(taken.len());
-            py.detach(|| {
-                out.clear();
-                for text in texts {
-                    results.push(text.map(|text| work(text, out).map(|()| out.len())));
-                }
-            });
-            let mut start = 0;
-            for (event, result) in taken.into_iter().zip(results) {
-                let given = match (event, result) {
-                    (Err(error), _) => Err(error),
-                    (Ok((form, _)), Some(Ok(end))) => {
-                        let text = out.get(start..end).unwrap_or_default();
-                        start = end;
-                        form.give(py, text)
-                    }
-                    (Ok(_), Some(Err(error))) => Err(raise(error)),
-                    (Ok(_), None) => continue,
-                };
-                match (given, self.errors) {
-                    (Ok(value), _) => done.append(value)?,
-                    (Err(error), OnError::Raise) => {
-                        // Where it can be seen which of them it was.
-                        let _ = error.value(py).setattr("index", done.len());
-                        return Err(error);
-                    }
-                    (Err(error), OnError::Return) => done.append(error.into_value(py))?,
-                }
-            }
-        }
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! An event goes back in the form in which it came. `bytes` and `str` are JSON texts, and stay as they are but for the
 //! fields that are sealed or opened. A `dict` is written as JSON, and what comes back is read: exactly, so that numbers
-//! of any size and strings with lone surrogates survive.
+//! of any size and strings with lone surrogates survive. Of most, only an excerpt is written.
 
+mod excerpt;
 mod reader;
+mod sealed;
+mod utf8;
 mod writer;
 
+pub(crate) use excerpt::{Excerpt, Rules};
 pub(crate) use reader::read;
+pub(crate) use sealed::LastEnvelope;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
@@ -40,9 +45,10 @@ impl Form {
     pub(crate) fn give<'py>(self, py: Python<'py>, text: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         match self {
             Self::Bytes => Ok(PyBytes::new(py, text).into_any()),
-            Self::Str => match std::str::from_utf8(text) {
-                Ok(text) => Ok(PyString::new(py, text).into_any()),
-                Err(_) => Err(not_utf8(py)),
+            Self::Str => match PyString::from_bytes(py, text) {
+                Ok(text) => Ok(text.into_any()),
+                Err(error) if error.is_instance_of::<PyUnicodeDecodeError>(py) => Err(not_utf8(py)),
+                Err(error) => Err(error),
             },
             Self::Dict => read(py, text).map_err(|error| error.into_exception(py)),
         }

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `kek_provider` | KEK providers and `get_kek_provider` |
 //! | `hybrid_kem`, `bip322` | keys, boxes and signatures for those who use them directly |
-//! | `event` | events: `dict`, `str`, `bytes`; to JSON text and back |
+//! | `event`, `passage` | events: `dict`, `str`, `bytes`; to JSON text and back, one or a list of them |
 //! | `catalogue`, `enricher`, `decryptor` | personal fields: which they are, sealing and opening them |
 //! | `arrow` | columns of data frames, sealed and opened in streams |
 //! | `keyring` | a keyring, and the rotation of its DEKs |
@@ -35,6 +35,7 @@ mod hybrid_kem;
 mod kek_provider;
 mod keyring;
 mod log;
+mod passage;
 mod pipeline;
 mod pool;
 mod process;

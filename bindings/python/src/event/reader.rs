@@ -69,6 +69,18 @@ pub(crate) fn read<'py>(py: Python<'py>, text: &[u8]) -> Result<Bound<'py, PyAny
     if reader.at == text.len() { Ok(value) } else { Err(reader.fault()) }
 }
 
+/// Reads the value that begins at a place and has so many objects and arrays around it, and says where it ends.
+pub(super) fn read_at<'py>(
+    py: Python<'py>,
+    text: &[u8],
+    at: usize,
+    depth: usize,
+) -> Result<(Bound<'py, PyAny>, usize), ReadError> {
+    let mut reader = Reader { py, text, at };
+    let value = reader.value(depth)?;
+    Ok((value, reader.at))
+}
+
 struct Reader<'a, 'py> {
     py: Python<'py>,
     text: &'a [u8],

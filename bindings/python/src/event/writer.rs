@@ -6,10 +6,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use zeroize::Zeroizing;
 
+use super::utf8::utf8;
 use crate::failure::Raised;
 
 /// Most objects and arrays inside one another, as for events that are texts.
-const MAX_DEPTH: usize = 1000;
+pub(super) const MAX_DEPTH: usize = 1000;
 
 /// Why an object is no event. It names types, and nothing of the content.
 #[derive(Debug)]
@@ -74,17 +75,40 @@ impl From<PyErr> for WriteError {
 /// Writes an event of at most `limit` bytes, or not many more.
 pub(super) fn write(dict: &Bound<'_, PyDict>, limit: usize) -> Result<Zeroizing<Vec<u8>>, WriteError> {
     // Most events fit. One that grows leaves copies of itself behind: they are for the pages of this process alone.
-    let mut writer = Writer { out: Zeroizing::new(Vec::with_capacity(2048)), limit };
+    let mut writer = Writer::new(limit, 2048);
     writer.object(dict, 0)?;
     Ok(writer.out)
 }
 
-struct Writer {
+/// Writes values, one behind the other.
+pub(super) struct Writer {
     out: Zeroizing<Vec<u8>>,
     limit: usize,
 }
 
 impl Writer {
+    /// With room for so many bytes before it has to grow.
+    pub(super) fn new(limit: usize, room: usize) -> Self {
+        Self { out: Zeroizing::new(Vec::with_capacity(room)), limit }
+    }
+
+    pub(super) fn into_text(self) -> Zeroizing<Vec<u8>> {
+        self.out
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    pub(super) fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+
+    /// Text that is JSON already.
+    pub(super) fn plain(&mut self, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+
     fn object(&mut self, dict: &Bound<'_, PyDict>, depth: usize) -> Result<(), WriteError> {
         self.enter(depth)?;
         self.out.push(b'{');
@@ -121,7 +145,8 @@ impl Writer {
         Ok(())
     }
 
-    fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Result<(), WriteError> {
+    /// Writes a value with so many objects and arrays around it.
+    pub(super) fn value(&mut self, value: &Bound<'_, PyAny>, depth: usize) -> Result<(), WriteError> {
         if let Ok(text) = value.cast::<PyString>() {
             self.string(text)?;
         } else if value.is_none() {
@@ -173,11 +198,11 @@ impl Writer {
         Ok(())
     }
 
-    fn string(&mut self, text: &Bound<'_, PyString>) -> Result<(), WriteError> {
+    pub(super) fn string(&mut self, text: &Bound<'_, PyString>) -> Result<(), WriteError> {
         self.out.push(b'"');
-        match text.to_cow() {
-            Ok(text) => self.characters(text.as_bytes()),
-            Err(_) => {
+        match utf8(text) {
+            Some(text) => self.characters(text),
+            None => {
                 // A surrogate without its partner. It has a form in UTF-8 that no reader takes; here, to be escaped.
                 let bytes = text.call_method1("encode", ("utf-8", "surrogatepass"))?;
                 self.generalised(bytes.cast::<PyBytes>().map_err(PyErr::from)?.as_bytes());

@@ -35,6 +35,16 @@ def test_new_events_are_sealed_under_the_new_dek_and_old_ones_stay_readable(keyr
     assert states == {first: "decrypt_only", second: "active"}
 
 
+def test_each_event_of_a_keyring_says_when_it_was_sealed(keyring: Any) -> None:
+    """An enricher is kept for days, and its first event is not the time of all others."""
+    enricher = keyring.enricher()
+    first = enricher({"actor_id": 1})["actor_id"]["_encrypted_at"]
+    deadline = time.monotonic() + 20
+    while enricher({"actor_id": 1})["actor_id"]["_encrypted_at"] == first:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_dek_is_rotated_when_it_has_sealed_enough(keyring: Any) -> None:
     told: List[Tuple[str, str]] = []
     rotator = aegis.DEKRotator(keyring, max_messages=10, on_rotation=lambda *versions: told.append(versions))
