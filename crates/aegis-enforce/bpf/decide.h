@@ -14,12 +14,9 @@
 #include <bpf/bpf_tracing.h>
 #include "layout.h"
 
-/* If set, only what runs in this control group or below is judged: `policy test`, and tests. */
-const volatile __u64 scope_group = 0;
-const volatile __u32 scope_level = 0;
-
-/* Types that only the inner maps use. clang leaves those as forward declarations unless a variable has them. */
-struct types {
+/* Set before loading. The arrays of length 0 are types that only inner maps use: clang leaves those as forward
+ * declarations unless a variable has them. */
+struct settings {
 	struct policy policy[0];
 	struct file_key file_key[0];
 	struct rule rule[0];
@@ -28,9 +25,12 @@ struct types {
 	struct group group[0];
 	struct net_key net_key[0];
 	struct cidr_key cidr_key[0];
+	struct filter_block filter_block[0];
+	__u64 scope_group; /* not 0: only what runs in this control group or below is judged: `policy test`, and tests */
+	__u32 scope_level;
 	__u32 layout;
 };
-const volatile struct types aegis_types = {.layout = AEGIS_LAYOUT};
+const volatile struct settings aegis_settings = {.layout = AEGIS_LAYOUT};
 
 #define OUTER(name, inner)                            \
 	struct {                                      \
@@ -56,13 +56,14 @@ struct policy_map {
 };
 OUTER(aegis_policy, policy_map);
 
-/* One bit in 16 or fewer is set for what the hash maps hold, so that most misses never ask them. */
+/* Two bits in one word of 64 stand for each entry of the maps for files and the network, at 16 bits or more an entry, so
+ * that most misses never ask those. In blocks, since an array is filled by the element. */
 struct filter_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct filter_block);
 };
 OUTER(aegis_filter, filter_map);
 
@@ -227,17 +228,18 @@ static __always_inline __u64 filter_bits(__u64 hash)
 
 static __always_inline __u64 *filter_word(const struct view *view, __u64 hash)
 {
-	__u32 index = (hash >> 12) & view->filter_mask, slot = view->slot;
+	__u32 word = (hash >> 12) & view->filter_mask, index = word / FILTER_BLOCK, slot = view->slot;
 	void *inner = bpf_map_lookup_elem(&aegis_filter, &slot);
+	struct filter_block *block = inner ? bpf_map_lookup_elem(inner, &index) : NULL;
 
-	return inner ? bpf_map_lookup_elem(inner, &index) : NULL;
+	return block ? &block->words[word % FILTER_BLOCK] : NULL;
 }
 
 static __always_inline bool maybe(const struct view *view, __u64 hash)
 {
 	__u64 *word = filter_word(view, hash), bits = filter_bits(hash);
 
-	return word && (*word & bits) == bits;
+	return word && (*(volatile __u64 *)word & bits) == bits;
 }
 
 /* ---- who asks ------------------------------------------------------------------------------------ */
@@ -262,12 +264,12 @@ static __always_inline bool out_of_scope(void)
 {
 	struct cgroup *group;
 
-	if (!scope_group)
+	if (!aegis_settings.scope_group)
 		return false;
 	group = current_group();
-	if (BPF_CORE_READ(group, level) < (int)scope_level)
+	if (BPF_CORE_READ(group, level) < (int)aegis_settings.scope_level)
 		return true;
-	return ancestor_id(group, scope_level) != scope_group;
+	return ancestor_id(group, aegis_settings.scope_level) != aegis_settings.scope_group;
 }
 
 /* Calls for each control group of the policy that the task is in, from the root down. */
@@ -341,10 +343,13 @@ static __always_inline struct rule *file_entry(const struct view *view, __u64 in
 	__u32 slot = view->slot;
 	void *inner;
 
+	struct rule *entry;
+
 	if (!maybe(view, mix(inode, ((__u64)device << 32) | group)))
 		return NULL;
 	inner = bpf_map_lookup_elem(&aegis_files, &slot);
-	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+	entry = inner ? bpf_map_lookup_elem(inner, &key) : NULL;
+	return entry && !(entry->flags & RULE_GONE) ? entry : NULL;
 }
 
 /* `length`, 32 at most, so that the verifier sees it: the compiler knows it already and would leave the bound out. */
@@ -430,10 +435,8 @@ static __always_inline void mark(const struct view *view, const struct subject *
 {
 	if (name->present) {
 		struct rule rule = name->rule;
-		struct rule *known = file_entry(view, subject->inode, subject->device, 0);
 
-		/* A denial is not weakened by a name that only protects. */
-		if (!known || (known->flags & RULE_PROTECT))
+		if (!file_entry(view, subject->inode, subject->device, 0))
 			put_mark(view, subject->inode, subject->device, 0, &rule);
 	}
 	if (name->node && directory) {

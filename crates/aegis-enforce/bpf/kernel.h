@@ -56,6 +56,7 @@ enum kernel_load_data_id { LOADING_MODULE = 2 };
 #define PROT_EXEC 4
 #define S_IFMT 0170000
 #define S_IFDIR 0040000
+#define S_IFLNK 0120000
 #define CLONE_THREAD 0x00010000
 #define PTRACE_MODE_ATTACH 2
 #define AF_UNSPEC 0
@@ -63,6 +64,7 @@ enum kernel_load_data_id { LOADING_MODULE = 2 };
 #define AF_INET6 10
 #define SOCK_STREAM 1
 #define SOCK_DGRAM 2
+#define SOCK_RAW 3
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_UDPLITE 136

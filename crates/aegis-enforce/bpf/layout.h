@@ -34,6 +34,7 @@
 #define RULE_LISTED (1u << 3)  /* a hash: allow_binary_hash */
 #define RULE_TRUSTED (1u << 4) /* a hash: trusted_exec_hash */
 #define RULE_DENIED (1u << 5)  /* a hash: deny_binary_hash */
+#define RULE_GONE (1u << 6)    /* the file is; its number may be another's now */
 
 /* struct rule.protocols: connecting, and binding or listening */
 #define PROTO_TCP 1
@@ -110,6 +111,12 @@ struct policy {
 	__u8 sha256[32];
 	__u8 digest[32]; /* SHA-256 over what was meant to be in the maps */
 	__u64 entries[8]; /* files, names, hashes, comms, groups, net, cidrs, none */
+};
+
+#define FILTER_BLOCK 64
+
+struct filter_block {
+	__u64 words[FILTER_BLOCK];
 };
 
 struct file_key {

@@ -202,6 +202,26 @@ int BPF_PROG(aegis_inode_create, struct inode *dir, struct dentry *dentry)
 	return answer(&view, &rule, &matter);
 }
 
+/* What a denied name leads to would be read by that name. */
+SEC("lsm/inode_symlink")
+int BPF_PROG(aegis_inode_symlink, struct inode *dir, struct dentry *dentry)
+{
+	struct subject subject = {};
+	struct matter matter = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
+		return -EPERM;
+	if (out_of_scope())
+		return 0;
+	take_name(&subject, dentry);
+	if (!decide_name(&view, &subject, &rule))
+		return 0;
+	about(&matter, &subject, OP_CREATE);
+	return answer(&view, &rule, &matter);
+}
+
 static __always_inline void mark_if_named(struct dentry *dentry, struct inode *inode)
 {
 	struct subject subject = {};
@@ -242,6 +262,17 @@ int BPF_PROG(aegis_inode_rename, struct inode *old_dir, struct dentry *old_dentr
 	     in_own(inode, SELF_PROGRAM) || in_own(replaced, SELF_PROGRAM)) &&
 	    refuse_tampering_with(inode))
 		return -EPERM;
+	if (inode && (inode->i_mode & S_IFMT) == S_IFLNK && !out_of_scope()) {
+		struct subject subject = {};
+		struct matter matter = {};
+		struct view view = {};
+		struct rule rule = {};
+
+		take_name(&subject, new_dentry);
+		about(&matter, &subject, OP_CREATE);
+		if (decide_name(&view, &subject, &rule) && answer(&view, &rule, &matter))
+			return -EPERM;
+	}
 	mark_if_named(old_dentry, inode);
 	mark_if_named(new_dentry, inode);
 	return 0;
@@ -271,26 +302,23 @@ int BPF_PROG(aegis_inode_rmdir, struct inode *dir, struct dentry *dentry)
 	return 0;
 }
 
+static __always_inline void forget_entry(const struct view *view, __u64 inode, __u32 device, __u32 group)
+{
+	struct rule *entry = file_entry(view, inode, device, group);
+
+	if (entry && !(entry->flags & (RULE_STATIC | RULE_ALWAYS)))
+		__sync_fetch_and_or((__u32 *)&entry->section, RULE_GONE << 16);
+}
+
 /* When a file is gone for good its number is free for another, which no rule means. */
 __noinline int forget(__u64 inode, __u32 device)
 {
-	struct file_key key = {.inode = inode, .device = device};
 	struct view view = {};
-	struct rule *entry;
-	void *inner;
 
 	if (!look(&view) || !(view.flags & POLICY_NAMES))
 		return 0;
-	inner = bpf_map_lookup_elem(&aegis_files, &view.slot);
-	if (!inner)
-		return 0;
-	entry = file_entry(&view, inode, device, 0);
-	if (entry && !(entry->flags & (RULE_STATIC | RULE_ALWAYS)))
-		bpf_map_delete_elem(inner, &key);
-	if (file_entry(&view, inode, device, GROUP_DIRECTORY)) {
-		key.group = GROUP_DIRECTORY;
-		bpf_map_delete_elem(inner, &key);
-	}
+	forget_entry(&view, inode, device, 0);
+	forget_entry(&view, inode, device, GROUP_DIRECTORY);
 	return 0;
 }
 
@@ -603,6 +631,9 @@ static __always_inline bool read_peer(struct socket *sock, const void *address, 
 		return false;
 	}
 	peer->protocol = protocol_of(sock);
+	/* What is in the place of the port is none. */
+	if (BPF_CORE_READ(sock, type) == SOCK_RAW)
+		peer->port = 0;
 	return true;
 }
 

@@ -13,6 +13,21 @@
 //! | `event` | what was denied, or would have been: records, JSON, OCSF |
 //! | `fanotify` | files and programs where there is no BPF-LSM |
 
+mod canary;
+mod compile;
+mod error;
 pub mod event;
 pub mod fanotify;
+mod kernel;
+mod layout;
 pub mod probe;
+mod resolve;
+
+pub use self::canary::{Sign, Signs, make as make_canary, signs as canary_signs};
+pub use self::compile::{Canary, Compiled, Mode, Unresolved, compile};
+pub use self::error::KernelError;
+pub use self::kernel::{
+    Backend, Counters, Enforcement, InForce, Label, Options, PINS, Swapped, try_load,
+};
+pub use self::layout::FileId;
+pub use self::resolve::{GroupId, HostResolver, Resolver, group_mount};

@@ -1,0 +1,515 @@
+//! A policy as the contents of maps.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use aegis_policy::{Cgroup, Direction, Entry, Policy, PortRule, Protocol, Rule as PolicyRule, Section};
+use serde::Serialize;
+
+use crate::layout::{
+    self, CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, FileId, GROUP, GROUP_DIRECTORY, GROUP_KEY, GROUP_LEVELS,
+    HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, NetKind, RULE, Rule, TABLES, file_key, mix, policy_flag,
+    protocol, rule_flag,
+};
+use crate::resolve::Resolver;
+
+/// At most so many names that are nothing on this host are listed; all are counted.
+const MAX_LISTED: usize = 1000;
+/// Free places for files that come under a name of the policy later.
+const SPARE_FILES: usize = 4096;
+/// Bits of the filter for each entry.
+const FILTER_BITS: usize = 16;
+
+/// Whether what a policy denies is refused, or only told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Refused, and told.
+    Enforce,
+    /// Told.
+    Audit,
+}
+
+/// A name of the policy that is nothing on this host now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unresolved {
+    /// The section.
+    pub section: Section,
+    /// The line.
+    pub line: u32,
+    /// What it says.
+    pub entry: String,
+    /// Whether the kernel will know it when it comes; a control group has to be looked for again.
+    pub watched: bool,
+}
+
+/// Where the policy's own proof is: a file and an address that are always denied, to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Canary {
+    /// The file.
+    pub file: Option<FileId>,
+}
+
+/// Entries of one map, each key once.
+pub(crate) type Table<const K: usize, const V: usize> = HashMap<[u8; K], [u8; V], BuildHasherDefault<Mix>>;
+
+/// The maps of one policy.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    pub(crate) files: Table<FILE_KEY, RULE>,
+    pub(crate) names: Table<NAME_KEY, NAME_RULE>,
+    pub(crate) hashes: Table<HASH_KEY, RULE>,
+    pub(crate) comms: Table<COMM_KEY, RULE>,
+    pub(crate) groups: Table<GROUP_KEY, GROUP>,
+    pub(crate) net: Table<NET_KEY, RULE>,
+    pub(crate) cidrs: Table<CIDR_KEY, RULE>,
+}
+
+/// A policy, ready to be put into the kernel.
+#[derive(Debug)]
+pub struct Compiled {
+    pub(crate) tables: Tables,
+    pub(crate) flags: u32,
+    pub(crate) group_levels: u32,
+    pub(crate) lines: [u32; 8],
+    pub(crate) rules: u64,
+    pub(crate) filter: Vec<u64>,
+    unresolved: Vec<Unresolved>,
+    unresolved_count: usize,
+}
+
+impl Compiled {
+    /// Names that are nothing on this host now, the first thousand.
+    pub fn unresolved(&self) -> &[Unresolved] {
+        &self.unresolved
+    }
+
+    /// How many there are.
+    pub fn unresolved_count(&self) -> usize {
+        self.unresolved_count
+    }
+
+    /// How many entries the maps will have, table by table.
+    pub(crate) fn entries(&self) -> [u64; 8] {
+        let t = &self.tables;
+        let counts: [usize; TABLES] = [
+            t.files.len(),
+            t.names.len(),
+            t.hashes.len(),
+            t.comms.len(),
+            t.groups.len(),
+            t.net.len(),
+            t.cidrs.len(),
+        ];
+        let mut entries = [0; 8];
+        entries.iter_mut().zip(counts).for_each(|(entry, count)| *entry = count as u64);
+        entries
+    }
+
+    /// Room for the map of files: it grows while the policy is in force.
+    pub(crate) fn file_room(&self) -> usize {
+        self.tables.files.len() + if self.tables.names.is_empty() { 1 } else { SPARE_FILES }
+    }
+
+    pub(crate) fn filter_mask(&self) -> u32 {
+        u32::try_from(self.filter.len().saturating_sub(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// A sum over entries that does not depend on their order. It finds what was lost or spoilt, not what somebody forged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) entries: u64,
+    pub(crate) first: u64,
+    pub(crate) second: u64,
+}
+
+impl Sum {
+    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
+        let mut state = mix(key.len() as u64, value.len() as u64);
+        for word in key.chunks(8).chain(value.chunks(8)) {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+            state = mix(state, u64::from_ne_bytes(bytes));
+        }
+        self.entries += 1;
+        self.first = self.first.wrapping_add(state);
+        self.second = self.second.wrapping_add(mix(state, self_mark()));
+    }
+
+    pub(crate) fn of<const K: usize, const V: usize>(table: &Table<K, V>) -> Self {
+        let mut sum = Self::default();
+        table.iter().for_each(|(key, value)| sum.add(key, value));
+        sum
+    }
+}
+
+const fn self_mark() -> u64 {
+    0x6165_6769_735f_7375
+}
+
+/// Compiles `policy` for this host.
+pub fn compile(policy: &Policy<'_>, resolver: &dyn Resolver, mode: Mode, canary: &Canary) -> Compiled {
+    let mut compiler = Compiler::new(policy, resolver);
+    for rule in policy.rules() {
+        compiler.rule(&rule);
+    }
+    compiler.canary(canary);
+    compiler.finish(mode)
+}
+
+struct Compiler<'a> {
+    policy: &'a Policy<'a>,
+    resolver: &'a dyn Resolver,
+    tables: Tables,
+    /// Number of a directory in the tree of names, by its path.
+    nodes: HashMap<String, u32>,
+    /// Number of a control group that rules are for, and how far below the root it is.
+    groups: HashMap<u64, u32>,
+    flags: u32,
+    levels: u32,
+    unresolved: Vec<Unresolved>,
+    unresolved_count: usize,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(policy: &'a Policy<'a>, resolver: &'a dyn Resolver) -> Self {
+        let mut tables = Tables::default();
+        let count = |sections: &[Section]| sections.iter().map(|section| policy.count(*section)).sum();
+        tables.net.reserve(count(&[Section::DenyIp, Section::DenyPort, Section::DenyIpPort]));
+        tables.files.reserve(count(&[Section::DenyInode, Section::DenyPath, Section::ProtectPath]));
+        tables.names.reserve(count(&[Section::DenyPath, Section::ProtectPath]));
+        tables.cidrs.reserve(count(&[Section::DenyCidr]));
+        Self {
+            policy,
+            resolver,
+            tables,
+            nodes: HashMap::new(),
+            groups: HashMap::new(),
+            flags: 0,
+            levels: 0,
+            unresolved: Vec::new(),
+            unresolved_count: 0,
+        }
+    }
+
+    fn rule(&mut self, rule: &PolicyRule<'_>) {
+        let value = |flags| Rule { line: rule.line, section: rule.section as u8, protocols: 0, flags };
+        match rule.entry() {
+            Entry::Path(path) => match rule.section {
+                Section::DenyPath => self.path(rule, &path, value(0)),
+                Section::ProtectPath => self.path(rule, &path, value(rule_flag::PROTECT)),
+                // Where the kernel hashes what is run, no directory has to be searched.
+                _ => {}
+            },
+            Entry::Inode(inode) => {
+                self.flags |= policy_flag::FILES;
+                let file = FileId::of_stat(u64::from(inode.device), inode.number);
+                self.file(file, 0, value(rule_flag::STATIC));
+            }
+            Entry::Comm(name) => {
+                self.flags |= policy_flag::COMMS;
+                self.tables.comms.entry(layout::comm_key(name)).or_insert(value(0).to_bytes());
+            }
+            Entry::Sha256(digits) => self.hash(rule, &digits),
+            Entry::Ip(address) => {
+                self.flags |= policy_flag::NET;
+                let key = layout::net_key(Some(address), 0, 0, NetKind::Address);
+                self.net(key, Rule { protocols: u8::MAX, ..value(0) });
+            }
+            Entry::Endpoint(endpoint) => {
+                self.flags |= policy_flag::NET;
+                let key = layout::net_key(Some(endpoint.address), endpoint.port, 0, NetKind::Endpoint);
+                self.net(key, Rule { protocols: protocols(endpoint.protocol), ..value(0) });
+            }
+            Entry::Port(port) => {
+                self.flags |= policy_flag::NET;
+                self.port(port, 0, value(0));
+            }
+            Entry::Network(network) => {
+                self.flags |= policy_flag::CIDR;
+                let key = cidr_of(network.address(), network.prefix_len());
+                self.tables.cidrs.entry(key).or_insert(value(0).to_bytes());
+            }
+            Entry::Cgroup(group) => {
+                if let Some(id) = self.group(rule, &group) {
+                    self.flags |= policy_flag::ALLOW_GROUPS;
+                    let number = self.groups.get(&id).copied().unwrap_or(0);
+                    self.tables.groups.insert(id.to_ne_bytes(), layout::group_value(number, true));
+                }
+            }
+            Entry::CgroupInode(group, inode) => {
+                if let Some(number) = self.numbered_group(rule, &group) {
+                    self.flags |= policy_flag::SCOPED_FILES | policy_flag::FILES;
+                    let file = FileId::of_stat(u64::from(inode.device), inode.number);
+                    self.file(file, number, value(rule_flag::STATIC));
+                }
+            }
+            Entry::CgroupIp(group, address) => {
+                if let Some(number) = self.numbered_group(rule, &group) {
+                    self.flags |= policy_flag::SCOPED_NET;
+                    let key = layout::net_key(Some(address.into()), 0, number, NetKind::Address);
+                    self.net(key, Rule { protocols: u8::MAX, ..value(0) });
+                }
+            }
+            Entry::CgroupPort(group, port) => {
+                if let Some(number) = self.numbered_group(rule, &group) {
+                    self.flags |= policy_flag::SCOPED_NET;
+                    self.port(port, number, value(0));
+                }
+            }
+        }
+    }
+
+    /// The file that a path names now, and its name in its directory for what will have it later.
+    fn path(&mut self, rule: &PolicyRule<'_>, path: &str, value: Rule) {
+        self.flags |= policy_flag::FILES | policy_flag::NAMES;
+        match self.resolver.file(path) {
+            Some(file) => self.file(file, 0, value),
+            None => self.note(rule, true),
+        }
+        let Some((directory, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else {
+            // The root directory has no name.
+            return;
+        };
+        let node = self.node(directory);
+        self.name(node, name, Some(value), 0);
+    }
+
+    /// The number of a directory in the tree of names. Its own name is put in its parent's, up to the root.
+    fn node(&mut self, directory: &str) -> u32 {
+        if let Some(node) = self.nodes.get(directory) {
+            return *node;
+        }
+        let node = u32::try_from(self.nodes.len() + 1).unwrap_or(u32::MAX);
+        self.nodes.insert(directory.to_owned(), node);
+        if let Some((parent, name)) = directory.rsplit_once('/')
+            && !matches!(name, "" | "..")
+        {
+            let above = self.node(parent);
+            self.name(above, name, None, node);
+        }
+        let at = if directory.is_empty() { "/" } else { directory };
+        if let Some(file) = self.resolver.file(at) {
+            let mark = Rule { line: node, section: 0, protocols: 0, flags: 0 };
+            self.tables.files.insert(file_key(file, GROUP_DIRECTORY), mark.to_bytes());
+        }
+        node
+    }
+
+    fn name(&mut self, node: u32, name: &str, rule: Option<Rule>, child: u32) {
+        let key = layout::name_key(node, name.as_bytes());
+        let known = self.tables.names.get(&key).copied().unwrap_or([0; NAME_RULE]);
+        let has_rule = layout::u32_at(&known, 12) != 0;
+        let known_rule = has_rule.then(|| {
+            let mut bytes = [0; RULE];
+            bytes.iter_mut().zip(known).for_each(|(to, from)| *to = from);
+            Rule::from_bytes(bytes)
+        });
+        let rule = match (known_rule, rule) {
+            // A denial goes before a protection, and the first of two before the second.
+            (Some(known), Some(new)) if known.flags & rule_flag::PROTECT > new.flags & rule_flag::PROTECT => {
+                Some(new)
+            }
+            (Some(known), _) => Some(known),
+            (None, new) => new,
+        };
+        let child = child.max(layout::u32_at(&known, 8));
+        self.tables.names.insert(key, layout::name_rule(rule, child));
+    }
+
+    fn file(&mut self, file: FileId, group: u32, value: Rule) {
+        let entry = self.tables.files.entry(file_key(file, group)).or_insert(value.to_bytes());
+        let known = Rule::from_bytes(*entry);
+        if known.flags & rule_flag::PROTECT > value.flags & rule_flag::PROTECT {
+            *entry = value.to_bytes();
+        } else if value.flags & rule_flag::STATIC > known.flags & rule_flag::STATIC
+            && known.flags & rule_flag::PROTECT == 0
+        {
+            *entry = Rule { flags: known.flags | rule_flag::STATIC, ..known }.to_bytes();
+        }
+    }
+
+    fn hash(&mut self, rule: &PolicyRule<'_>, digits: &str) {
+        let mut key = [0; HASH_KEY];
+        for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            let text = std::str::from_utf8(pair).unwrap_or_default();
+            *byte = u8::from_str_radix(text, 16).unwrap_or(0);
+        }
+        let (flag, lists) = match rule.section {
+            Section::DenyBinaryHash => (rule_flag::DENIED, policy_flag::DENY_HASHES),
+            Section::AllowBinaryHash => (rule_flag::LISTED, policy_flag::ONLY_LISTED),
+            _ => (rule_flag::TRUSTED, policy_flag::ONLY_TRUSTED),
+        };
+        self.flags |= policy_flag::HASHES | lists;
+        let new = Rule { line: rule.line, section: rule.section as u8, protocols: 0, flags: flag };
+        let entry = self.tables.hashes.entry(key).or_insert(new.to_bytes());
+        let known = Rule::from_bytes(*entry);
+        // The line that an event cites is the denial's, if there is one.
+        let base = if flag == rule_flag::DENIED && known.flags & rule_flag::DENIED == 0 { new } else { known };
+        *entry = Rule { flags: known.flags | flag, ..base }.to_bytes();
+    }
+
+    fn port(&mut self, port: PortRule, group: u32, value: Rule) {
+        let bits = protocols(port.protocol);
+        let mask = match port.direction {
+            Direction::Egress => bits,
+            Direction::Bind => bits << protocol::BIND,
+            Direction::Both => bits | (bits << protocol::BIND),
+        };
+        let key = layout::net_key(None, port.port, group, NetKind::Port);
+        self.net(key, Rule { protocols: mask, ..value });
+    }
+
+    fn net(&mut self, key: [u8; NET_KEY], value: Rule) {
+        let entry = self.tables.net.entry(key).or_insert(value.to_bytes());
+        let known = Rule::from_bytes(*entry);
+        *entry = Rule { protocols: known.protocols | value.protocols, ..known }.to_bytes();
+    }
+
+    fn group(&mut self, rule: &PolicyRule<'_>, group: &Cgroup<'_>) -> Option<u64> {
+        let Some(found) = self.resolver.group(group).filter(|found| found.level < GROUP_LEVELS) else {
+            self.note(rule, false);
+            return None;
+        };
+        self.levels |= 1 << found.level;
+        Some(found.id)
+    }
+
+    fn numbered_group(&mut self, rule: &PolicyRule<'_>, group: &Cgroup<'_>) -> Option<u32> {
+        let id = self.group(rule, group)?;
+        let next = u32::try_from(self.groups.len() + 1).ok().filter(|number| *number < GROUP_DIRECTORY)?;
+        let number = *self.groups.entry(id).or_insert(next);
+        let allowed = self.tables.groups.get(&id.to_ne_bytes()).is_some_and(|value| layout::u32_at(value, 4) != 0);
+        self.tables.groups.insert(id.to_ne_bytes(), layout::group_value(number, allowed));
+        Some(number)
+    }
+
+    fn note(&mut self, rule: &PolicyRule<'_>, watched: bool) {
+        self.unresolved_count += 1;
+        if self.unresolved.len() < MAX_LISTED {
+            self.unresolved.push(Unresolved {
+                section: rule.section,
+                line: rule.line,
+                entry: rule.canonical(),
+                watched,
+            });
+        }
+    }
+
+    fn canary(&mut self, canary: &Canary) {
+        let value = Rule { line: 0, section: u8::MAX, protocols: u8::MAX, flags: rule_flag::ALWAYS };
+        if let Some(file) = canary.file {
+            self.flags |= policy_flag::FILES;
+            self.tables.files.insert(file_key(file, 0), value.to_bytes());
+        }
+        self.flags |= policy_flag::NET;
+        let (address, port) = crate::canary::ADDRESS;
+        let key = layout::net_key(Some(address), port, 0, NetKind::Endpoint);
+        self.tables.net.insert(key, value.to_bytes());
+    }
+
+    fn finish(mut self, mode: Mode) -> Compiled {
+        let policy = self.policy;
+        for (section, flag) in [
+            (Section::ProtectConnect, policy_flag::PROTECT_CONNECT),
+            (Section::ProtectRuntimeDeps, policy_flag::RUNTIME_DEPS),
+            (Section::ImaFailClosed, policy_flag::FAIL_CLOSED),
+            (Section::DenyPtrace, policy_flag::DENY_PTRACE),
+            (Section::DenyModuleLoad, policy_flag::DENY_MODULE),
+            (Section::DenyBpf, policy_flag::DENY_BPF),
+        ] {
+            if policy.has(section) {
+                self.flags |= flag;
+            }
+        }
+        if mode == Mode::Enforce {
+            self.flags |= policy_flag::ENFORCE;
+        }
+        // What is verified is what hashes to an entry of a list, so it has to be hashed.
+        if policy.has(Section::ProtectConnect) || policy.count(Section::ProtectPath) > 0 {
+            self.flags |= policy_flag::HASHES;
+        }
+        let line = |section| policy.first_line(section).unwrap_or(0);
+        let lines = [
+            line(Section::ProtectConnect),
+            line(Section::DenyPtrace),
+            line(Section::DenyModuleLoad),
+            line(Section::DenyBpf),
+            line(Section::ImaFailClosed),
+            line(Section::AllowBinaryHash),
+            line(Section::TrustedExecHash),
+            0,
+        ];
+        let filter = self.filter();
+        Compiled {
+            tables: self.tables,
+            flags: self.flags,
+            group_levels: self.levels,
+            lines,
+            rules: policy.rule_count() as u64,
+            filter,
+            unresolved: self.unresolved,
+            unresolved_count: self.unresolved_count,
+        }
+    }
+
+    fn filter(&self) -> Vec<u64> {
+        let spare = if self.tables.names.is_empty() { 0 } else { SPARE_FILES };
+        let entries = self.tables.files.len() + self.tables.net.len() + spare;
+        let words = (entries * FILTER_BITS / 64).max(FILTER_BLOCK).next_power_of_two();
+        let mut filter = vec![0_u64; words];
+        let hashes = self.tables.files.keys().map(layout::file_hash);
+        for hash in hashes.chain(self.tables.net.keys().map(layout::net_hash)) {
+            let index = usize::try_from((hash >> 12) & (words as u64 - 1)).unwrap_or(0);
+            if let Some(word) = filter.get_mut(index) {
+                *word |= (1 << (hash & 63)) | (1 << ((hash >> 6) & 63));
+            }
+        }
+        filter
+    }
+}
+
+fn protocols(of: Protocol) -> u8 {
+    match of {
+        Protocol::Any => protocol::TCP | protocol::UDP | protocol::OTHER,
+        Protocol::Tcp => protocol::TCP,
+        Protocol::Udp => protocol::UDP,
+    }
+}
+
+/// A network of IPv4 written as one of IPv6 is one of IPv4.
+fn cidr_of(address: std::net::IpAddr, prefix: u8) -> [u8; CIDR_KEY] {
+    match address {
+        std::net::IpAddr::V6(v6) if prefix >= 96 => match v6.to_ipv4_mapped() {
+            Some(v4) => layout::cidr_key(v4.into(), prefix - 96),
+            None => layout::cidr_key(address, prefix),
+        },
+        _ => layout::cidr_key(address, prefix),
+    }
+}
+
+/// Keys are numbers that the policy's author chose, on a host that trusts him; what counts is that hashing is quick.
+#[derive(Debug, Default)]
+pub(crate) struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(8) {
+            let mut padded = [0; 8];
+            padded.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
+            self.0 = mix(self.0, u64::from_ne_bytes(padded));
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {
+        // The length of an array is the same for every key of a table.
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The maps of one policy: made, filled, and read back before anything looks at them.
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+
+use super::name;
+use crate::compile::{Compiled, Sum, Table};
+use crate::error::KernelError;
+use crate::layout::{FILTER_BLOCK, POLICY, PolicyValue};
+
+/// Entries that go into the kernel in one call.
+const BATCH: usize = 16 * 1024;
+
+pub(super) type Filled = Vec<(&'static str, MapHandle)>;
+
+/// Fills maps for everything but the header. The second value is a digest over what was meant to be in them.
+pub(super) fn fill(policy: &Compiled) -> Result<(Filled, [u8; 32]), KernelError> {
+    let tables = &policy.tables;
+    let mut sums = Vec::new();
+    let mut filled = vec![(name::FILTER, filter(&policy.filter)?)];
+    filled.push((name::FILES, hash_map(name::FILES, &tables.files, policy.file_room(), &mut sums)?));
+    filled.push((name::NAMES, hash_map(name::NAMES, &tables.names, tables.names.len(), &mut sums)?));
+    filled.push((name::HASHES, hash_map(name::HASHES, &tables.hashes, tables.hashes.len(), &mut sums)?));
+    filled.push((name::COMMS, hash_map(name::COMMS, &tables.comms, tables.comms.len(), &mut sums)?));
+    filled.push((name::GROUPS, hash_map(name::GROUPS, &tables.groups, tables.groups.len(), &mut sums)?));
+    filled.push((name::NET, hash_map(name::NET, &tables.net, tables.net.len(), &mut sums)?));
+    filled.push((name::CIDRS, trie(&tables.cidrs, &mut sums)?));
+    let words: Vec<u8> = sums
+        .iter()
+        .flat_map(|sum: &Sum| [sum.entries, sum.first, sum.second])
+        .chain([u64::from(policy.flags), u64::from(policy.group_levels)])
+        .flat_map(u64::to_ne_bytes)
+        .collect();
+    Ok((filled, *aegis_crypto::sha256(&words).as_bytes()))
+}
+
+/// The array with the header.
+pub(super) fn header(value: &PolicyValue) -> Result<MapHandle, KernelError> {
+    let map = create(MapType::Array, name::POLICY, 4, POLICY, 1, 0)?;
+    let written = map.update(&0_u32.to_ne_bytes(), &value.to_bytes(), MapFlags::ANY);
+    written.map_err(|source| failed("write", name::POLICY, source))?;
+    Ok(map)
+}
+
+fn create(
+    kind: MapType,
+    name: &'static str,
+    key: usize,
+    value: usize,
+    entries: usize,
+    flags: u32,
+) -> Result<MapHandle, KernelError> {
+    let size = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        map_flags: flags,
+        ..Default::default()
+    };
+    MapHandle::create(kind, Some(name), size(key), size(value), size(entries.max(1)), &options)
+        .map_err(|source| failed("make", name, source))
+}
+
+fn hash_map<const K: usize, const V: usize>(
+    name: &'static str,
+    table: &Table<K, V>,
+    room: usize,
+    sums: &mut Vec<Sum>,
+) -> Result<MapHandle, KernelError> {
+    let map = create(MapType::Hash, name, K, V, room, 0)?;
+    let mut sum = Sum::default();
+    put(&map, name, table, &mut sum)?;
+    compare(&map, name, &sum)?;
+    sums.push(sum);
+    Ok(map)
+}
+
+fn trie<const K: usize, const V: usize>(
+    table: &Table<K, V>,
+    sums: &mut Vec<Sum>,
+) -> Result<MapHandle, KernelError> {
+    let map = create(MapType::LpmTrie, name::CIDRS, K, V, table.len(), libbpf_sys::BPF_F_NO_PREALLOC)?;
+    let mut sum = Sum::default();
+    put(&map, name::CIDRS, table, &mut sum)?;
+    compare(&map, name::CIDRS, &sum)?;
+    sums.push(sum);
+    Ok(map)
+}
+
+fn put<const K: usize, const V: usize>(
+    map: &MapHandle,
+    name: &'static str,
+    table: &Table<K, V>,
+    sum: &mut Sum,
+) -> Result<(), KernelError> {
+    let mut keys = Vec::with_capacity(K * BATCH.min(table.len()));
+    let mut values = Vec::with_capacity(V * BATCH.min(table.len()));
+    let mut entries = table.iter().peekable();
+    while let Some((key, value)) = entries.next() {
+        sum.add(key, value);
+        keys.extend_from_slice(key);
+        values.extend_from_slice(value);
+        if keys.len() == K * BATCH || entries.peek().is_none() {
+            let count = u32::try_from(keys.len() / K).unwrap_or(u32::MAX);
+            let updated = map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY);
+            updated.map_err(|source| failed("fill", name, source))?;
+            keys.clear();
+            values.clear();
+        }
+    }
+    Ok(())
+}
+
+fn filter(words: &[u64]) -> Result<MapHandle, KernelError> {
+    let blocks = words.len().div_ceil(FILTER_BLOCK);
+    let map =
+        create(MapType::Array, name::FILTER, 4, 8 * FILTER_BLOCK, blocks, libbpf_sys::BPF_F_INNER_MAP)?;
+    let keys: Vec<u8> = (0_u32..).take(blocks).flat_map(u32::to_ne_bytes).collect();
+    let mut values: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    values.resize(blocks * 8 * FILTER_BLOCK, 0);
+    let count = u32::try_from(blocks).unwrap_or(u32::MAX);
+    let updated = map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY);
+    updated.map_err(|source| failed("fill", name::FILTER, source))?;
+    Ok(map)
+}
+
+/// Reads a map back. What differs is not made current.
+fn compare(map: &MapHandle, name: &'static str, meant: &Sum) -> Result<(), KernelError> {
+    let found = sum_of(map, name, |_| true)?;
+    if found != *meant {
+        return Err(KernelError::Differs { name, found: found.entries, meant: meant.entries });
+    }
+    Ok(())
+}
+
+/// The sum over the entries of a map that `counts` says count.
+pub(super) fn sum_of(
+    map: &MapHandle,
+    name: &'static str,
+    counts: impl Fn(&[u8]) -> bool,
+) -> Result<Sum, KernelError> {
+    let mut sum = Sum::default();
+    // The trie has no batches on every kernel.
+    if map.map_type() == MapType::LpmTrie {
+        for key in map.keys() {
+            let value = map.lookup(&key, MapFlags::ANY).map_err(|source| failed("read", name, source))?;
+            if let Some(value) = value.filter(|value| counts(value)) {
+                sum.add(&key, &value);
+            }
+        }
+        return Ok(sum);
+    }
+    let batches = map.lookup_batch(u32::try_from(BATCH).unwrap_or(u32::MAX), MapFlags::ANY, MapFlags::ANY);
+    for (key, value) in batches.map_err(|source| failed("read", name, source))? {
+        if counts(&value) {
+            sum.add(&key, &value);
+        }
+    }
+    Ok(sum)
+}
+
+fn failed(action: &'static str, name: &str, source: libbpf_rs::Error) -> KernelError {
+    KernelError::Map { action, name: name.to_owned(), source }
+}
