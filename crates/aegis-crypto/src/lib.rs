@@ -15,6 +15,7 @@
 //! | `custodian` | the algorithms by which people approve, and what they sign; feature `custodian` | FIPS 204 |
 //! | `sha256` | digests, at once or in pieces | FIPS 180-4 §6.2 |
 //! | `hmac_sha256` | commitments of an event's boxes, several at once | RFC 2104, FIPS 180-4 §6.2 |
+//! | `aes_gcm` | short texts under one key, such as fields of an event | FIPS 197, SP 800-38D |
 //! | `key_id` | a key's name, and what a person types for it | |
 //! | `key_file` | public key files in three formats | RFC 8410 §4, RFC 8709 §4 |
 //! | `pkcs8` | private key files | RFC 5958 §2, RFC 8410 §7 |
@@ -26,6 +27,7 @@
 //! signatures with S ≥ L or a non-canonical R; key files with anything in them besides one key; hybrid keys that fail
 //! any check of FIPS 203, or whose halves do not belong together; boxes in which any bit is not as it was sealed.
 
+mod aes_gcm;
 #[cfg(feature = "custodian")]
 mod bip322;
 #[cfg(feature = "custodian")]

@@ -1,6 +1,6 @@
 //! The search for envelopes, which needs no catalogue.
 
-use crate::envelope::EnvelopeReader;
+use crate::envelope::{EnvelopeReader, Reading};
 use crate::json::{Frame, Interest, Watch, scan};
 use crate::limits::shrink;
 use crate::outermost::{HeaderPlace, Outermost};
@@ -36,14 +36,33 @@ impl EnvelopeSearch {
 
     /// Finds the envelopes in `event`, in order.
     pub(crate) fn run(&mut self, event: &[u8], limits: &Limits) -> Result<(), ScanError> {
-        let Self { frames, name, places, reader, outermost, header, malformed } = self;
+        let found = self.find(event, limits, Reading::Deferred);
+        if self.reader.has_deferred() && !(found.is_ok() && self.reader.read_deferred()) {
+            // Something was taken for an envelope that is none, so what was found or refused may not be right.
+            self.find(event, limits, Reading::AtOnce)?;
+        } else {
+            found?;
+        }
+        self.find_header(event);
+        Ok(())
+    }
+
+    /// Finds what may be envelopes, and is if base64 was read at once.
+    fn find(&mut self, event: &[u8], limits: &Limits, reading: Reading) -> Result<(), ScanError> {
+        let Self { frames, name, places, reader, outermost, header: _, malformed } = self;
         places.clear();
         reader.clear();
+        reader.set_reading(reading);
         outermost.clear();
         *malformed = 0;
         let mut watch = Searching { name, places, reader, outermost, malformed };
         scan(event, limits, frames, &mut watch)?;
-        check_places(event, places)?;
+        check_places(event, places)
+    }
+
+    /// Reads the header, and leaves compact fields out if there is no good one.
+    fn find_header(&mut self, event: &[u8]) {
+        let Self { reader, outermost, header, malformed, .. } = self;
         let place = outermost.header();
         let is_good = place.as_ref().is_some_and(|place| {
             event.get(place.value.clone()).is_some_and(|value| reader.read_header(value))
@@ -53,7 +72,6 @@ impl EnvelopeSearch {
             *malformed += reader.drop_compact();
         }
         *header = place.filter(|_| is_good && reader.has_compact());
-        Ok(())
     }
 }
 

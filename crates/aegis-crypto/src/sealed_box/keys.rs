@@ -4,7 +4,7 @@ use std::fmt;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::ALGORITHM;
@@ -12,6 +12,7 @@ use super::associated_data::{AssociatedData, length_prefixed};
 use super::nonces::NONCE_LEN;
 use super::purpose::Purpose;
 use super::sealed_event::BoxContent;
+use crate::aes_gcm::ShortTextKey;
 use crate::hmac_sha256::{HmacKey, Workspace};
 use crate::hybrid_kem::SharedSecret;
 use crate::secret::{Secret, bleach_stack};
@@ -39,12 +40,7 @@ impl Commitment {
 
     /// Whether both are the same, in a time that does not depend on where they differ.
     pub(crate) fn ct_eq(&self, other: &Self) -> bool {
-        // Word by word; byte by byte it took as long as a block of SHA-256.
-        let words = self.0.as_chunks().0.iter().zip(other.0.as_chunks().0);
-        let is_equal = words.fold(Choice::from(1), |is_equal, (one, other)| {
-            is_equal & u64::from_ne_bytes(*one).ct_eq(&u64::from_ne_bytes(*other))
-        });
-        is_equal.into()
+        is_same(&self.0, &other.0)
     }
 }
 
@@ -58,20 +54,31 @@ impl fmt::Debug for Commitment {
 #[derive(Debug)]
 pub(crate) struct Refused;
 
-/// A key of AES-256-GCM, expanded. The provider erases it when it frees it.
-pub(crate) struct AeadKey(LessSafeKey);
+/// A key of AES-256-GCM, expanded. The provider erases its copy when it frees it.
+pub(crate) struct AeadKey {
+    provider: LessSafeKey,
+    /// `None` where the provider does it all.
+    short: Option<ShortTextKey>,
+}
 
 impl AeadKey {
+    /// For one text; for many, see [`BoxKeys`].
     pub(crate) fn new(key: &Secret<32>) -> Result<Self, Refused> {
-        let key = Self::new_leaving_copies(key.expose());
+        let key = Self::new_leaving_copies(key.expose(), None);
         // The provider moves the key schedule about by value.
         bleach_stack::<8>();
         key
     }
 
     #[inline(never)]
-    fn new_leaving_copies(key: &[u8; 32]) -> Result<Self, Refused> {
-        UnboundKey::new(&AES_256_GCM, key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| Refused)
+    fn new_leaving_copies(key: &[u8; 32], short: Option<ShortTextKey>) -> Result<Self, Refused> {
+        let provider = UnboundKey::new(&AES_256_GCM, key).map_err(|_| Refused)?;
+        Ok(Self { provider: LessSafeKey::new(provider), short })
+    }
+
+    /// What does a text of this length, if it is not the provider.
+    fn short(&self, text: &[u8], associated_data: &AssociatedData) -> Option<&ShortTextKey> {
+        self.short.as_ref().filter(|short| short.takes(text.len(), associated_data.as_bytes().len()))
     }
 
     /// Appends nonce ‖ ciphertext ‖ tag. The plaintext is never in `out`, whatever happens.
@@ -99,7 +106,13 @@ impl AeadKey {
         let (to, sealed) = body.split_first_chunk_mut::<NONCE_LEN>().ok_or(Refused)?;
         let (ciphertext, tag) = sealed.split_last_chunk_mut::<TAG_LEN>().ok_or(Refused)?;
         *to = *nonce;
-        self.0
+        if let Some(short) = self.short(plaintext, associated_data)
+            && ciphertext.len() == plaintext.len()
+        {
+            *tag = short.seal(nonce, associated_data.as_bytes(), plaintext, ciphertext);
+            return Ok(());
+        }
+        self.provider
             .seal_out_of_place_scatter(
                 Nonce::assume_unique_for_key(*nonce),
                 Aad::from(associated_data.as_bytes()),
@@ -118,7 +131,18 @@ impl AeadKey {
         associated_data: &AssociatedData,
         plaintext: &mut [u8],
     ) -> Result<(), Refused> {
-        let opened = self.0.open_separate_gather(
+        if let Some(short) = self.short(body.ciphertext, associated_data)
+            && plaintext.len() == body.ciphertext.len()
+        {
+            let associated_data = associated_data.as_bytes();
+            let tag = short.open_unchecked(body.nonce, associated_data, body.ciphertext, plaintext);
+            if is_same(&tag, body.tag) {
+                return Ok(());
+            }
+            plaintext.zeroize();
+            return Err(Refused);
+        }
+        let opened = self.provider.open_separate_gather(
             Nonce::assume_unique_for_key(*body.nonce),
             Aad::from(associated_data.as_bytes()),
             body.ciphertext,
@@ -130,6 +154,17 @@ impl AeadKey {
             Refused
         })
     }
+}
+
+/// Whether both are the same, in a time that does not depend on where they differ.
+fn is_same<const N: usize>(one: &[u8; N], other: &[u8; N]) -> bool {
+    const { assert!(N.is_multiple_of(size_of::<u64>()), "nothing is left over") }
+    // Word by word; byte by byte it took as long as a block of SHA-256.
+    let words = one.as_chunks().0.iter().zip(other.as_chunks().0);
+    let differences = words.fold(0, |differences, (one, other)| {
+        differences | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other))
+    });
+    differences.ct_eq(&0).into()
 }
 
 /// The keys of one encapsulation for one purpose. They are erased when they are dropped.
@@ -151,14 +186,17 @@ impl BoxKeys {
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"").extract(shared.expose());
         let aead = expand(&prk, &info(purpose, "aead-key"))?;
         let commitment = expand(&prk, &info(purpose, "commitment-key"))?;
-        Ok(Self { aead: AeadKey::new_leaving_copies(aead.expose())?, commitment: HmacKey::new(&commitment) })
+        let short = ShortTextKey::new_leaving_copies(aead.expose());
+        let aead = AeadKey::new_leaving_copies(aead.expose(), short)?;
+        Ok(Self { aead, commitment: HmacKey::new(&commitment) })
     }
 
     /// For vectors that begin at the AEAD key.
     #[cfg(test)]
     pub(crate) fn of_raw(aead: &[u8; 32]) -> Self {
         Self {
-            aead: AeadKey::new_leaving_copies(aead).expect("32 bytes"),
+            aead: AeadKey::new_leaving_copies(aead, ShortTextKey::new_leaving_copies(aead))
+                .expect("32 bytes"),
             commitment: HmacKey::new(&Secret::copy_of(&[0; 32])),
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::BODY_OVERHEAD;
 use super::associated_data::AssociatedData;
 use super::keys::{BoxKeys, Commitment};
-use super::nonces::{self, NONCE_LEN};
+use super::nonces::{self, NONCE_LEN, NonceSource};
 use super::purpose::Purpose;
 use super::seal_error::SealError;
 use super::sealed_event::{BoxContent, Commitments, SealedEvent};
@@ -25,6 +25,7 @@ pub const MAX_CONTEXT_AGE: Duration = Duration::from_secs(60);
 pub(super) struct Context {
     pub(super) encapsulation: Encapsulation,
     keys: BoxKeys,
+    nonces: NonceSource,
     pub(super) made_at: Instant,
     process: ProcessMark,
     pub(super) events: u32,
@@ -40,7 +41,8 @@ impl Context {
     ) -> Result<Self, SealError> {
         let (encapsulation, shared) = encapsulate(recipient).map_err(SealError::Encapsulate)?;
         let keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
-        Ok(Self { encapsulation, keys, made_at: now, process, events: 0, boxes: 0 })
+        let nonces = NonceSource::new().map_err(SealError::Random)?;
+        Ok(Self { encapsulation, keys, nonces, made_at: now, process, events: 0, boxes: 0 })
     }
 
     /// Whether one more event, of so many boxes, stays within every limit.
@@ -65,7 +67,7 @@ impl Context {
     ) -> Result<(), SealError> {
         let SealedEvent { encapsulation, bodies, ends, commitments: made, nonces, workspace } = sealed;
         nonces.resize(contents.len() * NONCE_LEN, 0);
-        nonces::fill(nonces).map_err(SealError::Random)?;
+        self.nonces.draw(nonces).map_err(SealError::Random)?;
         let (nonces, _) = nonces.as_chunks::<NONCE_LEN>();
         bodies.resize(contents.iter().map(|content| BODY_OVERHEAD + content.plaintext.len()).sum(), 0);
         let (mut rest, mut end) = (bodies.as_mut_slice(), 0);

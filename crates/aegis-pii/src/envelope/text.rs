@@ -78,6 +78,11 @@ impl BoxText {
         self.encapsulation.get(PREFIX_LEN..).unwrap_or_default()
     }
 
+    /// The same of another one.
+    pub(crate) fn rest_of(encapsulation: &[u8; ENCAPSULATION_LEN]) -> &[u8] {
+        encapsulation.get(PREFIX_LEN..).unwrap_or_default()
+    }
+
     /// Reads a box: its body is put at the end of `bodies`, where it says, and [`encapsulation`](Self::encapsulation) is
     /// its own.
     ///
@@ -201,6 +206,81 @@ impl TailTexts {
         self.text.clear();
         shrink(&mut self.bytes);
         shrink(&mut self.text);
+    }
+}
+
+/// The ends of the boxes of an event as bytes, read all at once: for each alone, most of the time is that of beginning.
+#[derive(Debug, Default)]
+pub(crate) struct DeferredTails {
+    text: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl DeferredTails {
+    /// Longer ones are better read where they are.
+    const MAX_TEXT_LEN: usize = 1024;
+
+    pub(crate) fn clear(&mut self) {
+        self.text.clear();
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// Where in [`bytes`](Self::bytes) that what comes after the first `before` bytes of a text will be, if [`read`](Self::read)
+    /// says that all texts are base64. `None` if this one is not, or too long.
+    #[inline]
+    pub(crate) fn push(&mut self, text: &[u8], before: usize) -> Option<Range<usize>> {
+        let (groups, rest) = text.as_chunks::<4>();
+        if !rest.is_empty() || text.len() > Self::MAX_TEXT_LEN {
+            return None;
+        }
+        let padding = match groups.last()? {
+            [_, _, b'=', b'='] => 2,
+            [_, _, _, b'='] => 1,
+            _ => 0,
+        };
+        let start = self.text.len() / 4 * 3;
+        let len = (groups.len() * 3).checked_sub(padding + before)?;
+        self.text.extend_from_slice(text);
+        // In the place of what was left out: zeros, by which its own spelling is told from others.
+        let end = self.text.len() - padding;
+        self.text.get_mut(end..).unwrap_or_default().fill(b'A');
+        Some(start + before..start + before + len)
+    }
+
+    /// Reads all texts. Whether each is base64, in its one spelling, if `parts` are what [`push`](Self::push) gave, each
+    /// with what has to stand before it.
+    pub(crate) fn read<'a>(&mut self, parts: impl Iterator<Item = (&'a Range<usize>, &'a [u8])>) -> bool {
+        let len = self.text.len() / 4 * 3;
+        if self.bytes.len() < len {
+            self.bytes.resize(len, 0);
+        }
+        if ENGINE.decode_slice(&self.text, &mut self.bytes) != Ok(len) {
+            return false;
+        }
+        let mut parts = parts;
+        parts.all(|(range, before)| {
+            let up_to = range.end.next_multiple_of(3);
+            range.start.checked_sub(before.len()).is_some_and(|start| {
+                self.bytes.get(start..range.start) == Some(before)
+                    && self.bytes.get(range.end..up_to).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+            })
+        })
+    }
+
+    /// What was read there.
+    #[inline]
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+
+    /// Gives the memory of unusually many boxes back.
+    pub(crate) fn release_memory(&mut self) {
+        self.text.clear();
+        shrink(&mut self.text);
+        shrink(&mut self.bytes);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Strings, numbers and white space.
 
+use wide::u8x16;
+
 use super::fault::{ScanError, ScanFault};
 
 /// A string that was skipped.
@@ -14,6 +16,10 @@ pub(crate) struct SkippedString {
 /// The first byte at or after `at` that is no white space (RFC 8259 §2).
 #[inline]
 pub(crate) fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
+    // Mostly there is none.
+    if bytes.get(at).is_some_and(|byte| *byte > b' ') {
+        return at;
+    }
     while let Some(b' ' | b'\n' | b'\r' | b'\t') = bytes.get(at) {
         at += 1;
     }
@@ -21,8 +27,20 @@ pub(crate) fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// Checks a string whose first character is at `start`, after the quote, and finds its end.
-#[inline]
+///
+/// Most strings are names: their end is among the next sixteen bytes, and nothing special before it.
+#[inline(always)]
 pub(crate) fn skip_string(bytes: &[u8], start: usize) -> Result<SkippedString, ScanError> {
+    if let Some((chunk, _)) = bytes.get(start..).and_then(<[u8]>::split_first_chunk) {
+        let Looked { quotes, others, high } = look_at(*chunk);
+        if quotes != 0 && (others | high) & before_first(quotes) == 0 {
+            return Ok(SkippedString { quote: start + quotes.trailing_zeros() as usize, is_escaped: false });
+        }
+    }
+    skip_any_string(bytes, start)
+}
+
+fn skip_any_string(bytes: &[u8], start: usize) -> Result<SkippedString, ScanError> {
     let mut at = start;
     let mut is_escaped = false;
     let mut has_high = false;
@@ -125,74 +143,61 @@ fn code_unit(text: &[u8]) -> Option<(u32, &[u8])> {
     Some((value, rest))
 }
 
-const LOW: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
+/// What there is among sixteen bytes, a bit for each byte.
+struct Looked {
+    quotes: u32,
+    /// Backslashes, and bytes below 0x20.
+    others: u32,
+    /// What is not ASCII.
+    high: u32,
+}
 
-/// Marks bytes that are a quote, a backslash or below 0x20. The lowest mark is exact; above it there may be false ones.
-#[inline]
-const fn special(word: u64) -> u64 {
-    let quote = word ^ (LOW * b'"' as u64);
-    let backslash = word ^ (LOW * b'\\' as u64);
-    ((quote.wrapping_sub(LOW) & !quote)
-        | (backslash.wrapping_sub(LOW) & !backslash)
-        | (word.wrapping_sub(LOW * 0x20) & !word))
-        & HIGH
+#[inline(always)]
+fn look_at(chunk: [u8; 16]) -> Looked {
+    let bytes = u8x16::new(chunk);
+    let is_control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+    let is_other = bytes.simd_eq(u8x16::splat(b'\\')) | is_control;
+    Looked {
+        quotes: bytes.simd_eq(u8x16::splat(b'"')).to_bitmask(),
+        others: is_other.to_bitmask(),
+        high: bytes.to_bitmask(),
+    }
+}
+
+/// The bits below the lowest one; all if there is none.
+#[inline(always)]
+const fn before_first(bits: u32) -> u32 {
+    bits.wrapping_sub(1) & !bits
 }
 
 /// The first byte at or after `at` that is a quote, a backslash, below 0x20 or not there.
-///
-/// Most strings are short, and a long one is text: two words of 8 bytes at a time first, then blocks of 32, which the
-/// compiler turns into vector instructions.
 #[inline]
 fn skip_plain(bytes: &[u8], start: usize, has_high: &mut bool) -> usize {
     let Some(mut rest) = bytes.get(start..) else { return start };
-    // Bytes behind the end are counted too; that costs a check too many.
-    let mut high = 0;
-    let mut pairs = 0;
-    while let Some((pair, after)) = rest.split_first_chunk::<16>() {
-        let number = u128::from_le_bytes(*pair);
-        #[expect(clippy::cast_possible_truncation, reason = "the halves of a number")]
-        let (first, second) = (number as u64, (number >> 64) as u64);
-        high |= first | second;
-        let (in_first, in_second) = (special(first), special(second));
-        if in_first | in_second != 0 {
-            *has_high |= high & HIGH != 0;
-            let found =
-                if in_first == 0 { 64 + in_second.trailing_zeros() } else { in_first.trailing_zeros() };
-            return bytes.len() - rest.len() + (found / 8) as usize;
+    while let Some((chunk, after)) = rest.split_first_chunk::<16>() {
+        let Looked { quotes, others, high } = look_at(*chunk);
+        let special = quotes | others;
+        *has_high |= high & before_first(special) != 0;
+        if special != 0 {
+            return bytes.len() - rest.len() + special.trailing_zeros() as usize;
         }
         rest = after;
-        pairs += 1;
-        if pairs == 2 {
-            rest = skip_blocks(rest, has_high);
-        }
+    }
+    if let Some(chunk) = bytes.last_chunk::<16>() {
+        // The last sixteen bytes once more, without those that were looked at.
+        let Looked { quotes, others, high } = look_at(*chunk);
+        let special = (quotes | others) >> (16 - rest.len());
+        *has_high |= (high >> (16 - rest.len())) & before_first(special) != 0;
+        return bytes.len() - rest.len() + rest.len().min(special.trailing_zeros() as usize);
     }
     for byte in rest {
         if matches!(byte, b'"' | b'\\' | 0..0x20) {
             break;
         }
-        high |= u64::from(*byte);
+        *has_high |= *byte >= 0x80;
         rest = rest.get(1..).unwrap_or_default();
     }
-    *has_high |= high & HIGH != 0;
     bytes.len() - rest.len()
-}
-
-fn skip_blocks<'a>(mut rest: &'a [u8], has_high: &mut bool) -> &'a [u8] {
-    while let Some((block, after)) = rest.split_first_chunk::<32>() {
-        let mut special = false;
-        let mut high = 0;
-        for byte in block {
-            special |= (*byte == b'"') | (*byte == b'\\') | (*byte < 0x20);
-            high |= byte;
-        }
-        if special {
-            break;
-        }
-        *has_high |= high >= 0x80;
-        rest = after;
-    }
-    rest
 }
 
 /// Checks an escape at `at` and finds its end (RFC 8259 §7).

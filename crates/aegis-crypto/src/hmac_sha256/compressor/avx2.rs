@@ -4,9 +4,9 @@
 
 use std::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_extract_epi32, _mm256_or_si256,
-    _mm256_permute2x128_si256, _mm256_set1_epi32, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8,
-    _mm256_slli_epi32, _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64,
-    _mm256_unpacklo_epi32, _mm256_unpacklo_epi64, _mm256_xor_si256,
+    _mm256_permute2x128_si256, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi32,
+    _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
 
 use super::{Block, ROUNDS, State};
@@ -34,6 +34,22 @@ impl Avx2 {
 /// One word of each lane.
 type Word = __m256i;
 
+/// The constants of the rounds, each in every lane: one instruction fewer a round than to put it there.
+static CONSTANTS: [[u32; LANES]; 64] = {
+    let mut constants = [[0; LANES]; 64];
+    let (from, mut rest) = (ROUNDS.as_flattened(), constants.as_mut_slice());
+    let mut number = 0;
+    while let (Some((to, after)), true) = (rest.split_first_mut(), number < from.len()) {
+        #[allow(clippy::indexing_slicing, reason = "at compile time")]
+        {
+            *to = [from[number]; LANES];
+        }
+        rest = after;
+        number += 1;
+    }
+    constants
+};
+
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
@@ -41,12 +57,11 @@ fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
     let before = transposed([word(s0), word(s1), word(s2), word(s3), word(s4), word(s5), word(s6), word(s7)]);
     let mut words = first_words(blocks);
     let mut state = before;
-    for (number, constants) in ROUNDS.as_chunks::<4>().0.iter().enumerate() {
+    for (number, constants) in CONSTANTS.as_chunks::<16>().0.iter().enumerate() {
         if number > 0 {
             extend(&mut words);
         }
-        let constants = constants.as_flattened().as_chunks::<8>().0;
-        for (constants, words) in constants.iter().zip(words.as_chunks::<8>().0) {
+        for (constants, words) in constants.as_chunks::<8>().0.iter().zip(words.as_chunks::<8>().0) {
             state = eight_rounds(state, constants, words);
         }
     }
@@ -70,9 +85,9 @@ fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
 /// Eight rounds (FIPS 180-4 §6.2.2, step 3), after which each letter is in its place again.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn eight_rounds(state: [Word; 8], constants: &[u32; 8], words: &[Word; 8]) -> [Word; 8] {
+fn eight_rounds(state: [Word; 8], constants: &[[u32; LANES]; 8], words: &[Word; 8]) -> [Word; 8] {
     let [a, b, c, d, e, f, g, h] = state;
-    let [k0, k1, k2, k3, k4, k5, k6, k7] = *constants;
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = constants;
     let [w0, w1, w2, w3, w4, w5, w6, w7] = *words;
     let (d, h) = round([a, b, c, d, e, f, g, h], k0, w0);
     let (c, g) = round([h, a, b, c, d, e, f, g], k1, w1);
@@ -88,13 +103,12 @@ fn eight_rounds(state: [Word; 8], constants: &[u32; 8], words: &[Word; 8]) -> [W
 /// What becomes of D and of H, which are then called E and A.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn round(state: [Word; 8], constant: u32, word: Word) -> (Word, Word) {
+fn round(state: [Word; 8], constant: &[u32; LANES], word_of_message: Word) -> (Word, Word) {
     let [a, b, c, d, e, f, g, h] = state;
     let sigma1 = xor3(rotated::<6, 26>(e), rotated::<11, 21>(e), rotated::<25, 7>(e));
     // Ch and Maj in the forms with the fewest operations.
     let choice = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
-    let constant = _mm256_set1_epi32(constant.cast_signed());
-    let t1 = add(add(add(h, constant), word), add(sigma1, choice));
+    let t1 = add(add(h, add(word_of_message, word(constant))), add(sigma1, choice));
     let sigma0 = xor3(rotated::<2, 30>(a), rotated::<13, 19>(a), rotated::<22, 10>(a));
     let majority = _mm256_xor_si256(b, _mm256_and_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(b, c)));
     (add(d, t1), add(t1, add(sigma0, majority)))
