@@ -137,11 +137,6 @@ impl Sum {
         self.second = self.second.wrapping_add(mix(state, self_mark()));
     }
 
-    pub(crate) fn of<const K: usize, const V: usize>(table: &Table<K, V>) -> Self {
-        let mut sum = Self::default();
-        table.iter().for_each(|(key, value)| sum.add(key, value));
-        sum
-    }
 }
 
 const fn self_mark() -> u64 {

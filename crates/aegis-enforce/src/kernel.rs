@@ -139,7 +139,7 @@ impl Enforcement {
         }
         let slot = slot_of(generation);
         let (filled, digest) = fill::fill(policy)?;
-        let deadline = confirm_within.filter(|_| current > 0).map_or(Ok(0), state::deadline_after)?;
+        let deadline = confirm_within.map_or(0, state::deadline_after);
         let value = PolicyValue {
             deadline,
             version: label.version.unwrap_or(0),

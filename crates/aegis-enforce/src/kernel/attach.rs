@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use libbpf_rs::{Link, MapCore as _, MapHandle, ObjectBuilder, OpenObject, PrintLevel};
 use serde::Serialize;
 
-use super::{Enforcement, Options, name, pins};
+use super::{Enforcement, Options, fill, name, pins};
 use crate::error::KernelError;
 use crate::resolve::HostResolver;
 
@@ -82,7 +82,9 @@ impl Enforcement {
         let mut open = open().map_err(|source| KernelError::Load { log: last_words(), source })?;
         choose(&mut open, backend);
         set_scope(&mut open, options.scope.as_deref())?;
+        let templates = set_templates(&mut open)?;
         let object = open.load().map_err(|source| KernelError::Load { log: last_words(), source })?;
+        drop(templates);
         let mut maps = Vec::new();
         for name in name::ALL {
             let map = object.maps().find(|map| map.name() == name).ok_or(KernelError::NoMap { name })?;
@@ -123,7 +125,9 @@ pub fn try_load(backend: Backend) -> Result<(), KernelError> {
     let refused = |source| KernelError::Load { log: last_words(), source };
     let mut object = open().map_err(refused)?;
     choose(&mut object, backend);
+    let templates = set_templates(&mut object)?;
     let loaded = object.load().map_err(refused)?;
+    drop(templates);
     if backend == Backend::BpfLsm {
         // Loading is not all: without BPF in the list of security modules, nothing is ever called.
         let program = loaded.progs_mut().find(|program| program.name() == "aegis_sb_umount");
@@ -149,6 +153,19 @@ fn choose(object: &mut OpenObject, backend: Backend) {
             }
         }
     }
+}
+
+/// Gives each map with slots an inner map of our own making to measure others by. Those that the library makes from the
+/// object have type information, and kernels of 6.1 take a map with and one without for different.
+fn set_templates(object: &mut OpenObject) -> Result<Vec<MapHandle>, KernelError> {
+    let mut templates = Vec::new();
+    for mut map in object.maps_mut() {
+        let Some(name) = name::SLOTTED.into_iter().find(|name| map.name() == *name) else { continue };
+        let template = fill::template(name)?;
+        map.set_inner_map_fd(template.as_fd()).map_err(|source| failed("prepare", name, source))?;
+        templates.push(template);
+    }
+    Ok(templates)
 }
 
 /// `struct settings`: the group, its level, and the layout that the programs have already.

@@ -5,7 +5,10 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 use super::name;
 use crate::compile::{Compiled, Sum, Table};
 use crate::error::KernelError;
-use crate::layout::{FILTER_BLOCK, POLICY, PolicyValue};
+use crate::layout::{
+    CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, GROUP, GROUP_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, POLICY,
+    PolicyValue, RULE,
+};
 
 /// Entries that go into the kernel in one call.
 const BATCH: usize = 16 * 1024;
@@ -31,6 +34,22 @@ pub(super) fn fill(policy: &Compiled) -> Result<(Filled, [u8; 32]), KernelError>
         .flat_map(u64::to_ne_bytes)
         .collect();
     Ok((filled, *aegis_crypto::sha256(&words).as_bytes()))
+}
+
+/// A map like those that [`fill`] and [`header`] make of that name.
+pub(super) fn template(name: &'static str) -> Result<MapHandle, KernelError> {
+    let hash = |key, value| create(MapType::Hash, name, key, value, 1, 0);
+    match name {
+        name::POLICY => create(MapType::Array, name, 4, POLICY, 1, 0),
+        name::FILTER => create(MapType::Array, name, 4, 8 * FILTER_BLOCK, 1, libbpf_sys::BPF_F_INNER_MAP),
+        name::FILES => hash(FILE_KEY, RULE),
+        name::NAMES => hash(NAME_KEY, NAME_RULE),
+        name::HASHES => hash(HASH_KEY, RULE),
+        name::COMMS => hash(COMM_KEY, RULE),
+        name::GROUPS => hash(GROUP_KEY, GROUP),
+        name::NET => hash(NET_KEY, RULE),
+        _ => create(MapType::LpmTrie, name, CIDR_KEY, RULE, 1, libbpf_sys::BPF_F_NO_PREALLOC),
+    }
 }
 
 /// The array with the header.

@@ -1,6 +1,5 @@
 //! What is in force, read from the kernel itself.
 
-use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
@@ -151,7 +150,6 @@ impl Enforcement {
     }
 
     fn read(&self, map: &MapHandle, name: &'static str, key: u32) -> Result<Option<Vec<u8>>, KernelError> {
-        debug_assert!(map.as_fd().try_clone_to_owned().is_ok());
         map.lookup(&key.to_ne_bytes(), MapFlags::ANY).map_err(|source| failed("read", name, source))
     }
 }
@@ -163,9 +161,9 @@ pub(super) fn boot_time_ns() -> u64 {
     seconds.unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or(0))
 }
 
-pub(super) fn deadline_after(time: Duration) -> Result<u64, KernelError> {
+pub(super) fn deadline_after(time: Duration) -> u64 {
     let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    Ok(boot_time_ns().saturating_add(nanoseconds).max(1))
+    boot_time_ns().saturating_add(nanoseconds).max(1)
 }
 
 fn failed(action: &'static str, name: &str, source: libbpf_rs::Error) -> KernelError {
