@@ -141,6 +141,14 @@ int BPF_PROG(aegis_file_open, struct file *file)
 	}
 	if (!decide_file(&view, &subject, &rule))
 		return 0;
+	/* The agent reads what is in its own directories, and nothing else that is denied. */
+	if (!(rule.flags & RULE_ALWAYS)) {
+		struct self_key own = {.inode = subject.directory, .device = subject.directory_device,
+				       .kind = SELF_DIRECTORY};
+
+		if (bpf_map_lookup_elem(&aegis_self, &own) && is_self())
+			return 0;
+	}
 	about(&matter, &subject, OP_OPEN);
 	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
 }
@@ -719,7 +727,8 @@ static __always_inline int answer_flag(__u32 flag, __u32 line, __u8 section, __u
 	if (out_of_scope())
 		return 0;
 	DECIDE(&view, found, flag_rule(&view, flag, line, section, &rule));
-	if (!found)
+	/* The agent puts the next policy in force whatever this one says. */
+	if (!found || (operation == OP_BPF && is_self()))
 		return 0;
 	return answer(&view, &rule, &matter);
 }
