@@ -9,12 +9,15 @@
 //! | `resolve` | what a path or a control group is on this host |
 //! | `compile` | a policy as the contents of maps |
 //! | `kernel` | loads, attaches, pins, adopts, swaps |
-//! | `probe` | what this kernel can enforce, section by section |
+//! | `probe` | what this kernel has |
+//! | `coverage` | which sections it can enforce, by which backend, and why not |
+//! | `survival` | what a policy may not take from a host |
 //! | `event` | what was denied, or would have been: records, JSON, OCSF |
 //! | `fanotify` | files and programs where there is no BPF-LSM |
 
 mod canary;
 mod compile;
+pub mod coverage;
 mod error;
 pub mod event;
 pub mod fanotify;
@@ -22,6 +25,7 @@ mod kernel;
 mod layout;
 pub mod probe;
 mod resolve;
+pub mod survival;
 
 pub use self::canary::{Sign, Signs, make as make_canary, signs as canary_signs};
 pub use self::compile::{Canary, Compiled, Mode, Unresolved, compile};
