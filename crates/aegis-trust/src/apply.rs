@@ -244,6 +244,7 @@ impl ApplyError {
             Self::Policy { .. } | Self::Read { .. } => (Outcome::Refused, "malformed"),
             Self::Unsigned { .. } => (Outcome::Refused, "bad_signature"),
             Self::Keys { .. } | Self::Counter { .. } => (Outcome::Refused, "other"),
+            Self::Enforce { source: EnforceError::Rejected { .. } } => (Outcome::Refused, "unenforceable"),
             Self::Stage { .. } | Self::Advance { .. } | Self::Enforce { .. } | Self::Change(_) => {
                 (Outcome::Failed, "other")
             }
@@ -371,6 +372,7 @@ impl Host {
         if options.mode == Mode::DryRun {
             let admitted = self.admit(self.read_offer(offer)?, options, caller)?;
             let policy = self.parse_policy(admitted.policy())?;
+            self.enforcer().check(&policy).map_err(|source| ApplyError::Enforce { source })?;
             let result = match admitted.is_in_force() {
                 true => ApplyResult::WouldNotChange,
                 false => ApplyResult::WouldApply,
@@ -397,6 +399,8 @@ impl Host {
         self.require_sound_log().map_err(ApplyError::Change)?;
         let admitted = self.admit(self.read_offer(offer)?, options, caller)?;
         let policy = self.parse_policy(admitted.policy())?;
+        // Before the counter: a policy that cannot be had here must not keep out the one before it.
+        self.enforcer().check(&policy).map_err(|source| ApplyError::Enforce { source })?;
         // Installed once more it would push the policy before it out of `policy.applied.prev`.
         if admitted.is_in_force() {
             let enforcement = self

@@ -1,10 +1,11 @@
-//! Who loads the rules. Until a kernel backend exists, the only implementation records what would be loaded,
-//! and says plainly that nothing is enforced.
+//! Who loads the rules. The kernel backends are in `aegis-enforce`; the implementation here records what would be loaded,
+//! for rehearsals below another root, and says plainly that nothing is enforced.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use aegis_crypto::Digest;
 use aegis_policy::Policy;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +38,40 @@ pub struct Enforcement {
     pub rules: u64,
     /// How many in each section.
     pub sections: BTreeMap<String, u64>,
+    /// Whether what a rule denies is refused or only told; none from a backend that does neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<EnforcementMode>,
+    /// Sections that nothing on this host can enforce, and that were taken all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unenforced: Vec<String>,
+    /// Until when the policy waits for a confirmation; after that the one before it counts again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_by: Option<Timestamp>,
+    /// What keeps it from being what it should be, a sentence each, with what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<Remark>,
+}
+
+/// Something about what is enforced that somebody should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remark {
+    /// Whether rules are without effect because of it.
+    pub failed: bool,
+    /// What it is.
+    pub message: String,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+/// What happens to an operation that a rule denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnforcementMode {
+    /// It is refused, and told.
+    Enforce,
+    /// It is told.
+    Audit,
 }
 
 /// Why a backend did not take a policy. The one before stays in force.
@@ -49,6 +84,18 @@ pub enum EnforceError {
         backend: &'static str,
         /// What it said.
         detail: String,
+        /// What to do about it.
+        help: Option<String>,
+    },
+    /// The backend itself does not work here now. It may tomorrow.
+    #[error("the {backend} backend does not work here: {detail}")]
+    Unavailable {
+        /// Its name.
+        backend: &'static str,
+        /// What it said.
+        detail: String,
+        /// What to do about it.
+        help: Option<String>,
     },
     /// What it did could not be recorded.
     #[error("what is enforced cannot be recorded")]
@@ -76,9 +123,15 @@ impl EnforceError {
     /// What to do next.
     pub fn help(&self) -> Option<String> {
         match self {
-            Self::Rejected { .. } => Some(
+            Self::Rejected { help: Some(help), .. } | Self::Unavailable { help: Some(help), .. } => {
+                Some(help.clone())
+            }
+            Self::Rejected { help: None, .. } => Some(
                 "the policy before it is still in force; correct the policy and sign it again".to_owned(),
             ),
+            Self::Unavailable { help: None, .. } => {
+                Some("`aegisbpf probe` says what this host can enforce, and what it lacks".to_owned())
+            }
             Self::Write { source } => source.help(),
             Self::Read { source } => source.help(),
             Self::Record { .. } => Some(
@@ -92,6 +145,16 @@ impl EnforceError {
 pub trait Enforcer {
     /// The name in reports.
     fn name(&self) -> &'static str;
+
+    /// Whether it would take `policy`. Asked before anything is changed; it changes nothing itself.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError::Rejected`] or [`EnforceError::Unavailable`].
+    fn check(&self, policy: &Policy<'_>) -> Result<(), EnforceError> {
+        let _ = policy;
+        Ok(())
+    }
 
     /// Puts `policy` in force in place of the one before. Asked again for the same policy, it does no harm.
     ///
@@ -133,14 +196,27 @@ impl Enforcer for RecordingEnforcer {
             policy: *identity,
             rules: policy.rule_count() as u64,
             sections: section_counts(policy),
+            mode: None,
+            unenforced: Vec::new(),
+            confirm_by: None,
+            remarks: Vec::new(),
         };
-        let mut json = serde_json::to_vec(&enforcement).expect("counts and names always serialise");
-        json.push(b'\n');
-        durable::write_atomic(&self.record, &json, 0o644).map_err(|source| EnforceError::Write { source })?;
+        self.write(&enforcement)?;
         Ok(enforcement)
     }
 
     fn state(&self) -> Result<Option<Enforcement>, EnforceError> {
+        self.read()
+    }
+}
+
+impl RecordingEnforcer {
+    /// The record, as it was written last.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError::Read`] or [`EnforceError::Record`].
+    pub fn read(&self) -> Result<Option<Enforcement>, EnforceError> {
         let bytes = durable::read_state(&self.record, MAX_RECORD_LEN)
             .map_err(|source| EnforceError::Read { source })?;
         bytes
@@ -149,6 +225,17 @@ impl Enforcer for RecordingEnforcer {
                     .map_err(|source| EnforceError::Record { path: self.record.clone(), source })
             })
             .transpose()
+    }
+
+    /// Writes the record: for a backend that keeps one beside what it does.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError::Write`].
+    pub fn write(&self, enforcement: &Enforcement) -> Result<(), EnforceError> {
+        let mut json = serde_json::to_vec(enforcement).expect("counts and names always serialise");
+        json.push(b'\n');
+        durable::write_atomic(&self.record, &json, 0o644).map_err(|source| EnforceError::Write { source })
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::{
     bundle::SignedBundle,
     durable,
+    enforce::EnforcementMode,
     host::{Host, Search},
     journal::Journal,
     keys::{KeyListing, ROTATE_AFTER_DAYS},
@@ -378,18 +379,27 @@ impl Host {
                 ),
             );
         }
-        match enforcement.enforced {
-            true => good(name, format!("{} rules are enforced by the {backend} backend", enforcement.rules)),
-            false => bad(
+        let rules = enforcement.rules;
+        if let Some(remark) = enforcement.remarks.iter().max_by_key(|remark| remark.failed) {
+            let status = if remark.failed { Status::Failed } else { Status::Degraded };
+            let message: Vec<&str> =
+                enforcement.remarks.iter().map(|remark| remark.message.as_str()).collect();
+            return bad(name, status, message.join("; "), remark.help.clone());
+        }
+        match (enforcement.enforced, enforcement.mode) {
+            (true, Some(EnforcementMode::Audit)) => bad(
                 name,
                 Status::Degraded,
-                format!(
-                    "nothing is enforced: the {backend} backend recorded {} rules and denies nothing",
-                    enforcement.rules
-                ),
+                format!("the {backend} backend tells what {rules} rules would deny, and denies nothing (audit mode)"),
+                Some("`aegisbpf events` shows it; apply the policy with --mode enforce when that is right".to_owned()),
+            ),
+            (true, _) => good(name, format!("{rules} rules are enforced by the {backend} backend")),
+            (false, _) => bad(
+                name,
+                Status::Degraded,
+                format!("nothing is enforced: the {backend} backend recorded {rules} rules and denies nothing"),
                 Some(
-                    "this release has no kernel backend yet; use it to prove signing and distribution"
-                        .to_owned(),
+                    "below another root, or with `enforcement = \"record\"`, policies are only recorded".to_owned(),
                 ),
             ),
         }

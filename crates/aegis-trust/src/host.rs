@@ -155,6 +155,19 @@ impl Host {
         Ok(Self { paths, config, audit, enforcer, unlogged: Mutex::new(Vec::new()) })
     }
 
+    /// Loads the policy that was put in force last: after a restart of the host, the kernel has none.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError`] if a change that was interrupted cannot be finished, or the policy cannot be loaded.
+    pub fn load_applied(&self, caller: &Caller) -> Result<(), ChangeError> {
+        let (_lock, begun) = self.begin_logged_change(caller);
+        begun?;
+        let recovery = |source| ChangeError::Recovery { source: Box::new(source) };
+        let enforced = self.load_applied_file().map_err(recovery)?;
+        enforced.map_err(|source| recovery(crate::recover::RecoverError::Enforce { source }))
+    }
+
     /// Where everything is.
     pub fn paths(&self) -> &HostPaths {
         &self.paths

@@ -164,16 +164,25 @@ impl Host {
 
     /// A change that was given up may have reached the enforcer; what is in force is what `policy.applied` says.
     fn enforce_applied_again(&self) -> Result<(), RecoverError> {
+        match self.load_applied_file()? {
+            // Refused, it stays refused, and health says what is enforced; the commands that correct it must run.
+            Ok(()) | Err(EnforceError::Rejected { .. } | EnforceError::Unavailable { .. }) => Ok(()),
+            Err(source) => Err(RecoverError::Enforce { source }),
+        }
+    }
+
+    /// Hands `policy.applied` to the enforcer, and tells what that says.
+    pub(crate) fn load_applied_file(&self) -> Result<Result<(), EnforceError>, RecoverError> {
         let read = |source| RecoverError::Read { source };
         let Some(file) = durable::read_state(&self.paths().applied(), self.max_file_len()).map_err(read)?
         else {
-            return Ok(());
+            return Ok(Ok(()));
         };
         let (policy_version, file, offset) = if crate::bundle::is_bundle(&file) {
             // Changed since it was accepted, it is loaded by nobody; health says so.
-            let Ok(bundle) = SignedBundle::parse(file) else { return Ok(()) };
+            let Ok(bundle) = SignedBundle::parse(file) else { return Ok(Ok(())) };
             if sha256(bundle.policy()) != bundle.manifest().policy_sha256 {
-                return Ok(());
+                return Ok(Ok(()));
             }
             let version = bundle.manifest().policy_version;
             let (file, range) = bundle.into_file();
@@ -182,13 +191,9 @@ impl Host {
             (None, file, 0)
         };
         let text = file.get(offset..).unwrap_or_default();
-        let Ok(policy) = self.parse_policy(text) else { return Ok(()) };
+        let Ok(policy) = self.parse_policy(text) else { return Ok(Ok(())) };
         let identity = PolicyIdentity { policy_version, policy_sha256: sha256(text) };
-        match self.enforcer().enforce(&policy, &identity) {
-            // Refused, it stays refused, and health says what is enforced; the commands that correct it must run.
-            Ok(_) | Err(EnforceError::Rejected { .. }) => Ok(()),
-            Err(source) => Err(RecoverError::Enforce { source }),
-        }
+        Ok(self.enforcer().enforce(&policy, &identity).map(drop))
     }
 
     /// Finishes an interrupted policy change, or gives it up if it may not be.
@@ -238,7 +243,9 @@ impl Host {
             match self.enforcer().enforce(&policy, &plan.policy) {
                 Ok(_) => {}
                 // It would say the same every time, and no other command could run.
-                Err(EnforceError::Rejected { .. }) => return self.give_up_links(&journal.change),
+                Err(EnforceError::Rejected { .. } | EnforceError::Unavailable { .. }) => {
+                    return self.give_up_links(&journal.change);
+                }
                 Err(source) => return Err(RecoverError::Enforce { source }),
             }
         }

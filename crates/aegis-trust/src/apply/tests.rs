@@ -44,7 +44,7 @@ impl Enforcer for Kernel {
     }
     fn enforce(&self, policy: &Policy<'_>, identity: &PolicyIdentity) -> Result<Enforcement, EnforceError> {
         if *self.refuses.borrow() {
-            return Err(EnforceError::Rejected { backend: "test", detail: "told to".to_owned() });
+            return Err(EnforceError::Rejected { backend: "test", detail: "told to".to_owned(), help: None });
         }
         self.record.enforce(policy, identity)
     }
@@ -675,7 +675,7 @@ fn a_change_whose_journal_stands_is_not_called_undone() {
         fn enforce(&self, _: &Policy<'_>, _: &PolicyIdentity) -> Result<Enforcement, EnforceError> {
             fs::remove_file(self.0.journal()).unwrap();
             fs::create_dir(self.0.journal()).unwrap();
-            Err(EnforceError::Rejected { backend: "saboteur", detail: "told to".to_owned() })
+            Err(EnforceError::Rejected { backend: "saboteur", detail: "told to".to_owned(), help: None })
         }
         fn state(&self) -> Result<Option<Enforcement>, EnforceError> {
             Ok(None)

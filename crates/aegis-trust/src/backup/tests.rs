@@ -963,7 +963,7 @@ impl Enforcer for Stubborn {
         "stubborn"
     }
     fn enforce(&self, _: &Policy<'_>, _: &PolicyIdentity) -> Result<Enforcement, EnforceError> {
-        Err(EnforceError::Rejected { backend: "stubborn", detail: "no".to_owned() })
+        Err(EnforceError::Rejected { backend: "stubborn", detail: "no".to_owned(), help: None })
     }
     fn state(&self) -> Result<Option<Enforcement>, EnforceError> {
         Ok(None)
