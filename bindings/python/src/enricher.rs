@@ -22,6 +22,7 @@ use crate::hybrid_kem::public_key_of;
 use crate::passage::{OnError, Passage};
 use crate::pool::Pool;
 use crate::process::Homebound;
+use crate::tokens::SearchTokensObject;
 
 /// A buffer that is longer is not kept.
 const KEPT_BYTES: usize = 4 << 20;
@@ -30,7 +31,7 @@ const KEPT_BYTES: usize = 4 << 20;
 ///
 /// Called with an event, it gives it back sealed, in the form in which it came: ``dict``, ``str`` or ``bytes``. It is safe
 /// to use from several threads, which then work at the same time; after a fork, both processes can use it. It can be
-/// pickled: it holds a public key.
+/// pickled, unless it has search tokens: it holds a public key.
 ///
 /// :param public_key: of the DEK, or of the KEK itself: 1,216 bytes
 /// :param dek_version: ``dek-v1-YYYYMMDD``, or ``dek-v1-YYYYMMDD-N``
@@ -41,6 +42,7 @@ const KEPT_BYTES: usize = 4 << 20;
 /// :param tenant: to whom fields are bound; the decryptor has to be told the same
 /// :param event_id_member: the member that holds the event's id, to which fields are bound then
 /// :param catalogue_mark: whether self-contained envelopes name the catalogue
+/// :param search_tokens: ``SearchTokens``: fields that can be searched for, and what that gives away
 /// :param max_event_len: longer events are refused, in bytes
 /// :raises KeyFormatError: the public key is none
 /// :raises OptionsError: the version is none, or options contradict one another
@@ -207,7 +209,7 @@ impl PiiEnricher {
     #[new]
     #[pyo3(signature = (public_key, dek_version, *, catalogue = None, form = "self-contained",
         plaintext_hash = "hmac-sha256", bind_by = "pointer", tenant = None, event_id_member = None,
-        catalogue_mark = false, max_event_len = None))]
+        catalogue_mark = false, search_tokens = None, max_event_len = None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn of_python(
         py: Python<'_>,
@@ -220,6 +222,7 @@ impl PiiEnricher {
         tenant: Option<String>,
         event_id_member: Option<String>,
         catalogue_mark: bool,
+        search_tokens: Option<PyRef<'_, SearchTokensObject>>,
         max_event_len: Option<usize>,
     ) -> PyResult<Self> {
         let name: DekName = dek_version.parse().or_raise(py)?;
@@ -232,6 +235,7 @@ impl PiiEnricher {
             tenant,
             event_id_member,
             catalogue_mark,
+            search_tokens,
             max_event_len,
         )?;
         Self::new(py, Engine::Fixed(Arc::new(dek)), options)
@@ -352,9 +356,14 @@ impl PiiEnricher {
             bind_by,
             tenant,
             event_id_member,
-            search_tokens: _,
+            search_tokens,
             limits,
         } = &this.options;
+        if search_tokens.is_some() {
+            return Err(pyo3::exceptions::PyTypeError::new_err(
+                "an enricher with search tokens holds their key, and cannot be pickled: make one in each process",
+            ));
+        }
         let keywords = PyDict::new(py);
         keywords.set_item("catalogue", CatalogueObject(catalogue.clone()))?;
         keywords.set_item("form", form_name(*form))?;
@@ -381,6 +390,7 @@ pub(crate) fn options(
     tenant: Option<String>,
     event_id_member: Option<String>,
     catalogue_mark: bool,
+    search_tokens: Option<PyRef<'_, SearchTokensObject>>,
     max_event_len: Option<usize>,
 ) -> PyResult<EncryptorOptions> {
     let forms = [EnvelopeForm::SelfContained, EnvelopeForm::Compact];
@@ -396,7 +406,7 @@ pub(crate) fn options(
         bind_by: choose("bind_by", bind_by, &bindings, binding_name)?,
         tenant,
         event_id_member,
-        search_tokens: None,
+        search_tokens: search_tokens.map(|tokens| tokens.0.clone()),
         limits,
     })
 }
@@ -414,14 +424,14 @@ pub(crate) fn choose<T: Copy>(
     })
 }
 
-const fn form_name(form: EnvelopeForm) -> &'static str {
+pub(crate) const fn form_name(form: EnvelopeForm) -> &'static str {
     match form {
         EnvelopeForm::SelfContained => "self-contained",
         EnvelopeForm::Compact => "compact",
     }
 }
 
-const fn hash_name(hash: PlaintextHash) -> &'static str {
+pub(crate) const fn hash_name(hash: PlaintextHash) -> &'static str {
     match hash {
         PlaintextHash::Keyed => "hmac-sha256",
         PlaintextHash::BareSha256 => "sha256",

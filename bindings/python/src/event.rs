@@ -14,6 +14,7 @@ pub(crate) use excerpt::{Excerpt, Rules};
 pub(crate) use reader::read;
 pub(crate) use sealed::LastEnvelope;
 
+use aegis_pii::Limits;
 use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
@@ -105,6 +106,18 @@ pub(crate) fn take(event: &Bound<'_, PyAny>, most: usize) -> PyResult<(Form, Tex
     }
     let found = event.get_type().name()?;
     Err(PyTypeError::new_err(format!("an event is a dict, a str or bytes, not {found}")))
+}
+
+/// A value as JSON, as it is written in events; erased, for it may be one of those that are sealed.
+///
+/// # Errors
+///
+/// An `EventError` for what JSON cannot express.
+pub(crate) fn write_value(value: &Bound<'_, PyAny>) -> PyResult<Zeroizing<Vec<u8>>> {
+    let limit = Limits::for_encryption().max_event_len;
+    let mut writer = writer::Writer::new(limit, 256);
+    writer.value(value, 0).map_err(|error| error.into_exception(value.py()))?;
+    Ok(writer.into_text())
 }
 
 fn not_utf8(py: Python<'_>) -> PyErr {

@@ -10,7 +10,9 @@ use aegis_crypto::{
     CustodianPublicKeyError, CustodianSignError, DecapsulateError, EncapsulateError, HybridPrivateKeyError,
     HybridPublicKeyError, OpenError, RandomError, SealError, TaprootAddressError, WifError,
 };
-use aegis_deployment::{FollowError, KeyringError, MakeError, OpeningError, StateDirError};
+use aegis_deployment::{
+    FollowError, KeyringError, MakeError, OpenPipelineError, OpeningError, PipelineConfigError, StateDirError,
+};
 use aegis_kek::{
     KekFileError, LoadError, SelectError, SettingsError, VariableError,
     aws_kms::{KmsProvisionError, KmsSettingsError},
@@ -86,10 +88,12 @@ failures! {
     MakeError => "KeyringError",
     NewRequestError => "ApprovalError",
     OpenError => "NotAuthenticError",
+    OpenPipelineError => "PipelineError",
     OpeningError => "KeyringError",
     OptionsError => "OptionsError",
     PassphraseError => "KEKSettingsError",
     PinError => "KEKSettingsError",
+    PipelineConfigError => "PipelineError",
     RandomError => "AegisError",
     ReadRequestError => "ApprovalError",
     ReadSignedError => "ApprovalError",

@@ -18,9 +18,10 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::catalogue::CatalogueObject;
 use crate::enricher::{Engine, PiiEnricher, options};
-use crate::failure::{OrRaise as _, exception};
+use crate::failure::{OrRaise as _, exception, in_one_line};
 use crate::kek_provider::Provider;
 use crate::process::Homebound;
+use crate::tokens::SearchTokensObject;
 
 /// DEKs and their versions, in an SQLite file or a PostgreSQL database, under one KEK.
 ///
@@ -166,7 +167,7 @@ impl KeyringObject {
     /// :raises KeyringError: no DEK is active
     #[pyo3(signature = (scope = Scope::DEFAULT, *, catalogue = None, form = "self-contained",
         plaintext_hash = "hmac-sha256", bind_by = "pointer", tenant = None, event_id_member = None,
-        catalogue_mark = false, max_event_len = None))]
+        catalogue_mark = false, search_tokens = None, max_event_len = None))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn enricher(
         &self,
@@ -179,6 +180,7 @@ impl KeyringObject {
         tenant: Option<String>,
         event_id_member: Option<String>,
         catalogue_mark: bool,
+        search_tokens: Option<PyRef<'_, SearchTokensObject>>,
         max_event_len: Option<usize>,
     ) -> PyResult<PiiEnricher> {
         let options = options(
@@ -189,6 +191,7 @@ impl KeyringObject {
             tenant,
             event_id_member,
             catalogue_mark,
+            search_tokens,
             max_event_len,
         )?;
         let (keyring, scope) = (self.here(py)?, scope_of(py, scope)?);
@@ -329,7 +332,8 @@ impl Rotator {
         self.keyring.get().active_version(py, self.scope.as_str())
     }
 
-    /// Looks at once and then whenever it is time, from a thread of its own. Failures are logged, and tried again.
+    /// Looks at once and then whenever it is time, from a thread of its own. Failures are logged, and tried again. What it
+    /// does to the keyring of ``aegis init`` is under the lock that the commands take, and in the log.
     ///
     /// If it runs already, nothing happens.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
@@ -339,15 +343,14 @@ impl Rotator {
             return Ok(());
         }
         let callback = self.on_rotation.clone();
-        let rotator = DekRotator::new(keyring, self.scope.clone(), self.policy);
-        let spawned = rotator.spawn(move |outcome| match outcome {
-            Ok(outcome) => {
-                if let Some((before, active)) = rotated(&outcome) {
-                    tell(callback.as_deref(), before, active);
-                }
+        let spawned = match &self.keyring.get().deployment {
+            Some(deployment) => {
+                let told = move |outcome| tell(callback.as_deref(), outcome);
+                deployment.spawn_rotator(keyring, &self.scope, self.policy, told)?
             }
-            Err(error) => tracing::error!(target: "aegis_keyring", %error, "the DEK was not looked at"),
-        })?;
+            None => DekRotator::new(keyring, self.scope.clone(), self.policy)
+                .spawn(move |outcome| tell(callback.as_deref(), outcome))?,
+        };
         *running = Some(Homebound::new(spawned));
         Ok(())
     }
@@ -382,8 +385,17 @@ fn rotated(outcome: &RotatorOutcome) -> Option<(DekVersion, DekVersion)> {
     }
 }
 
-fn tell(callback: Option<&Py<PyAny>>, before: DekVersion, active: DekVersion) {
-    let Some(callback) = callback else { return };
+/// What a look came to.
+fn tell<E: std::error::Error>(callback: Option<&Py<PyAny>>, outcome: Result<RotatorOutcome, E>) {
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let error = in_one_line(&error);
+            tracing::error!(target: "aegis_keyring", error, "the DEK was not rotated, or not looked at");
+            return;
+        }
+    };
+    let (Some(callback), Some((before, active))) = (callback, rotated(&outcome)) else { return };
     Python::try_attach(|py| {
         if let Err(error) = callback.call1(py, (before.to_string(), active.to_string())) {
             error.write_unraisable(py, Some(callback.bind(py)));

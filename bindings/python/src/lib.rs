@@ -9,6 +9,7 @@
 //! | `hybrid_kem`, `bip322` | keys, boxes and signatures for those who use them directly |
 //! | `event`, `passage` | events: `dict`, `str`, `bytes`; to JSON text and back, one or a list of them |
 //! | `catalogue`, `enricher`, `decryptor` | personal fields: which they are, sealing and opening them |
+//! | `inspection`, `tokens` | what is sealed, without a key; search tokens |
 //! | `arrow` | columns of data frames, sealed and opened in streams |
 //! | `keyring` | a keyring, and the rotation of its DEKs |
 //! | `pipeline` | the pipeline; functions of Python as enrichers and sinks |
@@ -32,6 +33,7 @@ mod enricher;
 mod event;
 mod failure;
 mod hybrid_kem;
+mod inspection;
 mod kek_provider;
 mod keyring;
 mod log;
@@ -39,11 +41,12 @@ mod passage;
 mod pipeline;
 mod pool;
 mod process;
+mod tokens;
 
 use pyo3::prelude::*;
 
 /// The compiled part of `aegis_governance`. Its names are public there, not here.
-#[pymodule]
+#[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
     use crate::approval::{DualChecksObject, DualValidator, OverrideRequest};
@@ -60,6 +63,8 @@ mod _native {
     #[pymodule_export]
     use crate::hybrid_kem::{HybridKem, key_id};
     #[pymodule_export]
+    use crate::inspection::inspect;
+    #[pymodule_export]
     use crate::kek_provider::{
         AwsKmsProvider, EnvironmentProvider, FileProvider, HealthReport, HsmProvider, InMemoryProvider,
         KekObject, Provider, get_kek_provider,
@@ -71,6 +76,8 @@ mod _native {
         FileSinkObject, HttpSinkObject, NatsSinkObject, OtlpSinkObject, Pipeline, SettledObject, SinkObject,
         StdoutSinkObject,
     };
+    #[pymodule_export]
+    use crate::tokens::SearchTokensObject;
 
     use super::{PyModule, PyResult};
     use pyo3::prelude::*;

@@ -1,6 +1,7 @@
 //! The pipeline: from events that a program emits to sinks that have them, sealed.
 
 mod callable;
+mod configured;
 mod plan;
 mod sinks;
 
@@ -9,7 +10,7 @@ pub(crate) use sinks::{
 };
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aegis_telemetry::{
@@ -17,12 +18,13 @@ use aegis_telemetry::{
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use crate::enricher::{PiiEnricher, choose};
 use crate::event::{self, Form};
 use crate::failure::{OrRaise as _, exception};
 use crate::process::Homebound;
-use plan::{Plan, PlannedEnricher, SinkOptions};
+use plan::{Plan, PlannedEnricher, SinkOptions, Started};
 
 /// How long the interpreter is not asked for signals.
 const SLICE: Duration = Duration::from_millis(100);
@@ -45,6 +47,8 @@ pub(crate) struct Pipeline {
     /// Held for assignments, and while the threads are started; by attached threads alone.
     state: Mutex<State>,
     max_event_len: usize,
+    /// If a configuration says so.
+    drain_timeout: OnceLock<Duration>,
 }
 
 enum State {
@@ -56,7 +60,7 @@ enum State {
 /// A pipeline with its threads.
 struct Running {
     /// Read while an event is emitted, and written when it is closed. Never waited for by an attached thread.
-    pipeline: Homebound<RwLock<Option<TelemetryPipeline>>>,
+    pipeline: Homebound<RwLock<Option<Started>>>,
 }
 
 impl Running {
@@ -67,7 +71,10 @@ impl Running {
         work: impl FnOnce(&TelemetryPipeline) -> T + Send,
     ) -> PyResult<Option<T>> {
         let pipeline = self.pipeline.get(py, "pipeline")?;
-        Ok(py.detach(|| pipeline.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(work)))
+        Ok(py.detach(|| {
+            let started = pipeline.read().unwrap_or_else(PoisonError::into_inner);
+            started.as_ref().map(|started| work(&started.pipeline))
+        }))
     }
 }
 
@@ -150,7 +157,33 @@ impl Pipeline {
         Ok(Self {
             state: Mutex::new(State::Building(Plan::new(settings, dead_letters))),
             max_event_len: settings.max_event_len,
+            drain_timeout: OnceLock::new(),
         })
+    }
+
+    /// A pipeline as the configuration of ``aegis pipeline run`` describes it, a TOML file, not yet started.
+    ///
+    /// Of ``[source]`` nothing is opened: events come from ``emit``. Enrichers that are added come before the one of the
+    /// file, and sinks beside those of the file.
+    ///
+    /// :param path: the file; relative paths in it are beside it
+    /// :param state_dir: where ``aegis init`` made the keyring, if it is not where the variables say
+    /// :raises PipelineError: it cannot be used, or something that it names cannot be opened
+    /// :raises KeyringError: there is no keyring, or no DEK to seal under
+    #[classmethod]
+    #[pyo3(signature = (path, *, state_dir = None))]
+    fn from_config<'py>(
+        cls: &Bound<'py, PyType>,
+        path: PathBuf,
+        state_dir: Option<PathBuf>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        configured::pipeline(cls, &path, state_dir)
+    }
+
+    /// How long leaving a ``with`` block waits, in seconds: 30, unless a configuration says otherwise.
+    #[getter]
+    fn drain_timeout(&self) -> f64 {
+        self.drain_timeout.get().map_or(30.0, Duration::as_secs_f64)
     }
 
     /// Adds what happens to events, in this order. The last one has to be a ``PIIEncryptionEnricher``.
@@ -172,7 +205,7 @@ impl Pipeline {
             return Err(PyTypeError::new_err(format!("an enricher can be called, {found} cannot")));
         };
         self.plan(py, |plan| {
-            plan.enrichers.push(enricher);
+            plan.add_enricher(enricher);
             Ok(())
         })
     }
@@ -318,8 +351,8 @@ impl Pipeline {
         }
         // Whoever is emitting is told that it is closed, and lets go.
         let ended = py.detach(|| {
-            let pipeline = running.pipeline.write().unwrap_or_else(PoisonError::into_inner).take();
-            pipeline.map(|pipeline| pipeline.close(deadline.saturating_duration_since(Instant::now())))
+            let started = running.pipeline.write().unwrap_or_else(PoisonError::into_inner).take();
+            started.map(|started| started.pipeline.close(deadline.saturating_duration_since(Instant::now())))
         });
         let ended = match ended {
             Some(ended) => ended,
@@ -361,10 +394,10 @@ impl Pipeline {
         slf
     }
 
-    /// Closes it, and waits 30 seconds at most.
+    /// Closes it, and waits no longer than ``drain_timeout``.
     #[pyo3(signature = (*_exception))]
     fn __exit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> PyResult<()> {
-        slf.call_method0("close").map(|_| ())
+        slf.call_method1("close", (slf.get().drain_timeout(),)).map(|_| ())
     }
 
     fn __repr__(&self) -> String {

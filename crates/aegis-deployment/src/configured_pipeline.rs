@@ -394,7 +394,12 @@ impl PipelineCounts {
     }
 }
 
-fn open_sink(
+/// Opens a sink and its spool, which is a directory of the sink's name in `spools`.
+///
+/// # Errors
+///
+/// An [`OpenSinkError`].
+pub fn open_sink(
     config: SinkConfig,
     spools: Option<&PathBuf>,
 ) -> Result<(Box<dyn Sink>, SinkSettings), OpenSinkError> {

@@ -1,11 +1,12 @@
 //! What is done to DEKs. None of it needs the KEK's private half.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_approval::RequestId;
 use aegis_keyring::{
     ActiveDek, ChangeDekError, DekRecord, DekRotator, DekVersion, Keyring, MakeDekError, Rotated,
-    RotationPolicy, RotatorError, RotatorOutcome, Scope, StoreError,
+    RotationPolicy, RotatorError, RotatorOutcome, RunningRotator, Scope, StoreError,
 };
 
 use crate::approvals::{ErasureError, Insisted, dek_subject};
@@ -53,6 +54,29 @@ impl Deployment {
         self.make(scope, |keyring| {
             DekRotator::new(keyring.clone(), scope.clone(), policy).run_once().map_err(MakeError::Rotator)
         })
+    }
+
+    /// Looks at the DEK of a scope whenever it is time, from a thread of its own, and replaces one that is due as
+    /// [`rotate_dek_if_due`](Self::rotate_dek_if_due) does: under the lock, and in the log. A look that finds nothing due
+    /// takes no lock. `told` is given every outcome.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, if it gives no thread.
+    pub fn spawn_rotator(
+        self: &Arc<Self>,
+        keyring: Keyring,
+        scope: &Scope,
+        policy: RotationPolicy,
+        told: impl FnMut(Result<RotatorOutcome, MakeError>) + Send + 'static,
+    ) -> std::io::Result<RunningRotator> {
+        let (this, scope) = (Arc::clone(self), scope.clone());
+        let rotator = DekRotator::new(keyring, scope.clone(), policy);
+        let look = move |rotator: &DekRotator| match rotator.look_only().map_err(MakeError::Rotator)? {
+            Some(outcome) => Ok(outcome),
+            None => this.rotate_dek_if_due(&scope, policy),
+        };
+        rotator.spawn_with(look, told)
     }
 
     fn make<T>(

@@ -53,7 +53,7 @@ pub use backups::{BackupCommandError, ReadBackup};
 pub use change_log::{ChangeLog, NoteError, RecoverError};
 pub use configured_pipeline::{
     ConfiguredPipeline, OpenPipelineError, OpenSinkError, PipelineCounts, PipelineRun, RunPipelineError,
-    SinkCounts,
+    SinkCounts, open_sink,
 };
 pub use dead_letters::{
     Holds, Letter, LetterContent, LetterFile, LetterFileError, LetterFileFault, LetterOpener, LetterOrigin,

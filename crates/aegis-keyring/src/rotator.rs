@@ -130,6 +130,14 @@ pub enum RotatorOutcome {
     },
 }
 
+/// What a look found.
+enum Judged {
+    /// This DEK is due.
+    Due { replaced: DekVersion, reason: RotationReason },
+    /// None is.
+    Stays(RotatorOutcome),
+}
+
 /// Rotates the DEK of one scope when it is due.
 pub struct DekRotator {
     keyring: Keyring,
@@ -150,22 +158,10 @@ impl DekRotator {
     ///
     /// A [`RotatorError`]; the DEK is as it was.
     pub fn run_once(&self) -> Result<RotatorOutcome, RotatorError> {
-        let active = self.look()?;
-        let now = self.keyring.now();
-        let before = self.time_before(&active, now);
-        let reason = match (used_up(&self.policy, active.usage), before) {
-            (Some(reason), _) => reason,
-            (None, Some(before)) => {
-                tracing::warn!(scope = %self.scope, %now, %before, "the clock went back, no DEK is rotated by age");
-                return Ok(RotatorOutcome::ClockWentBack { active: active.version, now, before });
-            }
-            (None, None) if later(active.created_at, self.policy.max_age) <= now => RotationReason::Age,
-            (None, None) => {
-                let due_at = later(active.created_at, self.policy.max_age);
-                return Ok(RotatorOutcome::NotDue { active: active.version, due_at });
-            }
+        let (replaced, reason) = match self.judge()? {
+            Judged::Due { replaced, reason } => (replaced, reason),
+            Judged::Stays(outcome) => return Ok(outcome),
         };
-        let replaced = active.version;
         match self.keyring.rotate_from(&self.scope, replaced) {
             Ok(rotated) => Ok(RotatorOutcome::Rotated { replaced, active: rotated.active.version, reason }),
             Err(MakeDekError::ActiveChanged { active, .. }) => {
@@ -173,6 +169,39 @@ impl DekRotator {
             }
             Err(error) => Err(RotatorError::Rotate(error)),
         }
+    }
+
+    /// Looks, and changes nothing: `None` if a DEK is due, else what is to be said. For those who rotate under a lock, and
+    /// look again there.
+    ///
+    /// # Errors
+    ///
+    /// [`RotatorError::Look`].
+    pub fn look_only(&self) -> Result<Option<RotatorOutcome>, RotatorError> {
+        Ok(match self.judge()? {
+            Judged::Due { .. } => None,
+            Judged::Stays(outcome) => Some(outcome),
+        })
+    }
+
+    fn judge(&self) -> Result<Judged, RotatorError> {
+        let active = self.look()?;
+        let now = self.keyring.now();
+        let before = self.time_before(&active, now);
+        let reason = match (used_up(&self.policy, active.usage), before) {
+            (Some(reason), _) => reason,
+            (None, Some(before)) => {
+                tracing::warn!(scope = %self.scope, %now, %before, "the clock went back, no DEK is rotated by age");
+                let outcome = RotatorOutcome::ClockWentBack { active: active.version, now, before };
+                return Ok(Judged::Stays(outcome));
+            }
+            (None, None) if later(active.created_at, self.policy.max_age) <= now => RotationReason::Age,
+            (None, None) => {
+                let due_at = later(active.created_at, self.policy.max_age);
+                return Ok(Judged::Stays(RotatorOutcome::NotDue { active: active.version, due_at }));
+            }
+        };
+        Ok(Judged::Due { replaced: active.version, reason })
     }
 
     /// How long to wait before the next look.
@@ -198,21 +227,35 @@ impl DekRotator {
         self,
         told: impl FnMut(Result<RotatorOutcome, RotatorError>) + Send + 'static,
     ) -> std::io::Result<RunningRotator> {
+        self.spawn_with(Self::run_once, told)
+    }
+
+    /// The same, with `look` in the place of [`run_once`](Self::run_once).
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, if it gives no thread.
+    pub fn spawn_with<E>(
+        self,
+        look: impl FnMut(&Self) -> Result<RotatorOutcome, E> + Send + 'static,
+        told: impl FnMut(Result<RotatorOutcome, E>) + Send + 'static,
+    ) -> std::io::Result<RunningRotator> {
         let signal = Arc::new((Mutex::new(false), Condvar::new()));
         let stop = Arc::clone(&signal);
         let thread = std::thread::Builder::new()
             .name("aegis-rotator".to_owned())
-            .spawn(move || self.run_until_stopped(&stop, told))?;
+            .spawn(move || self.run_until_stopped(&stop, look, told))?;
         Ok(RunningRotator { signal, thread: Some(thread) })
     }
 
-    fn run_until_stopped(
+    fn run_until_stopped<E>(
         &self,
         (stopping, stop): &(Mutex<bool>, Condvar),
-        mut told: impl FnMut(Result<RotatorOutcome, RotatorError>),
+        mut look: impl FnMut(&Self) -> Result<RotatorOutcome, E>,
+        mut told: impl FnMut(Result<RotatorOutcome, E>),
     ) {
         loop {
-            told(self.run_once());
+            told(look(self));
             let wait = self.next_check().unwrap_or(USAGE_INTERVAL);
             let guard = stopping.lock().unwrap_or_else(PoisonError::into_inner);
             let waited = stop.wait_timeout_while(guard, wait, |stopping| !*stopping);

@@ -44,11 +44,13 @@ from .telemetry import (
     OTLPSink,
     PIIDecryptor,
     PIIEncryptionEnricher,
+    SearchTokens,
     Settled,
     Sink,
     StdoutSink,
     TelemetryPipeline,
     create_pii_enricher,
+    inspect,
 )
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "OverrideRequest",
     "PIIDecryptor",
     "PIIEncryptionEnricher",
+    "SearchTokens",
     "SecretBytes",
     "Settled",
     "Sink",
@@ -85,5 +88,6 @@ __all__ = [
     "create_pii_enricher",
     "errors",
     "get_kek_provider",
+    "inspect",
     "key_id",
 ]

@@ -214,6 +214,17 @@ class ArrowStream:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
 
 @final
+class SearchTokens:
+    def __new__(cls, key: _Bytes, fields: Sequence[str], *, epoch: int = 1) -> Self: ...
+    def token(self, field: str, value: object, *, tenant: str | None = None) -> str: ...
+    @property
+    def fields(self) -> list[str]: ...
+    @property
+    def epoch(self) -> int: ...
+
+def inspect(event: _Event, *, catalogue: Catalogue | None = None) -> dict[str, Any]: ...
+
+@final
 class PIIEncryptionEnricher:
     def __new__(
         cls,
@@ -227,6 +238,7 @@ class PIIEncryptionEnricher:
         tenant: str | None = None,
         event_id_member: str | None = None,
         catalogue_mark: bool = False,
+        search_tokens: SearchTokens | None = None,
         max_event_len: int | None = None,
     ) -> Self: ...
     @property
@@ -302,6 +314,7 @@ class Keyring:
         tenant: str | None = None,
         event_id_member: str | None = None,
         catalogue_mark: bool = False,
+        search_tokens: SearchTokens | None = None,
         max_event_len: int | None = None,
     ) -> PIIEncryptionEnricher: ...
     @property
@@ -408,6 +421,10 @@ class TelemetryPipeline:
         max_event_len: int | None = None,
         dead_letters: _Path | None = None,
     ) -> Self: ...
+    @classmethod
+    def from_config(cls, path: _Path, *, state_dir: _Path | None = None) -> Self: ...
+    @property
+    def drain_timeout(self) -> float: ...
     def add_enricher(
         self, enricher: PIIEncryptionEnricher | Callable[[Any], Any], *, form: _EventForm = "dict"
     ) -> None: ...

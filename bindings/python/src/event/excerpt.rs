@@ -13,6 +13,7 @@
 //! anything else: whatever is unusual, is refused on the way, or comes out otherwise than was expected, goes the long way.
 //! Both copy every `dict`, `list` and `tuple`; what they hold is immutable and shared by this one.
 
+use std::iter::repeat;
 use std::ops::Range;
 
 use aegis_pii::{Catalogue, Selector};
@@ -22,6 +23,7 @@ use pyo3::types::iter::BoundDictIterator;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use zeroize::Zeroizing;
 
+use super::reader::{ENVELOPE_NAMES, envelope_name};
 use super::sealed::LastEnvelope;
 use super::writer::{MAX_DEPTH, Writer};
 
@@ -39,6 +41,16 @@ enum Members {
     Named(Py<PyDict>),
     /// Those that hold an envelope.
     Envelopes,
+}
+
+impl Members {
+    /// How long an excerpt mostly is, at most.
+    const fn usual_len(&self) -> usize {
+        match self {
+            Self::Named(_) => 1 << 10,
+            Self::Envelopes => 16 << 10,
+        }
+    }
 }
 
 /// Members that mean something to the crates wherever they are, or at the beginning of an event.
@@ -126,7 +138,7 @@ impl<'py> Excerpt<'py> {
         let walk = Walk {
             py: event.py(),
             members,
-            writer: Writer::new(rules.limit, 1024),
+            writer: Writer::new(rules.limit, members.usual_len()),
             frames: Vec::with_capacity(8),
             opened: 0,
             values: Vec::with_capacity(16),
@@ -356,12 +368,20 @@ impl<'py> Walk<'_, 'py> {
             return Err(Unusual);
         }
         let mut before = b'{';
-        for (name, value) in envelope {
+        let known = ENVELOPE_NAMES.iter().map(Some).chain(repeat(None));
+        for (number, ((name, value), known)) in envelope.iter().zip(known).enumerate() {
             self.writer.byte(std::mem::replace(&mut before, b','));
-            self.writer.string(name.cast_exact::<PyString>().map_err(|_| Unusual)?).map_err(|_| Unusual)?;
+            match known {
+                // As we gave it: the very object.
+                Some(text) if name.is(envelope_name(self.py, number)) => self.writer.plain(text),
+                _ => {
+                    let name = name.cast_exact::<PyString>().map_err(|_| Unusual)?;
+                    self.writer.string(name).map_err(|_| Unusual)?;
+                }
+            }
             self.writer.byte(b':');
             if let Ok(text) = value.cast_exact::<PyString>() {
-                self.writer.string(text).map_err(|_| Unusual)?;
+                self.writer.similar_string(text).map_err(|_| Unusual)?;
             } else if value.is(PyBool::new(self.py, true)) {
                 self.writer.plain(b"true");
             } else {

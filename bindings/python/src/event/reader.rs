@@ -11,6 +11,28 @@ use crate::failure::Raised;
 /// Most objects and arrays inside one another: one more than events may have, since an envelope is one.
 const MAX_DEPTH: usize = 1001;
 
+/// The names of an envelope's members as JSON, in the order in which they are written.
+pub(super) const ENVELOPE_NAMES: [&[u8]; 6] = [
+    b"\"_encrypted\"",
+    b"\"_algorithm\"",
+    b"\"_dek_version\"",
+    b"\"_ciphertext\"",
+    b"\"_plaintext_hash\"",
+    b"\"_encrypted_at\"",
+];
+
+/// The same as objects, one of each for the whole process.
+pub(super) fn envelope_name(py: Python<'_>, number: usize) -> &Bound<'_, PyString> {
+    match number {
+        0 => intern!(py, "_encrypted"),
+        1 => intern!(py, "_algorithm"),
+        2 => intern!(py, "_dek_version"),
+        3 => intern!(py, "_ciphertext"),
+        4 => intern!(py, "_plaintext_hash"),
+        _ => intern!(py, "_encrypted_at"),
+    }
+}
+
 /// Why a text is not read. It says where, and nothing of the content.
 #[derive(Debug)]
 pub(crate) enum ReadError {
@@ -149,29 +171,12 @@ impl<'py> Reader<'_, 'py> {
 
     /// A member's name. Those of envelopes come eight times an event, and are made once.
     fn key(&mut self) -> Result<Bound<'py, PyString>, ReadError> {
-        const NAMES: [&[u8]; 6] = [
-            b"\"_encrypted\"",
-            b"\"_algorithm\"",
-            b"\"_dek_version\"",
-            b"\"_ciphertext\"",
-            b"\"_plaintext_hash\"",
-            b"\"_encrypted_at\"",
-        ];
-        let py = self.py;
-        let known = |number| match number {
-            0 => intern!(py, "_encrypted"),
-            1 => intern!(py, "_algorithm"),
-            2 => intern!(py, "_dek_version"),
-            3 => intern!(py, "_ciphertext"),
-            4 => intern!(py, "_plaintext_hash"),
-            _ => intern!(py, "_encrypted_at"),
-        };
         let rest = self.text.get(self.at..).unwrap_or_default();
         if rest.starts_with(b"\"_") {
-            for (number, name) in NAMES.iter().enumerate() {
+            for (number, name) in ENVELOPE_NAMES.iter().enumerate() {
                 if rest.starts_with(name) {
                     self.at += name.len();
-                    return Ok(known(number).clone());
+                    return Ok(envelope_name(self.py, number).clone());
                 }
             }
         }

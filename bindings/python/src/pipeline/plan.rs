@@ -1,13 +1,15 @@
 //! A pipeline before its first event.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_deployment::OpenPipelineError;
 use aegis_pii::SealingDekSource;
 use aegis_telemetry::{
-    DeadLetterFile, Effect, Enricher, PipelineSettings, Sink, SinkSettings, Spool, SpoolSettings, StartError,
-    TelemetryPipeline,
+    DeadLetterFile, Effect, Enricher, MetricsServer, PipelineSettings, Sink, SinkSettings, Spool,
+    SpoolSettings, StartError, TelemetryPipeline,
 };
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -21,9 +23,21 @@ use crate::failure::{OrRaise as _, Raised, exception};
 /// What a pipeline will be made of.
 pub(super) struct Plan {
     settings: PipelineSettings,
-    dead_letters: Option<PathBuf>,
+    /// The file, and the most bytes in it.
+    dead_letters: Option<(PathBuf, u64)>,
     pub(super) enrichers: Vec<PlannedEnricher>,
+    /// Whether the last enricher is that of a configuration, and stays the last.
+    has_last: bool,
     pub(super) sinks: Vec<(String, Box<dyn Sink>, SinkSettings)>,
+    /// Where metrics are asked for.
+    metrics: Option<SocketAddr>,
+}
+
+/// A pipeline that was started.
+pub(super) struct Started {
+    pub(super) pipeline: TelemetryPipeline,
+    /// Answers as long as the pipeline runs.
+    _metrics: Option<MetricsServer>,
 }
 
 pub(super) enum PlannedEnricher {
@@ -42,8 +56,33 @@ pub(super) struct SinkOptions {
 }
 
 impl Plan {
-    pub(super) const fn new(settings: PipelineSettings, dead_letters: Option<PathBuf>) -> Self {
-        Self { settings, dead_letters, enrichers: Vec::new(), sinks: Vec::new() }
+    pub(super) fn new(settings: PipelineSettings, dead_letters: Option<PathBuf>) -> Self {
+        Self {
+            settings,
+            dead_letters: dead_letters.map(|path| (path, DeadLetterFile::DEFAULT_LIMIT)),
+            enrichers: Vec::new(),
+            has_last: false,
+            sinks: Vec::new(),
+            metrics: None,
+        }
+    }
+
+    pub(super) fn add_enricher(&mut self, enricher: PlannedEnricher) {
+        let place = self.enrichers.len() - usize::from(self.has_last);
+        self.enrichers.insert(place, enricher);
+    }
+
+    /// Makes it what a configuration says.
+    pub(super) fn configure(
+        &mut self,
+        enricher: Py<PiiEnricher>,
+        sinks: Vec<(String, Box<dyn Sink>, SinkSettings)>,
+        dead_letters: Option<(PathBuf, u64)>,
+        metrics: Option<SocketAddr>,
+    ) {
+        self.enrichers.push(PlannedEnricher::Pii(enricher));
+        self.has_last = true;
+        (self.sinks, self.dead_letters, self.metrics) = (sinks, dead_letters, metrics);
     }
 
     pub(super) fn add_sink(&mut self, sink: &Bound<'_, PyAny>, options: SinkOptions) -> PyResult<()> {
@@ -82,7 +121,7 @@ impl Plan {
     }
 
     /// Starts it. What can be mended by adding something is said before anything is used up.
-    pub(super) fn start(&mut self, py: Python<'_>, made: MadeParts) -> PyResult<TelemetryPipeline> {
+    pub(super) fn start(&mut self, py: Python<'_>, made: MadeParts) -> PyResult<Started> {
         let MadeParts { enrichers, letters_under } = made;
         if self.sinks.is_empty() {
             return Err(exception(py, &StartError::NoSink));
@@ -91,8 +130,8 @@ impl Plan {
             return Err(exception(py, &StartError::NotSealedLast));
         }
         let mut builder = TelemetryPipeline::builder().settings(self.settings);
-        if let (Some(path), Some(source)) = (&self.dead_letters, letters_under) {
-            let letters = DeadLetterFile::open(path, DeadLetterFile::DEFAULT_LIMIT).or_raise(py)?;
+        if let (Some((path, limit)), Some(source)) = (&self.dead_letters, letters_under) {
+            let letters = DeadLetterFile::open(path, *limit).or_raise(py)?;
             builder = builder.dead_letters(letters, source);
         }
         for enricher in enrichers {
@@ -101,7 +140,11 @@ impl Plan {
         for (name, sink, settings) in self.sinks.drain(..) {
             builder = builder.add_boxed_sink(&name, sink, settings);
         }
-        builder.start().or_raise(py)
+        let pipeline = builder.start().or_raise(py)?;
+        let metrics =
+            self.metrics.map(|address| MetricsServer::start(address, Arc::clone(pipeline.metrics())));
+        let metrics = metrics.transpose().map_err(OpenPipelineError::Metrics).or_raise(py)?;
+        Ok(Started { pipeline, _metrics: metrics })
     }
 }
 

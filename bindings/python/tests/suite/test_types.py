@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from aegis_governance import _native
 
 PACKAGE = Path(aegis.__file__).parent
 STUB = PACKAGE / "_native.pyi"
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def promised() -> Iterator[Tuple[str, Any]]:
@@ -61,11 +64,12 @@ def check(found: Any, declared: ast.FunctionDef) -> None:
     assert names(there) == names([a.arg for a in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]])
 
 
-def test_mypy_finds_nothing_to_say(tmp_path: Path) -> None:
-    pytest.importorskip("mypy", reason="mypy is not installed")
+def a_program(tmp_path: Path) -> Path:
+    """What a program does with the package, with the types that it expects."""
     user = tmp_path / "user.py"
     user.write_text(
         "from aegis_governance import get_kek_provider, create_pii_enricher, PIIDecryptor, TelemetryPipeline\n"
+        "from aegis_governance import SearchTokens, inspect\n"
         "from telemetry.encryption import DEKRotator\n"
         "kek = get_kek_provider('in_memory')\n"
         "enricher = create_pii_enricher(public_key=kek.get_public_key(), dek_version='dek-v1-20260101')\n"
@@ -76,13 +80,46 @@ def test_mypy_finds_nothing_to_say(tmp_path: Path) -> None:
         "        pipeline.add_enricher(enricher)\n"
         "        number: int = await pipeline.aemit(sealed)\n"
         "rotator: DEKRotator = DEKRotator(max_age_days=1.5)\n"
+        "class Mine(TelemetryPipeline): ...\n"
+        "mine: Mine = Mine.from_config('pipeline.toml')\n"
+        "pointers: list[str] = [field['pointer'] for field in inspect('{}')['sealed']]\n"
+        "token: str = SearchTokens(b'', ['actor_id'], epoch=2).token('actor_id', 1)\n"
     )
+    return user
+
+
+def test_mypy_finds_nothing_to_say(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="mypy is not installed")
+    user = a_program(tmp_path)
     command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--cache-dir", str(tmp_path / "cache")]
     command += ["--ignore-missing-imports", str(user)]
     root = PACKAGE.parent
     command += [str(root / name) for name in ["aegis_governance", "crypto", "telemetry"]]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_pyright_finds_nothing_to_say(tmp_path: Path) -> None:
+    pyright = shutil.which("pyright")
+    if pyright is None:
+        pytest.skip("pyright is not on the path: it is a program for Node.js, which `npm install pyright` fetches")
+    project = tomllib_of(PROJECT)["tool"]["pyright"]
+    root = PACKAGE.parent
+    settings = {
+        **project,
+        "include": [str(a_program(tmp_path)), *(str(root / name) for name in ["aegis_governance", "crypto", "telemetry"])],
+        "strict": [str(root / path.removeprefix("python/")) for path in project["strict"]],
+        "extraPaths": [str(root)],
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [pyright, "--pythonpath", sys.executable, "-p", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def tomllib_of(path: Path) -> Any:
+    tomllib = pytest.importorskip("tomllib", reason="Python before 3.11 reads no TOML")
+    return tomllib.loads(path.read_text())
 
 
 def test_docstrings_name_errors_that_exist() -> None:

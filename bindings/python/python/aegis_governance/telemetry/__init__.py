@@ -9,7 +9,9 @@ from .encryption import (
     Keyring,
     PIIDecryptor,
     PIIEncryptionEnricher,
+    SearchTokens,
     create_pii_enricher,
+    inspect,
 )
 from .log_records import AegisHandler, OTelLogProcessor, seal_event_dict
 from .pipeline import (
@@ -36,10 +38,12 @@ __all__ = [
     "OTelLogProcessor",
     "PIIDecryptor",
     "PIIEncryptionEnricher",
+    "SearchTokens",
     "Settled",
     "Sink",
     "StdoutSink",
     "TelemetryPipeline",
     "create_pii_enricher",
+    "inspect",
     "seal_event_dict",
 ]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._native import ArrowStream, Catalogue, DEKRotator, Keyring, PIIDecryptor, PIIEncryptionEnricher
+from .._native import (
+    ArrowStream,
+    Catalogue,
+    DEKRotator,
+    Keyring,
+    PIIDecryptor,
+    PIIEncryptionEnricher,
+    SearchTokens,
+    inspect,
+)
 
 __all__ = [
     "ArrowStream",
@@ -13,7 +22,9 @@ __all__ = [
     "Keyring",
     "PIIDecryptor",
     "PIIEncryptionEnricher",
+    "SearchTokens",
     "create_pii_enricher",
+    "inspect",
 ]
 
 

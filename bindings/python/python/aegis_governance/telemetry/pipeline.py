@@ -92,7 +92,7 @@ class TelemetryPipeline(_native.TelemetryPipeline):
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await self.aclose()
+        await self.aclose(self.drain_timeout)
 
 
 async def _elsewhere(work: Callable[[], T]) -> T:
