@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::entry::Entry;
 use crate::error::{MAX_REPORTED, PolicyErrors};
+use crate::line::Lines;
 use crate::parse::{Limits, parse};
 use crate::policy::{Policy, Rule};
 use crate::render::{self, Finding, Severity};
@@ -34,6 +35,28 @@ impl LintReport {
     /// True if there is nothing to say.
     pub fn is_clean(&self) -> bool {
         self.errors.total == 0 && self.warning_total == 0
+    }
+
+    /// Adds what somebody else knows of a line of the policy, such as what its host makes of it. A policy with errors keeps
+    /// those alone, and of many warnings the first [`MAX_REPORTED`] by line.
+    pub fn add(&mut self, source: &[u8], on: impl IntoIterator<Item = (u32, WarningKind)>) {
+        if self.errors.total > 0 {
+            return;
+        }
+        let mut on: Vec<_> = on.into_iter().collect();
+        on.sort_by_key(|(line, _)| *line);
+        self.warning_total = self.warning_total.saturating_add(on.len());
+        let mut lines = Lines::significant(source).peekable();
+        for (number, kind) in on {
+            while lines.next_if(|line| line.number < number).is_some() {}
+            let at = lines.peek().filter(|line| line.number == number);
+            let column = at.map_or(1, |line| u32::try_from(line.indent + 1).unwrap_or(u32::MAX));
+            let length = at.map_or(1, |line| u32::try_from(line.text.len()).unwrap_or(u32::MAX));
+            let hint = kind.help();
+            self.warnings.push(Warning { line: number, column, length, kind, hint });
+        }
+        self.warnings.sort_by_key(|warning| (warning.line, warning.column));
+        self.warnings.truncate(MAX_REPORTED);
     }
 
     /// The report as an operator reads it. See [`PolicyErrors::render`].

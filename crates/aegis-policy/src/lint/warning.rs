@@ -156,6 +156,34 @@ pub enum WarningKind {
     /// A comment with more than ASCII; said once.
     #[error("comment has characters beyond ASCII, which not every terminal shows")]
     CommentNotAscii,
+    /// A section that the host in question cannot enforce. Said by those who know the host.
+    #[error("nothing on this host enforces [{section}]: {why}")]
+    NotEnforcedHere {
+        /// The section.
+        section: Section,
+        /// What is missing.
+        why: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// A section that the host in question enforces less well than others do.
+    #[error("this host enforces [{section}] by {backend} alone: {limit}")]
+    WeakHere {
+        /// The section.
+        section: Section,
+        /// What enforces it.
+        backend: String,
+        /// What that does not see.
+        limit: String,
+    },
+    /// A rule that takes from the host in question what it cannot do without.
+    #[error("{what}")]
+    LocksOut {
+        /// Which rule denies what.
+        what: String,
+        /// What to do about it.
+        help: String,
+    },
 }
 
 impl WarningKind {
@@ -186,6 +214,8 @@ impl WarningKind {
             Self::MappedAddress { address } => format!("write {address}"),
             Self::Agent => "remove it; an agent that is denied cannot apply the next policy".to_owned(),
             Self::CommentNotAscii => "write comments in ASCII".to_owned(),
+            Self::NotEnforcedHere { help, .. } | Self::LocksOut { help, .. } => help.clone(),
+            Self::WeakHere { .. } => return None,
         })
     }
 
@@ -217,6 +247,9 @@ impl WarningKind {
             Self::MappedAddress { .. } => "mapped_address",
             Self::Agent => "agent",
             Self::CommentNotAscii => "comment_not_ascii",
+            Self::NotEnforcedHere { .. } => "not_enforced_here",
+            Self::WeakHere { .. } => "weak_here",
+            Self::LocksOut { .. } => "locks_out",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What lint says about policies that are accepted.
 
-use aegis_policy::{Limits, MAX_REPORTED, lint, normalise};
+use aegis_policy::{Limits, MAX_REPORTED, Section, WarningKind, lint, normalise};
 
 use crate::accepted::{POLICIES, accept};
 
@@ -102,4 +102,47 @@ fn errors_come_before_warnings() {
     let report = lint(b"version=1\n[deny_path]\n/\nx\n", &Limits::default());
     assert_eq!((report.errors.total, report.warning_total), (1, 0));
     assert!(!report.is_clean());
+}
+
+fn not_enforced(section: Section) -> WarningKind {
+    WarningKind::NotEnforcedHere { section, why: "no kernel".to_owned(), help: "boot one".to_owned() }
+}
+
+#[test]
+fn what_somebody_adds_stands_in_its_place() {
+    let source = b"version=1\n# a\n[deny_path]\n/b\n/a\n\n  [deny_bpf]\n";
+    let mut report = lint(source, &Limits::default());
+    report.add(source, [(7, not_enforced(Section::DenyBpf)), (3, not_enforced(Section::DenyPath))]);
+    let places: Vec<_> = report
+        .warnings
+        .iter()
+        .map(|w| (w.line, w.column, w.length, w.kind.code(), w.hint.as_deref()))
+        .collect();
+    assert_eq!(
+        places,
+        [
+            (3, 1, 11, "not_enforced_here", Some("boot one")),
+            (5, 1, 2, "unsorted", Some("policy lint --fix sorts and removes duplicates")),
+            (7, 3, 10, "not_enforced_here", Some("boot one")),
+        ]
+    );
+    assert_eq!(report.warning_total, 3);
+    let text = report.render("test.policy", source, false);
+    assert!(
+        text.contains("warning: nothing on this host enforces [deny_bpf]: no kernel\n --> test.policy:7:3"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_added_on_no_line_is_told_and_too_much_is_counted() {
+    let source = b"version=1\n[deny_path]\n/a\n";
+    let mut report = lint(source, &Limits::default());
+    report.add(source, (0..200).map(|line| (line, not_enforced(Section::DenyPath))));
+    assert_eq!((report.warnings.len(), report.warning_total), (MAX_REPORTED, 200));
+    let _ = report.render("test.policy", source, false);
+    let broken = b"version=1\n[deny_pth]\n";
+    let mut report = lint(broken, &Limits::default());
+    report.add(broken, [(2, not_enforced(Section::DenyPath))]);
+    assert_eq!((report.errors.total, report.warning_total), (1, 0));
 }
