@@ -842,7 +842,14 @@ static __always_inline bool stands(struct view *view, const struct rule *rule, b
 
 static __always_inline bool enforced(const struct view *view, const struct rule *rule)
 {
-	return (view->flags & POLICY_ENFORCE) || (rule->flags & RULE_ALWAYS);
+	struct policy *policy;
+
+	if (rule->flags & RULE_ALWAYS)
+		return true;
+	if (!(view->flags & POLICY_ENFORCE))
+		return false;
+	policy = policy_in(view->slot);
+	return !policy || !policy->lifted || bpf_ktime_get_boot_ns() > policy->lifted;
 }
 
 #endif

@@ -111,6 +111,7 @@ struct policy {
 	__u8 sha256[32];
 	__u8 digest[32]; /* SHA-256 over what was meant to be in the maps */
 	__u64 entries[8]; /* files, names, hashes, comms, groups, net, cidrs, none */
+	__u64 lifted;     /* CLOCK_BOOTTIME in ns until which denials are only told, in an emergency; 0: they are not */
 };
 
 #define FILTER_BLOCK 64

@@ -70,6 +70,9 @@ pub enum KernelError {
         /// The directory of the pins.
         path: PathBuf,
     },
+    /// No policy is in force.
+    #[error("no policy is in force")]
+    NoPolicy,
     /// There is nothing to confirm.
     #[error("no policy waits for a confirmation")]
     NothingToConfirm,
@@ -98,7 +101,7 @@ impl KernelError {
             Self::Differs { .. } => Some("the policy before it is in force; apply again, and look at the kernel's log".to_owned()),
             Self::Pin { path, .. } => Some(format!("mount a BPF file system above {}", path.display())),
             Self::NoGroup { .. } => Some("name a directory below the mount of control groups of version 2".to_owned()),
-            Self::NotLoaded { .. } => Some("`aegisbpf policy apply` loads".to_owned()),
+            Self::NotLoaded { .. } | Self::NoPolicy => Some("`aegisbpf policy apply` loads".to_owned()),
             Self::NothingToConfirm => None,
             Self::TooLate => Some("apply it again".to_owned()),
             Self::NoBackend => None,

@@ -38,12 +38,10 @@ pub(crate) mod name {
     pub(crate) const META: &str = "aegis_meta";
 
     /// Those with a slot for each of two policies.
-    pub(crate) const SLOTTED: [&str; 9] =
-        [POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS];
+    pub(crate) const SLOTTED: [&str; 9] = [POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS];
     /// All that the agent uses.
-    pub(crate) const ALL: [&str; 13] = [
-        CONTROL, POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS, SELF, COUNTERS, EVENTS,
-    ];
+    pub(crate) const ALL: [&str; 13] =
+        [CONTROL, POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS, SELF, COUNTERS, EVENTS];
 }
 
 /// Where pins are on a host.
@@ -153,6 +151,7 @@ impl Enforcement {
             sha256: label.sha256,
             digest,
             entries: policy.entries(),
+            lifted: 0,
         };
         let header = fill::header(&value)?;
         for (name, inner) in filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]) {
@@ -185,19 +184,16 @@ impl Enforcement {
         Ok(())
     }
 
-    /// Changes the mode of the policy in force, at once and without a swap: one word of its header.
+    /// For `time`, by the kernel's own clock, what the policy in force denies is only told. [`Duration::ZERO`] ends it.
+    /// The next [`Self::swap`] ends it too.
     ///
     /// # Errors
     ///
-    /// [`KernelError`].
-    pub fn set_mode(&self, mode: crate::compile::Mode) -> Result<(), KernelError> {
+    /// [`KernelError::NoPolicy`], or what the kernel says.
+    pub fn lift(&self, time: Duration) -> Result<(), KernelError> {
         let slot = self.counting_slot()?;
-        let Some(mut value) = self.policy_in(slot)? else { return Ok(()) };
-        let enforce = crate::layout::policy_flag::ENFORCE;
-        value.flags = match mode {
-            crate::compile::Mode::Enforce => value.flags | enforce,
-            crate::compile::Mode::Audit => value.flags & !enforce,
-        };
+        let Some(mut value) = self.policy_in(slot)? else { return Err(KernelError::NoPolicy) };
+        value.lifted = if time.is_zero() { 0 } else { state::deadline_after(time) };
         self.write_policy(slot, &value)
     }
 

@@ -80,7 +80,7 @@ pub(crate) const GROUP: usize = 8;
 pub(crate) const NET_KEY: usize = 24;
 pub(crate) const CIDR_KEY: usize = 24;
 pub(crate) const SELF_KEY: usize = 16;
-pub(crate) const POLICY: usize = 208;
+pub(crate) const POLICY: usize = 216;
 
 /// A file as the kernel's own structures have it, which is not always how `stat` spells the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,11 +122,7 @@ pub(crate) struct Rule {
 
 impl Rule {
     pub(crate) fn to_bytes(self) -> [u8; RULE] {
-        joined(&[
-            &self.line.to_ne_bytes(),
-            &[self.section, self.protocols],
-            &self.flags.to_ne_bytes(),
-        ])
+        joined(&[&self.line.to_ne_bytes(), &[self.section, self.protocols], &self.flags.to_ne_bytes()])
     }
 
     pub(crate) fn from_bytes(bytes: [u8; RULE]) -> Self {
@@ -257,6 +253,7 @@ pub(crate) struct PolicyValue {
     pub(crate) sha256: [u8; 32],
     pub(crate) digest: [u8; 32],
     pub(crate) entries: [u64; 8],
+    pub(crate) lifted: u64,
 }
 
 impl PolicyValue {
@@ -272,6 +269,7 @@ impl PolicyValue {
         bytes.extend(self.sha256);
         bytes.extend(self.digest);
         self.entries.iter().for_each(|count| bytes.extend(count.to_ne_bytes()));
+        bytes.extend(self.lifted.to_ne_bytes());
         joined(&[&bytes])
     }
 
@@ -290,6 +288,7 @@ impl PolicyValue {
             sha256: array32(80),
             digest: array32(112),
             entries: std::array::from_fn(|index| u64_at(bytes, 144 + 8 * index)),
+            lifted: u64_at(bytes, 208),
         }
     }
 }
@@ -313,6 +312,7 @@ mod tests {
             sha256: [16; 32],
             digest: [17; 32],
             entries: [18, 19, 20, 21, 22, 23, 24, 25],
+            lifted: 26,
         };
         assert_eq!(PolicyValue::from_bytes(&policy.to_bytes()), policy);
     }

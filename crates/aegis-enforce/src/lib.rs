@@ -9,6 +9,8 @@
 //! | `resolve` | what a path or a control group is on this host |
 //! | `compile` | a policy as the contents of maps |
 //! | `kernel` | loads, attaches, pins, adopts, swaps |
+//! | `canary` | something that is always denied, to show that denials come |
+//! | `host` | the enforcer of a host, for the apply transaction |
 //! | `probe` | what this kernel has |
 //! | `coverage` | which sections it can enforce, by which backend, and why not |
 //! | `survival` | what a policy may not take from a host |
@@ -21,6 +23,7 @@ pub mod coverage;
 mod error;
 pub mod event;
 pub mod fanotify;
+mod host;
 mod kernel;
 mod layout;
 pub mod probe;
@@ -30,8 +33,7 @@ pub mod survival;
 pub use self::canary::{Sign, Signs, make as make_canary, signs as canary_signs};
 pub use self::compile::{Canary, Compiled, Mode, Unresolved, compile};
 pub use self::error::KernelError;
-pub use self::kernel::{
-    Backend, Counters, Enforcement, InForce, Label, Options, PINS, Swapped, try_load,
-};
+pub use self::host::{HostEnforcer, Terms};
+pub use self::kernel::{Backend, Counters, Enforcement, InForce, Label, Options, PINS, Swapped, try_load};
 pub use self::layout::FileId;
 pub use self::resolve::{GroupId, HostResolver, Resolver, group_mount};

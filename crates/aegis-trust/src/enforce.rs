@@ -1,7 +1,7 @@
 //! Who loads the rules. The kernel backends are in `aegis-enforce`; the implementation here records what would be loaded,
 //! for rehearsals below another root, and says plainly that nothing is enforced.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use aegis_crypto::Digest;
 use aegis_policy::Policy;
@@ -163,12 +163,39 @@ pub trait Enforcer {
     /// [`EnforceError`]; what was in force stays so.
     fn enforce(&self, policy: &Policy<'_>, identity: &PolicyIdentity) -> Result<Enforcement, EnforceError>;
 
+    /// Keeps a policy that was put in force with a time limit.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError`] if none waits for that, or the time is over.
+    fn confirm(&self) -> Result<(), EnforceError> {
+        Err(nothing_enforced(self.name()))
+    }
+
+    /// For `time`, what the policy in force denies is only told. [`Duration::ZERO`] ends that.
+    ///
+    /// # Errors
+    ///
+    /// [`EnforceError`]; then it denies as before.
+    fn lift(&self, time: Duration) -> Result<(), EnforceError> {
+        let _ = time;
+        Err(nothing_enforced(self.name()))
+    }
+
     /// What is in force now, or `None` if nothing was ever loaded.
     ///
     /// # Errors
     ///
     /// [`EnforceError`] if it cannot be told.
     fn state(&self) -> Result<Option<Enforcement>, EnforceError>;
+}
+
+fn nothing_enforced(backend: &'static str) -> EnforceError {
+    EnforceError::Unavailable {
+        backend,
+        detail: "it enforces nothing".to_owned(),
+        help: Some("policies are enforced on this host's own files alone, not below another root".to_owned()),
+    }
 }
 
 /// Records what would be loaded. It denies nothing, and its reports say so.

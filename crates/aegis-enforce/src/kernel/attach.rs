@@ -175,12 +175,11 @@ fn set_scope(object: &mut OpenObject, scope: Option<&Path>) -> Result<(), Kernel
         .group_at(directory)
         .ok_or_else(|| KernelError::NoGroup { path: directory.to_path_buf() })?;
     let no_map = KernelError::NoMap { name: ".rodata" };
-    let mut map = object
-        .maps_mut()
-        .find(|map| map.name().to_string_lossy().ends_with(".rodata"))
-        .ok_or(no_map)?;
+    let mut map =
+        object.maps_mut().find(|map| map.name().to_string_lossy().ends_with(".rodata")).ok_or(no_map)?;
     let mut value = map.initial_value_mut().ok_or(KernelError::NoMap { name: ".rodata" })?;
-    let written = value.write_all(&group.id.to_ne_bytes()).and_then(|()| value.write_all(&group.level.to_ne_bytes()));
+    let written =
+        value.write_all(&group.id.to_ne_bytes()).and_then(|()| value.write_all(&group.level.to_ne_bytes()));
     written.map_err(|_| KernelError::NoMap { name: ".rodata" })
 }
 

@@ -6,8 +6,8 @@ use super::name;
 use crate::compile::{Compiled, Sum, Table};
 use crate::error::KernelError;
 use crate::layout::{
-    CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, GROUP, GROUP_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, POLICY,
-    PolicyValue, RULE,
+    CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, GROUP, GROUP_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY,
+    POLICY, PolicyValue, RULE,
 };
 
 /// Entries that go into the kernel in one call.
@@ -130,8 +130,7 @@ fn put<const K: usize, const V: usize>(
 
 fn filter(words: &[u64]) -> Result<MapHandle, KernelError> {
     let blocks = words.len().div_ceil(FILTER_BLOCK);
-    let map =
-        create(MapType::Array, name::FILTER, 4, 8 * FILTER_BLOCK, blocks, libbpf_sys::BPF_F_INNER_MAP)?;
+    let map = create(MapType::Array, name::FILTER, 4, 8 * FILTER_BLOCK, blocks, libbpf_sys::BPF_F_INNER_MAP)?;
     let keys: Vec<u8> = (0_u32..).take(blocks).flat_map(u32::to_ne_bytes).collect();
     let mut values: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
     values.resize(blocks * 8 * FILTER_BLOCK, 0);

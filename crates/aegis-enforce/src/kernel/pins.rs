@@ -104,9 +104,7 @@ fn meta_map(backend: Backend) -> Result<MapHandle, KernelError> {
 /// Removes a directory of pins with everything in it. One that is not there is removed already.
 fn remove(directory: &Path) -> Result<(), KernelError> {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(pin_error("remove", directory)(error))
-        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(pin_error("remove", directory)(error)),
         _ => Ok(()),
     }
 }

@@ -30,6 +30,8 @@ pub struct InForce {
     pub applied_at: u64,
     /// How long until the policy before it counts again, unless it is confirmed.
     pub unconfirmed_for: Option<Duration>,
+    /// How long what it denies is only told, in an emergency.
+    pub lifted_for: Option<Duration>,
     /// The policy that was applied last was not confirmed in time, so this is the one before it.
     pub fell_back: bool,
 }
@@ -88,6 +90,11 @@ impl Enforcement {
             entries: value.entries.iter().sum(),
             applied_at: value.applied_at,
             unconfirmed_for: left.map(Duration::from_nanos),
+            lifted_for: value
+                .lifted
+                .checked_sub(boot_time_ns())
+                .filter(|left| *left > 0)
+                .map(Duration::from_nanos),
             fell_back: counting != slot_of(generation),
         }))
     }
