@@ -43,7 +43,7 @@ pub use folder::StorageError;
 pub use hand_over::HandOverError;
 pub use host_key::{HostKeyError, KeyFileError};
 pub use kept::KeptError;
-pub use line::{EntryError, parse_entry, print_entry};
+pub use line::{EntryError, is_dangerous, parse_entry, print_entry};
 pub use log::AuditLog;
 pub use note::{Note, NoteError};
 pub use proof::{ConsistencyProof, InclusionProof};

@@ -93,7 +93,7 @@ impl Formatter for OneSafeLine {
 
 /// Control characters, line separators and direction marks: U+009B starts a terminal sequence as ESC `[` does, and
 /// U+202E shows a name backwards. All are below U+10000, so one `\u` escape spells each.
-pub(crate) fn is_dangerous(c: char) -> bool {
+pub fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
