@@ -107,8 +107,17 @@ pub fn group_mount() -> Option<PathBuf> {
     })
 }
 
+/// A file of `/proc`, whose length nobody knows before it is read; empty if it cannot be.
+pub(crate) fn read_proc(path: &str, limit: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match File::open(path).map(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(Ok(_)) => bytes,
+        _ => Vec::new(),
+    }
+}
+
 /// Spaces and such are in octal there.
-fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('\\') {
