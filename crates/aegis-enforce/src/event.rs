@@ -7,6 +7,7 @@
 //! | `text` | names that strangers chose, as text that cannot steer a terminal |
 //! | [`ocsf`] | the same event for other people's tools |
 //! | [`Log`], [`read`], [`Follower`] | events as lines of a file that does not grow without end |
+//! | [`simulate`] | what another policy would have said about them |
 //!
 //! An [`Event`] is JSON: `docs/json.md` has its members. Texts that a process chose for itself (its name, a path) are
 //! escaped once, when the record is read: `\xNN` for each byte that is no UTF-8 or could steer a terminal, `\\` for a
@@ -19,6 +20,7 @@ pub mod ocsf;
 mod policy_text;
 mod record;
 mod rule_section;
+mod simulate;
 mod stamp;
 mod text;
 
@@ -37,6 +39,7 @@ pub use self::log::{
 pub use self::policy_text::PolicyText;
 pub use self::record::{RECORD_LEN, RecordError};
 pub use self::rule_section::{RuleSection, UnknownSection};
+pub use self::simulate::{EventGroup, RuleTotal, Simulated, Simulation, Simulator, simulate};
 pub use self::text::{printable, stat_device};
 
 /// One thing that was denied, or would have been in enforce mode.

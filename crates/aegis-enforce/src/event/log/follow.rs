@@ -40,22 +40,45 @@ impl Follower {
     ///
     /// [`LogError`] if the log is there and cannot be read.
     pub fn new(dir: &Path, filter: &Filter) -> Result<Self, LogError> {
-        let open = open_to_read(&dir.join(CURRENT))?;
-        let offset = match &open {
-            Some((file, _)) => file.metadata().map_err(failed("examine", &dir.join(CURRENT)))?.len(),
-            None => 0,
-        };
-        let mut follower = Self {
+        let mut follower = Self::at_nothing(dir, filter);
+        let path = dir.join(CURRENT);
+        follower.open = open_to_read(&path)?;
+        if let Some((file, _)) = &mut follower.open {
+            let len = file.metadata().map_err(failed("examine", &path))?.len();
+            // A line that is being written is one that will come.
+            follower.offset = super::whole_lines(file, len).map_err(failed("read", &path))?;
+        }
+        Ok(follower)
+    }
+
+    /// Begins with the earliest line that is kept: nothing falls between what was there and what comes.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError`] if the log is there and cannot be read.
+    pub fn from_earliest(dir: &Path, filter: &Filter) -> Result<Self, LogError> {
+        let mut follower = Self::at_nothing(dir, filter);
+        // A rotation while this looks gives files higher numbers: what was seen is opened, or an older one.
+        for number in (1..MAX_FILES).rev() {
+            if let Some(oldest) = open_to_read(&numbered(dir, number))? {
+                follower.open = Some(oldest);
+                return Ok(follower);
+            }
+        }
+        follower.open = open_to_read(&dir.join(CURRENT))?;
+        Ok(follower)
+    }
+
+    fn at_nothing(dir: &Path, filter: &Filter) -> Self {
+        Self {
             dir: dir.to_owned(),
             filter: filter.clone(),
-            open,
-            offset,
+            open: None,
+            offset: 0,
             passing: false,
             number: 0,
             ready: VecDeque::new(),
-        };
-        follower.step_back()?;
-        Ok(follower)
+        }
     }
 
     /// What came since the last call, at most some hundred lines; an empty answer says that there is nothing now.
@@ -73,15 +96,6 @@ impl Follower {
             }
         }
         Ok(self.ready.drain(..).collect())
-    }
-
-    /// To the beginning of the line that is being written, if one is.
-    fn step_back(&mut self) -> Result<(), LogError> {
-        let path = self.dir.join(CURRENT);
-        if let Some((file, _)) = &mut self.open {
-            self.offset = super::whole_lines(file, self.offset).map_err(failed("read", &path))?;
-        }
-        Ok(())
     }
 
     /// Reads whole lines that were added to the file; `false` if there are none.

@@ -192,6 +192,11 @@ fn a_follower_sees_each_line_once_through_rotations_and_restarts() {
     let lines: Vec<_> = std::iter::repeat_with(|| follower.poll().unwrap()).take(3).flatten().collect();
     assert_eq!(shown(lines.into_iter()), [-1, 901]);
 
+    let mut earliest = Follower::from_earliest(dir.path(), &Filter::default()).unwrap();
+    let kept = all(dir.path());
+    let seen: Vec<_> = std::iter::repeat_with(|| earliest.poll().unwrap()).take(20).flatten().collect();
+    assert_eq!(shown(seen.into_iter()), kept);
+
     let mut late = Follower::new(dir.path(), &Filter { denied_only: true, ..Filter::default() }).unwrap();
     log.append(&events(902..903)).unwrap();
     assert_eq!(shown(late.poll().unwrap().into_iter()), [902]);
