@@ -14,7 +14,7 @@ mod need;
 
 use std::fmt;
 
-use aegis_policy::{Policy, Section};
+use aegis_policy::{Policy, Section, WarningKind};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -173,6 +173,26 @@ impl Coverage {
         [Backend::BpfLsm, Backend::Cgroup, Backend::Fanotify].into_iter().filter(used).collect()
     }
 
+    /// The same for lint: a warning on the header of each section that is not enforced here, or less well than elsewhere.
+    pub fn warnings(&self, policy: &Policy<'_>) -> Vec<(u32, WarningKind)> {
+        let of_section = |coverage: &SectionCoverage| {
+            let section = coverage.section;
+            let lacks = coverage.lacks();
+            let unenforced = lacks.first().map(|best| WarningKind::NotEnforcedHere {
+                section,
+                why: listed(lacks),
+                help: best.help().to_owned(),
+            });
+            let weak = coverage.backend().filter(|_| !coverage.limits.is_empty()).map(|backend| {
+                let (backend, limit) = (backend.to_string(), listed(&coverage.limits));
+                WarningKind::WeakHere { section, backend, limit }
+            });
+            let line = policy.first_line(section).unwrap_or(1);
+            unenforced.or(weak).map(|kind| (line, kind))
+        };
+        self.sections.iter().filter_map(of_section).collect()
+    }
+
     /// Why the policy may not be put in force here; none if it may.
     ///
     /// `require_ima_appraisal` refuses in any case: it says that nothing is to be in force on such a host.
@@ -210,11 +230,12 @@ impl Refusal {
 
 /// `[deny_ptrace]: this kernel does not run BPF programs as a security module; [deny_bpf]: …`
 fn list(sections: &[SectionCoverage]) -> String {
-    let one = |section: &SectionCoverage| {
-        let lacks: Vec<String> = section.lacks().iter().map(ToString::to_string).collect();
-        format!("[{}]: {}", section.section, lacks.join(", "))
-    };
+    let one = |section: &SectionCoverage| format!("[{}]: {}", section.section, listed(section.lacks()));
     sections.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn listed(reasons: &[impl ToString]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A way to enforce a section.
@@ -244,94 +265,52 @@ const LSM_GROUPS: &[Need] = &[Need::BpfLsm, Need::Btf, Need::ReadableKernel, Nee
 /// What programs of control groups take.
 const GROUPS: &[Need] = &[Need::Cgroup2, Need::Btf, Need::ReadableKernel];
 
+const FANOTIFY: &[Need] = &[Need::Fanotify];
+const FANOTIFY_GROUPS: &[Need] = &[Need::Fanotify, Need::Cgroup2];
+
+const NAMED_FILES: &[Limit] =
+    &[Limit::OpensAlone, Limit::HeldDescriptors, Limit::LaterDirectories, Limit::AgentAnswers];
+const NUMBERED_FILES: &[Limit] = &[Limit::OpensAlone, Limit::HeldDescriptors, Limit::AgentAnswers];
+const PROGRAMS: &[Limit] = &[Limit::ProgramsAlone, Limit::AgentAnswers];
+
 /// The ways to enforce a section, the best first.
 fn routes(section: Section) -> &'static [Route] {
-    use Backend::{BpfLsm, Cgroup, Fanotify};
+    const fn lsm(needs: &'static [Need]) -> Route {
+        Route::new(Backend::BpfLsm, needs, &[])
+    }
+    const fn groups(limits: &'static [Limit]) -> Route {
+        Route::new(Backend::Cgroup, GROUPS, limits)
+    }
+    const fn fanotify(limits: &'static [Limit]) -> Route {
+        Route::new(Backend::Fanotify, FANOTIFY, limits)
+    }
     match section {
-        Section::DenyPath => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM, &[]),
-                    Route::new(
-                        Fanotify,
-                        &[Need::Fanotify],
-                        &[Limit::OpensAlone, Limit::AgentAnswers, Limit::LaterNames],
-                    ),
-                ]
-            }
+        Section::DenyPath => const { &[lsm(LSM), fanotify(NAMED_FILES)] },
+        Section::DenyInode => const { &[lsm(LSM), fanotify(NUMBERED_FILES)] },
+        Section::CgroupDenyInode => {
+            const { &[lsm(LSM_GROUPS), Route::new(Backend::Fanotify, FANOTIFY_GROUPS, NUMBERED_FILES)] }
         }
-        Section::DenyInode => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM, &[]),
-                    Route::new(Fanotify, &[Need::Fanotify], &[Limit::OpensAlone, Limit::AgentAnswers]),
-                ]
-            }
-        }
+        Section::ProtectPath => const { &[lsm(LSM_IMA), fanotify(NAMED_FILES)] },
         Section::DenyComm => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM, &[]),
-                    Route::new(Fanotify, &[Need::Fanotify], &[Limit::FileNameAlone, Limit::AgentAnswers]),
-                ]
-            }
+            const { &[lsm(LSM), fanotify(&[Limit::ProgramsAlone, Limit::FileNameAlone, Limit::AgentAnswers])] }
         }
-        Section::DenyBinaryHash => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM_IMA, &[]),
-                    Route::new(Fanotify, &[Need::Fanotify], &[Limit::ProgramsAlone, Limit::AgentAnswers]),
-                ]
-            }
-        }
-        Section::AllowBinaryHash => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM_IMA, &[]),
-                    Route::new(Fanotify, &[Need::Fanotify], &[Limit::AgentAnswers]),
-                ]
-            }
-        }
-        Section::ProtectPath
-        | Section::ProtectConnect
+        Section::DenyBinaryHash | Section::AllowBinaryHash => const { &[lsm(LSM_IMA), fanotify(PROGRAMS)] },
+        Section::ProtectConnect
         | Section::ProtectRuntimeDeps
         | Section::TrustedExecHash
-        | Section::ImaFailClosed => const { &[Route::new(BpfLsm, LSM_IMA, &[])] },
-        Section::DenyPtrace | Section::DenyModuleLoad | Section::DenyBpf => {
-            const { &[Route::new(BpfLsm, LSM, &[])] }
-        }
+        | Section::ImaFailClosed => const { &[lsm(LSM_IMA)] },
+        Section::DenyPtrace | Section::DenyModuleLoad | Section::DenyBpf => const { &[lsm(LSM)] },
         Section::DenyIp | Section::DenyCidr | Section::DenyIpPort => {
-            const { &[Route::new(BpfLsm, LSM, &[]), Route::new(Cgroup, GROUPS, &[Limit::TcpAndUdpAlone])] }
+            const { &[lsm(LSM), groups(&[Limit::TcpAndUdpAlone])] }
         }
-        Section::DenyPort => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM, &[]),
-                    Route::new(Cgroup, GROUPS, &[Limit::TcpAndUdpAlone, Limit::ChosenPorts]),
-                ]
-            }
-        }
-        Section::CgroupDenyInode => const { &[Route::new(BpfLsm, LSM_GROUPS, &[])] },
-        Section::CgroupDenyIp => {
-            const { &[Route::new(BpfLsm, LSM_GROUPS, &[]), Route::new(Cgroup, GROUPS, &[Limit::TcpAndUdpAlone])] }
-        }
+        Section::DenyPort => const { &[lsm(LSM), groups(&[Limit::TcpAndUdpAlone, Limit::ChosenPorts])] },
+        Section::CgroupDenyIp => const { &[lsm(LSM_GROUPS), groups(&[Limit::TcpAndUdpAlone])] },
         Section::CgroupDenyPort => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM_GROUPS, &[]),
-                    Route::new(Cgroup, GROUPS, &[Limit::TcpAndUdpAlone, Limit::ChosenPorts]),
-                ]
-            }
+            const { &[lsm(LSM_GROUPS), groups(&[Limit::TcpAndUdpAlone, Limit::ChosenPorts])] }
         }
         // Whoever enforces the other sections lets the group pass.
         Section::AllowCgroup => {
-            const {
-                &[
-                    Route::new(BpfLsm, LSM_GROUPS, &[]),
-                    Route::new(Cgroup, GROUPS, &[]),
-                    Route::new(Fanotify, &[Need::Fanotify, Need::Cgroup2], &[]),
-                ]
-            }
+            const { &[lsm(LSM_GROUPS), groups(&[]), Route::new(Backend::Fanotify, FANOTIFY_GROUPS, &[])] }
         }
         // Programs are hashed when they are run, wherever they are.
         Section::ScanPaths => const { &[Route::condition(&[])] },

@@ -13,20 +13,23 @@ const TESTED: (u32, u32) = (6, 1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Limit {
     /// Fanotify tells of files that are opened, and of nothing else.
-    #[error("fanotify does not see rename, unlink, truncate(2) and O_PATH")]
+    #[error("fanotify sees opening and running alone: rename, unlink, truncate(2) and O_PATH pass")]
     OpensAlone,
+    /// Nothing is opened by them.
+    #[error("fanotify does not see a descriptor that was opened before, or is passed over a socket")]
+    HeldDescriptors,
+    /// Where a name is looked at, the directory has to be marked.
+    #[error("a named file whose directory is made or mounted later is open until the agent has seen that")]
+    LaterDirectories,
     /// Fanotify asks a process.
     #[error("fanotify lets everything through once neither the agent nor its supervisor runs")]
     AgentAnswers,
-    /// Fanotify judges files, and a name is looked at only where the directory is marked.
-    #[error("a file that comes under a denied name by rename is denied only once the agent has seen it")]
-    LaterNames,
+    /// Fanotify tells of programs, not of code that they map.
+    #[error("fanotify sees programs that are run, not code that a program maps or reads")]
+    ProgramsAlone,
     /// Fanotify tells the file, not the name by which it was run.
     #[error("fanotify shows the name of the file, not of a link by which it is run")]
     FileNameAlone,
-    /// Fanotify tells of programs, not of code that they map.
-    #[error("fanotify does not see a denied file that a running program maps as code")]
-    ProgramsAlone,
     /// The kernel asks programs of control groups for no other protocol.
     #[error("control groups see TCP and UDP alone: raw, packet and SCTP sockets pass")]
     TcpAndUdpAlone,
@@ -43,10 +46,11 @@ impl Limit {
     pub const fn code(self) -> &'static str {
         match self {
             Self::OpensAlone => "opens_alone",
+            Self::HeldDescriptors => "held_descriptors",
+            Self::LaterDirectories => "later_directories",
             Self::AgentAnswers => "agent_answers",
-            Self::LaterNames => "later_names",
-            Self::FileNameAlone => "file_name_alone",
             Self::ProgramsAlone => "programs_alone",
+            Self::FileNameAlone => "file_name_alone",
             Self::TcpAndUdpAlone => "tcp_and_udp_alone",
             Self::ChosenPorts => "chosen_ports",
             Self::KernelNotTested => "kernel_not_tested",

@@ -49,14 +49,10 @@ fn expect(probe: &Probe, expected: &[(&[Section], &str)]) {
 
 const CONDITIONS: &[Section] = &[Section::ScanPaths, Section::RequireImaAppraisal];
 const FILES: &[Section] = &[Section::DenyPath, Section::DenyInode, Section::DenyComm];
-const HASHES: &[Section] = &[Section::DenyBinaryHash, Section::AllowBinaryHash];
-const MEASURED: &[Section] = &[
-    Section::ProtectPath,
-    Section::ProtectConnect,
-    Section::ProtectRuntimeDeps,
-    Section::TrustedExecHash,
-    Section::ImaFailClosed,
-];
+/// What fanotify hashes itself.
+const HASHES: &[Section] = &[Section::ProtectPath, Section::DenyBinaryHash, Section::AllowBinaryHash];
+const MEASURED: &[Section] =
+    &[Section::ProtectConnect, Section::ProtectRuntimeDeps, Section::TrustedExecHash, Section::ImaFailClosed];
 const NETWORK: &[Section] = &[Section::DenyIp, Section::DenyCidr, Section::DenyPort, Section::DenyIpPort];
 const SCOPED_NETWORK: &[Section] = &[Section::CgroupDenyIp, Section::CgroupDenyPort];
 const FLAGS: &[Section] = &[Section::DenyPtrace, Section::DenyModuleLoad, Section::DenyBpf];
@@ -88,7 +84,7 @@ fn without_bpf_lsm_files_go_to_fanotify_and_the_network_to_control_groups() {
             (ALLOWED, "cgroup"),
             (MEASURED, "no_bpf_lsm"),
             (FLAGS, "no_bpf_lsm"),
-            (SCOPED_FILES, "no_bpf_lsm"),
+            (SCOPED_FILES, "fanotify"),
             (CONDITIONS, "-"),
         ],
     );
@@ -126,7 +122,7 @@ fn where_nothing_is_known_nothing_is_enforced() {
             (ALLOWED, "bpf_lsm_unknown no_btf no_cgroup2 fanotify_unknown"),
             (MEASURED, "bpf_lsm_unknown no_btf ima_unknown"),
             (FLAGS, "bpf_lsm_unknown no_btf"),
-            (SCOPED_FILES, "bpf_lsm_unknown no_btf no_cgroup2"),
+            (SCOPED_FILES, "bpf_lsm_unknown no_btf no_cgroup2 fanotify_unknown"),
             (&[Section::ScanPaths], "-"),
             (&[Section::RequireImaAppraisal], "ima_appraisal_unknown"),
         ],
@@ -157,6 +153,18 @@ fn a_kernel_locked_down_to_confidentiality_takes_no_bpf_at_all() {
     assert_eq!(network.standing, Standing::Unenforced(vec![Lack::ReadableKernel]));
     let integrity = Probe { lockdown: Some(Lockdown::Integrity), ..full() };
     assert_eq!(Coverage::of_all(&integrity), Coverage::of_all(&full()));
+}
+
+#[test]
+fn what_fanotify_says_that_it_cannot_it_is_not_given() {
+    let without = Probe { bpf_lsm: Answer::No, ..full() };
+    for (section, why) in crate::fanotify::cannot() {
+        assert_ne!(
+            SectionCoverage::of(*section, &without).backend(),
+            Some(Backend::Fanotify),
+            "{section}: {why}"
+        );
+    }
 }
 
 #[test]

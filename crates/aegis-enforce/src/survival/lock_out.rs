@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use aegis_policy::{Rule, Section};
+use aegis_policy::{Rule, Section, WarningKind};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -68,6 +68,11 @@ impl LockOut {
 
     pub(super) fn by_list(section: Section, line: u32, file: &VitalFile, why: Reason) -> Self {
         Self { what: file.role, path: Some(file.path.clone()), section, line, rule: None, why }
+    }
+
+    /// The same for lint, on its line.
+    pub fn warning(&self) -> (u32, WarningKind) {
+        (self.line, WarningKind::LocksOut { what: self.to_string(), help: self.help() })
     }
 
     /// What to do.
