@@ -8,6 +8,7 @@
 //! | `exec`; `ptrace` | 1007 Process Activity | Launch; Open |
 //! | `connect`; `send`; `listen`; `bind` | 4001 Network Activity | Open; Traffic; Listen; Other |
 //! | `tamper` | 1001, or 1003 for what is no file | Other |
+//! | events that were lost | 0 Base Event | Other |
 //!
 //! The profiles are `host` and `security_control`: the action is Denied or Allowed, the disposition Blocked or Logged.
 //! The rule stands as `firewall_rule`, the only rule that the profile has. What has no attribute in a class stands under
@@ -15,9 +16,10 @@
 
 use std::net::IpAddr;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Event, FileRef, Operation, Outcome, Process, RuleRef, Transport, stamp};
+use super::{Event, FileRef, Lost, Operation, Outcome, Process, RuleRef, Transport, stamp};
 
 /// The version of the schema.
 const VERSION: &str = "1.3.0";
@@ -100,24 +102,53 @@ pub fn value(event: &Event, host: &str) -> Value {
         "disposition": if denied { "Blocked" } else { "Logged" },
         "time": event.time.as_millisecond(),
         "message": event.to_string(),
-        "metadata": {
-            "version": VERSION,
-            "product": { "name": "Aegis", "vendor_name": "Aegis", "version": env!("CARGO_PKG_VERSION") },
-            "profiles": ["host", "security_control"],
-            "log_name": "events",
-            "log_provider": "aegisbpf",
-            "event_code": event.operation.as_str(),
-            "original_time": stamp::print(event.time),
-        },
+        "metadata": metadata(event.operation.as_str(), event.time),
         "device": device(&host),
         "actor": actor(event),
         "firewall_rule": rule(&event.rule),
         "unmapped": unmapped(event),
     });
+    insert_into(&mut value, "metadata", "profiles", json!(["host", "security_control"]));
     if let Some(members) = value.as_object_mut() {
         members.extend(of_class(event, class.uid, &host));
     }
     value
+}
+
+/// Events that were counted and not recorded: the receiver's log must not have a gap unsaid.
+pub fn lost(lost: &Lost, host: &str) -> Value {
+    let host: String = host.chars().filter(char::is_ascii_graphic).take(255).collect();
+    let Lost { time, lost } = lost;
+    json!({
+        "activity_id": 99,
+        "activity_name": "Lost",
+        "category_uid": 0,
+        "category_name": "Uncategorized",
+        "class_uid": 0,
+        "class_name": "Base Event",
+        "type_uid": 99,
+        "type_name": "Base Event: Lost",
+        "severity_id": 3,
+        "severity": "Medium",
+        "status_id": 99,
+        "status": "Lost",
+        "time": time.as_millisecond(),
+        "message": format!("{lost} events were lost"),
+        "metadata": metadata("lost", *time),
+        // The count of the schema has 32 bits.
+        "unmapped": { "lost": lost, "device": device(&host) },
+    })
+}
+
+fn metadata(code: &str, time: Timestamp) -> Value {
+    json!({
+        "version": VERSION,
+        "product": { "name": "Aegis", "vendor_name": "Aegis", "version": env!("CARGO_PKG_VERSION") },
+        "log_name": "events",
+        "log_provider": "aegisbpf",
+        "event_code": code,
+        "original_time": stamp::print(time),
+    })
 }
 
 /// The attributes that only some classes have.
@@ -187,6 +218,12 @@ fn actor(event: &Event) -> Value {
     });
     insert(&mut process, "file", program);
     json!({ "process": process, "user": { "uid": uid.to_string() } })
+}
+
+fn insert_into(value: &mut Value, object: &str, name: &str, member: Value) {
+    if let Some(object) = value.get_mut(object) {
+        insert(object, name, Some(member));
+    }
 }
 
 fn insert(object: &mut Value, name: &str, value: Option<Value>) {

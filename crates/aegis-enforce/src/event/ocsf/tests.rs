@@ -43,6 +43,15 @@ fn every_event_is_valid_by_the_published_schema() {
 }
 
 #[test]
+fn a_loss_is_an_event_too() {
+    for count in [1, u64::MAX] {
+        let value = lost(&Lost { time: Timestamp::UNIX_EPOCH, lost: count }, "web-1.example");
+        assert_eq!(faults(&value), [] as [String; 0], "{value:#}");
+        assert_eq!(value["unmapped"]["lost"], count);
+    }
+}
+
+#[test]
 fn the_check_finds_what_is_wrong_with_an_event() {
     let good = value(&Sample::open(b"/x").event(), "host");
     for name in ["file", "device", "actor", "action_id", "severity_id", "metadata"] {
