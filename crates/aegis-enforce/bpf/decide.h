@@ -141,6 +141,7 @@ struct {
  * functions that the verifier looks at one by one. */
 struct view {
 	__u64 generation;
+	__u64 told; /* the generation whose policy it is: not the newest, if that was not confirmed in time */
 	__u32 slot;
 	__u32 flags;
 	__u32 group_levels;
@@ -179,12 +180,14 @@ static __always_inline bool look(struct view *view)
 	view->generation = generation();
 	if (!view->generation)
 		return false;
+	view->told = view->generation;
 	view->slot = view->generation & 1;
 	policy = policy_in(view->slot);
 	if (!policy)
 		return false;
 	if (policy->deadline && bpf_ktime_get_boot_ns() > policy->deadline) {
 		view->slot ^= 1;
+		view->told--;
 		policy = policy_in(view->slot);
 		if (!policy)
 			return false;
@@ -764,7 +767,7 @@ __noinline int fill_event(struct event *event, struct view *view, struct rule *r
 	__builtin_memset(event, 0, __builtin_offsetof(struct event, path));
 	event->path[0] = 0;
 	event->time = bpf_ktime_get_boot_ns();
-	event->generation = view->generation;
+	event->generation = view->told;
 	event->rule = *rule;
 	event->operation = matter->operation;
 	event->denied = matter->denied;

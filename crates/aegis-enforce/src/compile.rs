@@ -7,9 +7,9 @@ use aegis_policy::{Cgroup, Direction, Entry, Policy, PortRule, Protocol, Rule as
 use serde::Serialize;
 
 use crate::layout::{
-    self, CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, FileId, GROUP, GROUP_DIRECTORY, GROUP_KEY, GROUP_LEVELS,
-    HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, NetKind, RULE, Rule, TABLES, file_key, mix, policy_flag,
-    protocol, rule_flag,
+    self, CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, FileId, GROUP, GROUP_DIRECTORY, GROUP_KEY,
+    GROUP_LEVELS, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, NetKind, RULE, Rule, TABLES, file_key, mix,
+    policy_flag, protocol, rule_flag,
 };
 use crate::resolve::Resolver;
 
@@ -89,6 +89,14 @@ impl Compiled {
         self.unresolved_count
     }
 
+    /// What names of the policy are on this host now, as one number: when it changes, the policy has to be loaded again.
+    pub fn resolution(&self) -> u64 {
+        let mut sum = Sum::default();
+        self.tables.files.iter().for_each(|(key, value)| sum.add(key, value));
+        self.tables.groups.iter().for_each(|(key, value)| sum.add(key, value));
+        mix(sum.first, sum.second)
+    }
+
     /// How many entries the maps will have, table by table.
     pub(crate) fn entries(&self) -> [u64; 8] {
         let t = &self.tables;
@@ -136,7 +144,6 @@ impl Sum {
         self.first = self.first.wrapping_add(state);
         self.second = self.second.wrapping_add(mix(state, self_mark()));
     }
-
 }
 
 const fn self_mark() -> u64 {
@@ -341,7 +348,8 @@ impl<'a> Compiler<'a> {
         let entry = self.tables.hashes.entry(key).or_insert(new.to_bytes());
         let known = Rule::from_bytes(*entry);
         // The line that an event cites is the denial's, if there is one.
-        let base = if flag == rule_flag::DENIED && known.flags & rule_flag::DENIED == 0 { new } else { known };
+        let base =
+            if flag == rule_flag::DENIED && known.flags & rule_flag::DENIED == 0 { new } else { known };
         *entry = Rule { flags: known.flags | flag, ..base }.to_bytes();
     }
 
@@ -375,7 +383,8 @@ impl<'a> Compiler<'a> {
         let id = self.group(rule, group)?;
         let next = u32::try_from(self.groups.len() + 1).ok().filter(|number| *number < GROUP_DIRECTORY)?;
         let number = *self.groups.entry(id).or_insert(next);
-        let allowed = self.tables.groups.get(&id.to_ne_bytes()).is_some_and(|value| layout::u32_at(value, 4) != 0);
+        let allowed =
+            self.tables.groups.get(&id.to_ne_bytes()).is_some_and(|value| layout::u32_at(value, 4) != 0);
         self.tables.groups.insert(id.to_ne_bytes(), layout::group_value(number, allowed));
         Some(number)
     }

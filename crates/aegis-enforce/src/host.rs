@@ -23,7 +23,7 @@ use crate::error::KernelError;
 use crate::kernel::{Enforcement, InForce, Label, Options, PINS, try_load};
 use crate::layout::FileId;
 use crate::probe::{Answer, Attempt, Probe};
-use crate::resolve::HostResolver;
+use crate::resolve::{HostResolver, read_proc};
 use crate::survival::{self, LiveHost};
 
 /// How a policy is to be put in force.
@@ -172,7 +172,8 @@ impl HostEnforcer {
             path: at,
             source,
         })?;
-        let compiled = compile(policy, &HostResolver::new(), terms.mode, &Canary { file });
+        let mode = if booted_for_audit() { Mode::Audit } else { terms.mode };
+        let compiled = compile(policy, &HostResolver::new(), mode, &Canary { file });
         let (enforcement, fresh) = self.open(options)?;
         let directories: Vec<FileId> = self.own_dirs.iter().filter_map(|dir| file_id(dir)).collect();
         let program: Vec<FileId> = file_id(Path::new("/proc/self/exe")).into_iter().collect();
@@ -269,12 +270,21 @@ impl HostEnforcer {
 }
 
 /// Where no file says what the kernel does, loading says it.
-fn attempt() -> Attempt {
+pub(crate) fn attempt() -> Attempt {
     let bpf_lsm = match try_load(crate::kernel::Backend::BpfLsm) {
         Ok(()) => Answer::Yes,
         Err(_) => Answer::No,
     };
     Attempt { bpf_lsm, ima_hashes: Answer::Unknown }
+}
+
+/// On the kernel's command line: the way into a host that its policy keeps from starting.
+const BOOT_AUDIT: &str = "aegisbpf.mode=audit";
+
+fn booted_for_audit() -> bool {
+    read_proc("/proc/cmdline", 64 << 10)
+        .split(u8::is_ascii_whitespace)
+        .any(|word| word == BOOT_AUDIT.as_bytes())
 }
 
 /// The name in reports and errors.
@@ -303,6 +313,13 @@ fn mismatch(in_force: &InForce, recorded: &Report) -> Vec<Remark> {
             failed: false,
             message: format!("the policy waits for `aegisbpf policy confirm`, {} s more", left.as_secs()),
             help: Some("confirm it, or the one before it is in force again".to_owned()),
+        });
+    }
+    if in_force.mode == Mode::Audit && recorded.mode != Some(EnforcementMode::Audit) {
+        remarks.push(Remark {
+            failed: true,
+            message: format!("this host was started with {BOOT_AUDIT}, so what is denied is only told"),
+            help: Some("start it without, or apply the policy again".to_owned()),
         });
     }
     if let Some(left) = in_force.lifted_for {

@@ -105,12 +105,7 @@ impl Enforcement {
         found.map(|(_, map)| map).ok_or(KernelError::NoMap { name })
     }
 
-    /// The ring buffer. One process may read it.
-    ///
-    /// # Errors
-    ///
-    /// [`KernelError::NoMap`], which does not happen.
-    pub fn events(&self) -> Result<&MapHandle, KernelError> {
+    pub(crate) fn events(&self) -> Result<&MapHandle, KernelError> {
         self.map(name::EVENTS)
     }
 

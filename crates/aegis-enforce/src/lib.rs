@@ -14,9 +14,13 @@
 //! | `probe` | what this kernel has |
 //! | `coverage` | which sections it can enforce, by which backend, and why not |
 //! | `survival` | what a policy may not take from a host |
+//! | `reader` | takes events out of the kernel |
+//! | `agent` | writes events down, and keeps what is enforced in step with the host |
+//! | `trial` | a policy for one command, in a control group of its own |
 //! | `event` | what was denied, or would have been: records, JSON, OCSF |
 //! | `fanotify` | files and programs where there is no BPF-LSM |
 
+mod agent;
 mod canary;
 mod compile;
 pub mod coverage;
@@ -27,13 +31,18 @@ mod host;
 mod kernel;
 mod layout;
 pub mod probe;
+mod reader;
 mod resolve;
 pub mod survival;
+mod trial;
 
+pub use self::agent::{Agent, AgentError, Notice};
 pub use self::canary::{Sign, Signs, make as make_canary, signs as canary_signs};
 pub use self::compile::{Canary, Compiled, Mode, Unresolved, compile};
 pub use self::error::KernelError;
 pub use self::host::{HostEnforcer, Terms};
 pub use self::kernel::{Backend, Counters, Enforcement, InForce, Label, Options, PINS, Swapped, try_load};
 pub use self::layout::FileId;
+pub use self::reader::EventReader;
+pub use self::trial::{TrialError, Tried, try_command};
 pub use self::resolve::{GroupId, HostResolver, Resolver, group_mount};

@@ -133,7 +133,11 @@ impl Probe {
     /// This host's kernel. Opens no file of anybody else's, and leaves nothing behind.
     pub fn of_host() -> Self {
         let probe = Self::read(Path::new("/"));
-        Self { fanotify: trial::fanotify().or(|| probe.fanotify), ..probe }
+        // Some kernels call themselves tainted from the first such group on, so none is made that is not needed.
+        match probe.bpf_lsm {
+            Answer::Yes => probe,
+            Answer::No | Answer::Unknown => Self { fanotify: trial::fanotify().or(|| probe.fanotify), ..probe },
+        }
     }
 
     /// The kernel that the files below `root` describe. Never fails: what cannot be read is not known.

@@ -324,7 +324,7 @@ impl Admitted {
             );
         }
         if enforcement.as_ref().is_some_and(|enforcement| !enforcement.enforced) {
-            warnings.push("nothing is enforced: this release records what would be loaded".to_owned());
+            warnings.push("nothing is enforced: what would be loaded is recorded".to_owned());
         }
         Applied {
             result,

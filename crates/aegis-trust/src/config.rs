@@ -8,6 +8,20 @@ use crate::durable::{self, ReadError};
 
 const MAX_CONFIG_LEN: u64 = 64 * 1024;
 
+/// Who is handed the policies that are applied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EnforcementSetting {
+    /// The kernel, if this host's own files are in use; nobody below another root or with a state directory of another
+    /// name, which is a rehearsal.
+    #[default]
+    Auto,
+    /// The kernel, also with a state directory of another name. Never below another root.
+    Kernel,
+    /// Nobody: what would be enforced is recorded.
+    Record,
+}
+
 /// The settings of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -22,6 +36,8 @@ pub struct Config {
     pub max_policy_bytes: u64,
     /// The most rules a policy may have.
     pub max_policy_rules: u64,
+    /// Who is handed the policies that are applied.
+    pub enforcement: EnforcementSetting,
 }
 
 impl Default for Config {
@@ -33,6 +49,7 @@ impl Default for Config {
             require_key_proof: false,
             max_policy_bytes: limits.max_bytes as u64,
             max_policy_rules: limits.max_rules as u64,
+            enforcement: EnforcementSetting::Auto,
         }
     }
 }

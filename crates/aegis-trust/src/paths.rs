@@ -175,6 +175,10 @@ impl HostPaths {
     pub fn audit_dir(&self) -> PathBuf {
         self.state_dir.join("audit")
     }
+    /// What the kernel denied, as the agent wrote it down.
+    pub fn events_dir(&self) -> PathBuf {
+        self.state_dir.join("events")
+    }
     /// The signed evidence of the last revocation drill that passed.
     pub fn drill_report(&self) -> PathBuf {
         self.state_dir.join("drill.json")
@@ -208,6 +212,7 @@ impl HostPaths {
             self.custodians_dir.clone(),
             self.custodians_staging(),
             self.audit_dir(),
+            self.events_dir(),
             self.restore_staging(),
         ];
         files.iter().any(|file| settled(file) == path)

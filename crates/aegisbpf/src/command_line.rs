@@ -8,10 +8,14 @@ use clap::Parser;
 
 use crate::backup::BackupCommand;
 use crate::custodians::CustodiansCommand;
+use crate::events::EventsArguments;
 use crate::health::HealthArguments;
 use crate::keys::KeysCommand;
 use crate::policy::PolicyCommand;
+use crate::probe::ProbeArguments;
+use crate::run::RunArguments;
 use crate::session::AegisBpf;
+use crate::status::StatusArguments;
 
 /// Decide which signed policy this host will enforce, and prove what happened.
 #[derive(Parser)]
@@ -67,6 +71,37 @@ Examples:
   sudo aegisbpf policy apply policy.signed --require-signature"
     )]
     Policy(Box<PolicyCommand>),
+    /// Say what this kernel can enforce, section by section, and why not
+    #[command(after_help = "\
+With --root DIR, the kernel is the one that the files below DIR describe: /proc, /sys and /boot of another host.
+
+Examples:
+  sudo aegisbpf probe
+  aegisbpf probe --json")]
+    Probe(ProbeArguments),
+    /// Run the agent: write down what is denied, and keep what is enforced in step with the host
+    #[command(after_help = "\
+The kernel enforces without it too. SIGTERM ends it; `packaging/aegisbpf.service` is a unit for systemd.
+
+Examples:
+  sudo aegisbpf run")]
+    Run(RunArguments),
+    /// Show what the kernel enforces now
+    #[command(after_help = "\
+Examples:
+  sudo aegisbpf status
+  sudo aegisbpf status --json | jq .in_force.generation")]
+    Status(StatusArguments),
+    /// Show what was denied, or would have been
+    #[command(after_help = "\
+The agent, `aegisbpf run`, writes them down. --json prints a line an event.
+
+Examples:
+  sudo aegisbpf events -n 20
+  sudo aegisbpf events --follow --denied
+  sudo aegisbpf events --since 1h --section deny_path --json
+  sudo aegisbpf events --since 24h --format ocsf")]
+    Events(EventsArguments),
     /// Check keys, counter, policy, enforcement and log; exit 0 ok, 1 degraded, 2 failed
     #[command(after_help = "\
 Examples:

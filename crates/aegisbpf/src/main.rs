@@ -3,8 +3,10 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`command_line`] | the global options and the list of commands |
-//! | [`keys`], [`custodians`], [`policy`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
+//! | [`keys`], [`custodians`], [`policy`], [`probe`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
 //! | [`approval`] | the option by which a change shows that custodians agreed |
+//! | [`run`], [`status`] | the agent; what the kernel enforces now |
+//! | [`events`] | what was denied, from the log that the agent writes |
 //! | [`signer`] | the three ways to name a signing key |
 //! | [`destination`] | files that the command line asks to be written, unless this host keeps its own there |
 //! | [`session`] | the host, the caller and the time |
@@ -16,11 +18,15 @@ mod backup;
 mod command_line;
 mod custodians;
 mod destination;
+mod events;
 mod health;
 mod keys;
 mod policy;
+mod probe;
+mod run;
 mod session;
 mod signer;
+mod status;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -58,6 +64,10 @@ fn run(command: Subcommand, session: &Session) -> Result<ExitCode, Failure> {
         Subcommand::Keys(command) => keys::run(command, session),
         Subcommand::Custodians(command) => custodians::run(command, session),
         Subcommand::Policy(command) => policy::run(*command, session),
+        Subcommand::Probe(arguments) => probe::run(&arguments, session),
+        Subcommand::Run(arguments) => run::run(&arguments, session),
+        Subcommand::Status(arguments) => status::run(&arguments, session),
+        Subcommand::Events(arguments) => events::run(&arguments, session),
         Subcommand::Health(arguments) => health::run(&arguments, session),
         Subcommand::Backup(command) => backup::run(command, session),
         Subcommand::Audit(command) => {

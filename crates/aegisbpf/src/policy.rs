@@ -3,6 +3,8 @@
 mod counter;
 mod force;
 mod signing;
+mod simulate;
+mod testing;
 mod text;
 mod verifying;
 
@@ -20,6 +22,7 @@ pub(crate) enum PolicyCommand {
     #[command(after_help = "\
 Examples:
   aegisbpf policy lint policy.conf
+  aegisbpf policy lint policy.conf --target host
   aegisbpf policy lint policy.conf --fix
   aegisbpf policy lint - --fix < draft.conf > policy.conf")]
     Lint(text::LintArguments),
@@ -44,6 +47,15 @@ Examples:
   aegisbpf policy explain policy.signed 203.0.113.7:443
   aegisbpf policy explain policy.conf '[2001:db8::1]:22/tcp'")]
     Explain(text::ExplainArguments),
+    /// Say which recorded events a policy would have denied, and which denials would end with it
+    #[command(after_help = "\
+Nothing is put in force. Events are what `aegisbpf events` shows: what a policy denied, or watched in audit mode.
+
+Examples:
+  sudo aegisbpf policy simulate /var/lib/aegisbpf/events draft.conf
+  sudo aegisbpf events --since 7d --json | aegisbpf policy simulate - draft.conf --json
+  aegisbpf policy simulate events.jsonl policy.signed")]
+    Simulate(simulate::SimulateArguments),
     /// Sign a policy: make a bundle that hosts can verify
     #[command(after_help = "\
 The signature is verified before anything is written.
@@ -76,8 +88,18 @@ Examples:
     #[command(after_help = "\
 Examples:
   sudo aegisbpf policy apply /path/to/policy.signed --require-signature
-  sudo aegisbpf policy apply policy.signed --dry-run --json")]
+  sudo aegisbpf policy apply policy.signed --dry-run --json
+  sudo aegisbpf policy apply policy.signed --mode audit
+  sudo aegisbpf policy apply policy.signed --confirm-within 5m")]
     Apply(force::ApplyArguments),
+    /// Run a command under a policy, in a control group of its own; nothing else on the host is touched
+    #[command(after_help = "\
+The command's exit code is passed on. What was denied is listed on standard error.
+
+Examples:
+  sudo aegisbpf policy test draft.conf -- /usr/local/bin/backup --dry-run
+  sudo aegisbpf policy test draft.conf --mode audit --json -- curl https://example.org")]
+    Test(testing::TestArguments),
     /// Put the previous verified policy in force again; the counter stays
     #[command(after_help = "\
 Health is degraded until a newer bundle is applied.
@@ -102,11 +124,13 @@ pub(crate) fn run(command: PolicyCommand, session: &Session) -> Result<ExitCode,
         PolicyCommand::Show(arguments) => text::show(&arguments, session),
         PolicyCommand::Diff(arguments) => text::diff(&arguments, session),
         PolicyCommand::Explain(arguments) => text::explain(&arguments, session),
+        PolicyCommand::Simulate(arguments) => simulate::simulate(&arguments, session),
         PolicyCommand::Sign(arguments) => signing::sign(&arguments, session),
         PolicyCommand::Cosign(arguments) => signing::cosign(&arguments, session),
         PolicyCommand::Reissue(arguments) => signing::reissue(&arguments, session),
         PolicyCommand::Verify(arguments) => verifying::verify(&arguments, session),
         PolicyCommand::Apply(arguments) => force::apply(&arguments, session),
+        PolicyCommand::Test(arguments) => testing::test(&arguments, session),
         PolicyCommand::Rollback(_) => force::rollback(session),
         PolicyCommand::Counter(command) => counter::run(command, session),
     }

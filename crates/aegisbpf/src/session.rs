@@ -1,10 +1,13 @@
 //! What every command needs: the host's paths, the host, who asks and when.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aegis_terminal::audit::Program;
 use aegis_terminal::failure::Failure;
 use aegis_terminal::output::Output;
+use aegis_enforce::{HostEnforcer, Terms};
+use aegis_trust::config::{Config, ConfigError, EnforcementSetting};
+use aegis_trust::enforce::{Enforcer, RecordingEnforcer};
 use aegis_trust::{Caller, Host, HostPaths};
 
 /// This program.
@@ -28,6 +31,11 @@ impl Session {
         Self { root, output }
     }
 
+    /// The directory below which every path of this host is, if it was moved there.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
     /// Where this host's files are, from `--root` and the variables.
     pub(crate) fn paths(&self) -> Result<HostPaths, Failure> {
         HostPaths::from_environment(self.root.as_deref())
@@ -36,8 +44,30 @@ impl Session {
 
     /// This host: its paths and its configuration.
     pub(crate) fn host(&self) -> Result<Host, Failure> {
-        Host::open(self.paths()?)
-            .map_err(|error| Failure::new("cannot read this host's configuration", &error, error.help()))
+        self.host_on(None)
+    }
+
+    /// This host, with the terms on which the kernel is to take a policy.
+    pub(crate) fn host_on(&self, terms: Option<Terms>) -> Result<Host, Failure> {
+        let paths = self.paths()?;
+        let unread =
+            |error: ConfigError| Failure::new("cannot read this host's configuration", &error, error.help());
+        let config = Config::load(&paths.config_file()).map_err(unread)?;
+        let enforcer: Box<dyn Enforcer> = match self.kernel_enforces(&paths, &config) {
+            true => Box::new(HostEnforcer::new(&paths, terms)),
+            false => Box::new(RecordingEnforcer::new(&paths)),
+        };
+        Host::with_enforcer(paths, enforcer).map_err(unread)
+    }
+
+    /// Whether policies of this host go into the kernel. A rehearsal below another root must never reach it.
+    pub(crate) fn kernel_enforces(&self, paths: &HostPaths, config: &Config) -> bool {
+        self.root.is_none()
+            && match config.enforcement {
+                EnforcementSetting::Kernel => true,
+                EnforcementSetting::Record => false,
+                EnforcementSetting::Auto => paths.state_dir == Path::new("/var/lib/aegisbpf"),
+            }
     }
 
     /// Says which refusals are missing from the log. They stand all the same.

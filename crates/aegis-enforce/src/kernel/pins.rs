@@ -1,7 +1,8 @@
 //! What is pinned: made whole, adopted, replaced, removed.
 //!
 //! Below the directory: `links/PROGRAM`, which keeps each program on its hook, and `maps/NAME`. Beside it, for as long as
-//! it takes to replace them: `NAME.new`, which is filled and then renamed, and `NAME.old`.
+//! it takes to replace them: `NAME_new`, which is filled and then renamed, and `NAME_old`. A BPF file system takes no name
+//! with a dot.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -37,13 +38,13 @@ fn of_library(action: &'static str, path: &Path) -> impl FnOnce(libbpf_rs::Error
     move |error| KernelError::Pin { action, path, source: io::Error::other(error.to_string()) }
 }
 
-/// Pins everything below `NAME.new`.
+/// Pins everything below `NAME_new`.
 pub(super) fn pin(
     pins: &Path,
     enforcement: &mut Enforcement,
     links: Vec<(String, Link)>,
 ) -> Result<(), KernelError> {
-    let new = beside(pins, ".new");
+    let new = beside(pins, "_new");
     remove(&new)?;
     let result = fill(&new, enforcement, links);
     if result.is_err() {
@@ -120,7 +121,7 @@ impl Enforcement {
     ///
     /// [`KernelError`]; what enforces goes on.
     pub fn adopt(pins: &Path) -> Result<Option<Self>, KernelError> {
-        let (new, old) = (beside(pins, ".new"), beside(pins, ".old"));
+        let (new, old) = (beside(pins, "_new"), beside(pins, "_old"));
         if !pins.exists() && new.exists() {
             // Either the first policy was put in force and its process died before the rename, or two renames were to
             // follow each other. Without a policy in it, it is a load that did not get that far.
@@ -178,13 +179,29 @@ impl Enforcement {
     /// [`KernelError::Pin`]; the next [`Self::adopt`] finishes it.
     pub fn settle(&self) -> Result<(), KernelError> {
         let Some(pins) = &self.pins else { return Ok(()) };
-        let (new, old) = (beside(pins, ".new"), beside(pins, ".old"));
+        let (new, old) = (beside(pins, "_new"), beside(pins, "_old"));
         if pins.exists() {
             remove(&old)?;
             rename(pins, &old)?;
         }
         rename(&new, pins)?;
         remove(&old)
+    }
+
+    /// Whether these maps are those that are pinned now: another process may have replaced them.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if it cannot be told.
+    pub fn is_pinned(&self) -> Result<bool, KernelError> {
+        let Some(pins) = &self.pins else { return Ok(true) };
+        let Ok(pinned) = MapHandle::from_pinned_path(pins.join("maps").join(name::CONTROL)) else {
+            return Ok(false);
+        };
+        let id = |map: &MapHandle| {
+            map.info().map(|info| info.info.id).map_err(|source| failed("look at", name::CONTROL, source))
+        };
+        Ok(id(&pinned)? == id(self.map(name::CONTROL)?)?)
     }
 
     /// The programs that are on their hooks.
@@ -211,7 +228,7 @@ impl Enforcement {
         let Self { pins, links, maps, backend: _ } = self;
         drop((links, maps));
         let Some(pins) = pins else { return Ok(()) };
-        for directory in [beside(&pins, ".new"), pins.clone(), beside(&pins, ".old")] {
+        for directory in [beside(&pins, "_new"), pins.clone(), beside(&pins, "_old")] {
             remove(&directory)?;
         }
         Ok(())

@@ -10,6 +10,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aegis_enforce::coverage::Coverage;
+use aegis_enforce::survival::{self, LiveHost, LockOut};
 use aegis_policy::{DiffRule, LintReport, MatchedRule, Policy, Query, Verdict, VersionChange};
 use aegis_terminal::Form;
 use aegis_terminal::escape::Escaped;
@@ -23,6 +25,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::destination;
+use crate::probe;
 use crate::session::Session;
 
 #[derive(Args)]
@@ -35,8 +38,18 @@ pub(crate) struct LintArguments {
     /// Write the fixed policy to F instead, `-` for standard output
     #[arg(long, value_name = "F", requires = "fix")]
     out: Option<PathBuf>,
+    /// Warn also of what TARGET cannot enforce, and of what would lock it out
+    #[arg(long, value_name = "TARGET")]
+    target: Option<Target>,
     #[command(flatten)]
     form: Form,
+}
+
+/// Whose kernel a policy is looked at for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Target {
+    /// This host's
+    Host,
 }
 
 #[derive(Args)]
@@ -79,13 +92,13 @@ fn parse_query(text: &str) -> Result<Query, String> {
 }
 
 /// A policy that was read, from a bundle or on its own. Nothing is believed of either.
-struct Text {
+pub(super) struct Text {
     name: String,
     content: PolicyText,
 }
 
 impl Text {
-    fn read(path: &Path, host: &Host) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path, host: &Host) -> Result<Self, Failure> {
         let name = input::name(path);
         let file = input::read(path, host.max_file_len(), &format!("cannot read {name}"))?;
         Self::new(name, file)
@@ -97,7 +110,7 @@ impl Text {
         Ok(Self { name, content })
     }
 
-    fn parse(&self, host: &Host) -> Result<Policy<'_>, Failure> {
+    pub(super) fn parse(&self, host: &Host) -> Result<Policy<'_>, Failure> {
         aegis_policy::parse(&self.content.policy, &host.config().policy_limits()).map_err(|errors| {
             let report = errors.render(&self.name, &self.content.policy, stderr_has_color());
             Failure::new(format!("cannot read {}", self.name), &errors, None).with_report(report)
@@ -115,8 +128,7 @@ pub(super) fn lint(arguments: &LintArguments, session: &Session) -> Result<ExitC
         )
         .with_help("fix the policy that it was made from, then sign that"));
     }
-    let limits = host.config().policy_limits();
-    let report = aegis_policy::lint(&text.content.policy, &limits);
+    let report = lint_for(arguments, &text.content.policy, &host, session);
     if report.errors.total > 0 {
         return lint_refused(&text, &report, session);
     }
@@ -127,12 +139,26 @@ pub(super) fn lint(arguments: &LintArguments, session: &Session) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// What the text alone tells and, if asked for, what its host makes of it.
+fn lint_for(arguments: &LintArguments, source: &[u8], host: &Host, session: &Session) -> LintReport {
+    let limits = host.config().policy_limits();
+    let mut report = aegis_policy::lint(source, &limits);
+    if let Some(Target::Host) = arguments.target
+        && let Ok(policy) = aegis_policy::parse(source, &limits)
+    {
+        let files = session.root().map_or_else(LiveHost::new, LiveHost::below);
+        report.add(source, Coverage::of(&policy, &probe::kernel(session)).warnings(&policy));
+        report.add(source, survival::check(&policy, &files).iter().map(LockOut::warning));
+    }
+    report
+}
+
 fn fix(arguments: &LintArguments, text: &Text, host: &Host, session: &Session) -> Result<ExitCode, Failure> {
     let LintArguments { file, out, .. } = arguments;
     let fixed = aegis_policy::normalise(&text.parse(host)?);
     write_fixed(arguments, &fixed, session)?;
     // What is left: only a person can decide about it.
-    let report = aegis_policy::lint(&fixed, &host.config().policy_limits());
+    let report = lint_for(arguments, &fixed, host, session);
     let target = out.as_ref().unwrap_or(file);
     if input::is_stdin(target) {
         session.output.diagnostics(&report.render(&text.name, &fixed, stderr_has_color()));

@@ -1,0 +1,300 @@
+//! The agent: writes down what was denied, and keeps what is enforced in step with the host.
+//!
+//! Nothing is enforced by it. When it dies, the kernel goes on; events wait in the ring buffer until it comes back, and
+//! those for which there was no room are counted.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aegis_crypto::{Digest, sha256};
+use aegis_policy::Section;
+use aegis_trust::bundle::{self, SignedBundle};
+use aegis_trust::host::ChangeError;
+use aegis_trust::rollback::RollbackError;
+use aegis_trust::{Caller, Host};
+
+use crate::compile::{Canary, Mode, compile};
+use crate::error::KernelError;
+use crate::event::{BootClock, Context, KnownPolicy, Limits, Log, LogError, PolicyText};
+use crate::host::HostEnforcer;
+use crate::kernel::Enforcement;
+use crate::resolve::{HostResolver, group_mount, read_proc};
+
+/// How long one round waits for events.
+const ROUND: Duration = Duration::from_millis(500);
+/// How often the host is looked at beside the events.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often a policy with control groups is resolved anew: groups come and go without notice.
+const RESOLVE_EVERY: Duration = Duration::from_secs(15);
+/// How long a load that failed is not tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// At most so much of the list of mounts is looked at.
+const MAX_MOUNTS: u64 = 16 << 20;
+
+/// What the agent has to say, for a log or a terminal.
+#[derive(Debug)]
+pub enum Notice {
+    /// A policy is in force, and events are read.
+    Ready {
+        /// Which generation.
+        generation: u64,
+    },
+    /// The kernel held no policy, or another one, so the applied one was loaded.
+    Loaded,
+    /// A name of the policy means something else now, so it was loaded again.
+    Resolved,
+    /// A policy that was not confirmed in time was rolled back.
+    FellBack,
+    /// It could not be rolled back.
+    CannotFallBack(RollbackError),
+    /// The applied policy could not be loaded. It is tried again.
+    CannotLoad(ChangeError),
+    /// The kernel could not be asked.
+    Kernel(KernelError),
+    /// Events could not be written down. They are lost to the log, and enforcement goes on.
+    CannotWrite(LogError),
+    /// A record that is none.
+    BadRecord(String),
+}
+
+/// Why the agent did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Another one runs, or its log cannot be used.
+    #[error("the log of events cannot be used")]
+    Log {
+        /// Why.
+        source: LogError,
+    },
+}
+
+impl AgentError {
+    /// What to do next.
+    pub fn help(&self) -> Option<String> {
+        let Self::Log { source } = self;
+        source.help()
+    }
+}
+
+/// The agent of one host.
+pub struct Agent<'a> {
+    host: &'a Host,
+    kernel: HostEnforcer,
+    log: Log,
+    context: Context,
+    looked: Option<Instant>,
+    resolved: Option<Instant>,
+    failed: Option<Instant>,
+    mounts: Option<Digest>,
+    resolution: Option<u64>,
+    known: u64,
+    lost: u64,
+}
+
+impl<'a> Agent<'a> {
+    /// For `host`, whose events go into `events`.
+    ///
+    /// # Errors
+    ///
+    /// [`AgentError`].
+    pub fn new(host: &'a Host, events: &Path) -> Result<Self, AgentError> {
+        let log = Log::open(events, Limits::default()).map_err(|source| AgentError::Log { source })?;
+        Ok(Self {
+            host,
+            kernel: HostEnforcer::new(host.paths(), None),
+            log,
+            context: Context::of_host(BootClock::measure(), group_mount().as_deref()),
+            looked: None,
+            resolved: None,
+            failed: None,
+            mounts: None,
+            resolution: None,
+            known: 0,
+            lost: 0,
+        })
+    }
+
+    /// Runs until `stop` says so, which is asked at least once a second. Each round is told to `alive`.
+    pub fn run(
+        &mut self,
+        caller: &dyn Fn() -> Caller,
+        stop: &dyn Fn() -> bool,
+        alive: &dyn Fn(),
+        notice: &dyn Fn(Notice),
+    ) {
+        let mut ready = false;
+        while !stop() {
+            alive();
+            self.keep(caller, notice);
+            let loaded = match self.kernel.loaded() {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    notice(Notice::Kernel(error));
+                    None
+                }
+            };
+            let Some(loaded) = loaded else {
+                std::thread::sleep(ROUND);
+                continue;
+            };
+            if !ready {
+                ready = true;
+                let generation = loaded.generation().unwrap_or(0);
+                notice(Notice::Ready { generation });
+            }
+            if let Err(error) = self.read(&loaded, caller, stop, alive, notice) {
+                notice(Notice::Kernel(error));
+                std::thread::sleep(ROUND);
+            }
+        }
+        if let Err(error) = self.log.sync() {
+            notice(Notice::CannotWrite(error));
+        }
+    }
+
+    /// Reads events for as long as these are the programs that are pinned.
+    fn read(
+        &mut self,
+        loaded: &Enforcement,
+        caller: &dyn Fn() -> Caller,
+        stop: &dyn Fn() -> bool,
+        alive: &dyn Fn(),
+        notice: &dyn Fn(Notice),
+    ) -> Result<(), KernelError> {
+        let reader = loaded.reader()?;
+        self.lost = loaded.counters()?.lost;
+        while !stop() {
+            alive();
+            self.remember(loaded)?;
+            let mut events = Vec::new();
+            for event in reader.next(ROUND, &self.context) {
+                match event {
+                    Ok(event) => events.push(event),
+                    Err(error) => notice(Notice::BadRecord(error.to_string())),
+                }
+            }
+            if !events.is_empty()
+                && let Err(error) = self.log.append(&events)
+            {
+                notice(Notice::CannotWrite(error));
+            }
+            let lost = loaded.counters()?.lost;
+            if lost > self.lost {
+                let written = self.log.append_lost(lost - self.lost);
+                self.lost = lost;
+                if let Err(error) = written {
+                    notice(Notice::CannotWrite(error));
+                }
+            }
+            if self.keep(caller, notice) && !loaded.is_pinned()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the kernel has what was applied. True if it looked.
+    fn keep(&mut self, caller: &dyn Fn() -> Caller, notice: &dyn Fn(Notice)) -> bool {
+        let now = Instant::now();
+        let due = |last: Option<Instant>, every| last.is_none_or(|last| now.duration_since(last) >= every);
+        if !due(self.looked, LOOK_EVERY) || (self.failed.is_some() && !due(self.failed, RETRY_AFTER)) {
+            return false;
+        }
+        self.looked = Some(now);
+        self.failed = None;
+        let Some((digest, text)) = self.applied() else { return true };
+        let in_force = match self.kernel.loaded().and_then(|loaded| match loaded {
+            Some(loaded) => loaded.in_force(),
+            None => Ok(None),
+        }) {
+            Ok(in_force) => in_force,
+            Err(error) => {
+                self.failed = Some(now);
+                notice(Notice::Kernel(error));
+                return true;
+            }
+        };
+        match in_force {
+            Some(in_force) if in_force.fell_back => match self.host.rollback(&caller()) {
+                Ok(_) => notice(Notice::FellBack),
+                Err(error) => {
+                    self.failed = Some(now);
+                    notice(Notice::CannotFallBack(error));
+                }
+            },
+            Some(in_force) if in_force.policy_sha256 == *digest.as_bytes() => {
+                if in_force.unconfirmed_for.is_none() && self.means_something_else(&text, now) {
+                    self.load(caller, notice, now, Notice::Resolved);
+                }
+            }
+            _ => self.load(caller, notice, now, Notice::Loaded),
+        }
+        true
+    }
+
+    fn load(&mut self, caller: &dyn Fn() -> Caller, notice: &dyn Fn(Notice), now: Instant, done: Notice) {
+        match self.host.load_applied(&caller()) {
+            Ok(()) => notice(done),
+            Err(error) => {
+                self.failed = Some(now);
+                notice(Notice::CannotLoad(error));
+            }
+        }
+    }
+
+    /// The policy that was applied last: its digest and its text.
+    fn applied(&self) -> Option<(Digest, Vec<u8>)> {
+        let file = aegis_durable::read_state(&self.host.paths().applied(), self.host.max_file_len()).ok()??;
+        let text = if bundle::is_bundle(&file) {
+            SignedBundle::parse(file).ok()?.policy().to_vec()
+        } else {
+            file
+        };
+        Some((sha256(&text), text))
+    }
+
+    /// Whether paths or control groups of the policy are others than when this was last asked.
+    fn means_something_else(&mut self, text: &[u8], now: Instant) -> bool {
+        let Ok(policy) = aegis_policy::parse(text, &self.host.config().policy_limits()) else { return false };
+        let has = |sections: &[Section]| sections.iter().any(|section| policy.count(*section) > 0);
+        let paths = has(&[Section::DenyPath, Section::ProtectPath]);
+        let groups = has(&[
+            Section::AllowCgroup,
+            Section::CgroupDenyInode,
+            Section::CgroupDenyIp,
+            Section::CgroupDenyPort,
+        ]);
+        let mounts = Some(sha256(&read_proc("/proc/self/mountinfo", MAX_MOUNTS)));
+        let moved = paths && mounts != self.mounts;
+        self.mounts = mounts;
+        let due = groups && self.resolved.is_none_or(|last| now.duration_since(last) >= RESOLVE_EVERY);
+        if !moved && !due && self.resolution.is_some() {
+            return false;
+        }
+        self.resolved = Some(now);
+        let compiled = compile(&policy, &HostResolver::new(), Mode::Enforce, &Canary { file: None });
+        let resolution = compiled.resolution();
+        let before = self.resolution.replace(resolution);
+        before.is_some_and(|before| before != resolution)
+    }
+
+    /// Tells the reader of events which policy a generation is.
+    fn remember(&mut self, loaded: &Enforcement) -> Result<(), KernelError> {
+        let generation = loaded.generation()?;
+        if generation == self.known {
+            return Ok(());
+        }
+        self.known = generation;
+        let Some(in_force) = loaded.in_force()? else { return Ok(()) };
+        let applied = self.applied().filter(|(digest, _)| *digest.as_bytes() == in_force.policy_sha256);
+        self.context.remember(
+            generation,
+            KnownPolicy {
+                version: in_force.policy_version,
+                sha256: Some(Digest::from_bytes(in_force.policy_sha256)),
+                text: applied.map(|(_, text)| PolicyText::new(text)),
+            },
+        );
+        Ok(())
+    }
+}
