@@ -79,7 +79,7 @@ pub use pem::PemFault;
 pub use pkcs8::PrivateKeyFileError;
 pub use plain_text::{MAX_KEY_FILE_LEN, PlainTextError};
 pub use sealed_box::{
-    ALGORITHM, AssociatedData, BODY_OVERHEAD, BOX_OVERHEAD, BoxContent, Commitment, Commitments,
+    ALGORITHM, AssociatedData, BODY_OVERHEAD, BOX_OVERHEAD, BoxContent, Commitment, Commitments, EventSealer,
     MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, MAX_PLAINTEXT_LEN, OpenError, Opener, Purpose,
     SealError, SealedContent, SealedEvent, Sealer, open, seal,
 };

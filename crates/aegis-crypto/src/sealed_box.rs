@@ -37,7 +37,7 @@ pub use opener::{OpenError, Opener, SealedContent, open};
 pub use purpose::Purpose;
 pub use seal_error::SealError;
 pub use sealed_event::{BoxContent, Commitments, SealedEvent};
-pub use sealer::{Sealer, seal};
+pub use sealer::{EventSealer, Sealer, seal};
 pub use sender_context::{MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS};
 
 use crate::hybrid_kem::ENCAPSULATION_LEN;

@@ -244,7 +244,16 @@ impl Transform for MeteredEncryptor {
     type Error = EncryptError;
 
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, EncryptError> {
-        let done = self.encryptor.encrypt_event(self.moment, event, out)?;
+        self.transform_in(event, out, &mut |_| {})
+    }
+
+    fn transform_in(
+        &mut self,
+        event: &[u8],
+        out: &mut Vec<u8>,
+        room: &mut dyn FnMut(usize),
+    ) -> Result<Counts, EncryptError> {
+        let done = self.encryptor.encrypt_event_in(self.moment, event, out, room)?;
         if let Some(dek) = &done.dek {
             if self.meter.as_ref().is_none_or(|(metered, _)| !Arc::ptr_eq(metered, dek)) {
                 self.count();

@@ -23,7 +23,7 @@ use crate::pipeline_config::{DekChoice, PipelineConfig, SinkConfig, SinkKind, So
 use crate::sealing_enricher::SealingEnricher;
 
 /// How long it is waited at once for a sink that is down, when the input has ended.
-const FLUSH: Duration = Duration::from_millis(500);
+const FLUSH: Duration = Duration::from_millis(100);
 /// What is left for the end itself, however much time the flush took.
 const LEAST_CLOSE: Duration = Duration::from_millis(500);
 
@@ -311,7 +311,13 @@ impl ConfiguredPipeline {
         draining();
         if matches!(ended, Ok(Ended::Input)) {
             // Nobody is in a hurry: it is waited for sinks that are down until somebody says stop.
-            while !stop.is_set() && matches!(pipeline.flush(FLUSH), Err(FlushError::TimedOut { .. })) {}
+            while !stop.is_set() && matches!(pipeline.flush(FLUSH), Err(FlushError::TimedOut { .. })) {
+                // A kill meanwhile makes nothing come twice that was acknowledged before.
+                if let Err(error) = source.remember(&pipeline) {
+                    tracing::warn!(%error, "how far events are acknowledged is not put down");
+                    break;
+                }
+            }
         }
         let end = Instant::now() + drain_timeout;
         let flushed = pipeline.flush(drain_timeout);

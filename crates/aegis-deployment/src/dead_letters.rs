@@ -16,4 +16,4 @@ mod replay;
 pub use file::{LetterFile, LetterFileError, LetterFileFault};
 pub use letter::{Holds, Letter, LetterOrigin};
 pub use opener::{LetterContent, LetterOpener, OpenLetterFault};
-pub use replay::{Replay, ReplayCounts, ReplayError, ReplayRun};
+pub use replay::{Replay, ReplayCounts, ReplayError, ReplayProgressError, ReplayRun};

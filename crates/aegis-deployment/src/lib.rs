@@ -57,7 +57,7 @@ pub use configured_pipeline::{
 };
 pub use dead_letters::{
     Holds, Letter, LetterContent, LetterFile, LetterFileError, LetterFileFault, LetterOpener, LetterOrigin,
-    OpenLetterFault, Replay, ReplayCounts, ReplayError, ReplayRun,
+    OpenLetterFault, Replay, ReplayCounts, ReplayError, ReplayProgressError, ReplayRun,
 };
 pub use deks::{ChangeError, Destruction, MakeError};
 pub use deployment::{Deployment, KEYRING, KeyringError, KeyringPlace, SetupError};

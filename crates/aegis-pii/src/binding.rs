@@ -110,7 +110,7 @@ struct Entry {
 
 impl BoundCache {
     /// Most entries that outlive an event.
-    const KEPT: usize = 64;
+    pub(crate) const KEPT: usize = 64;
 
     /// From now on fields have this in common.
     pub(crate) fn set_common(&mut self, common: &Common<'_>) {

@@ -18,7 +18,7 @@ use crate::dek::OpeningDekSource;
 use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
 use crate::json::{Frame, check_value, skip_string, skip_white_space};
-use crate::limits::Limits;
+use crate::limits::{Limits, shrink};
 use aegis_crypto::sha256;
 use openers::Openers;
 use together::{Together, Tools};
@@ -38,6 +38,8 @@ pub struct PiiDecryptor {
     /// What the last field of this event was bound to.
     last_common: Option<Differing>,
     together: Together,
+    /// The body that is being opened, if it was not read with its envelope.
+    body: Vec<u8>,
 }
 
 /// What can differ from field to field of an event, of what [`Common`] has.
@@ -74,6 +76,7 @@ impl PiiDecryptor {
             last_by: FieldBinding::default(),
             last_common: None,
             together: Together::default(),
+            body: Vec::new(),
         }
     }
 
@@ -145,6 +148,7 @@ impl PiiDecryptor {
     /// Gives the memory back that an unusually large event took, which is otherwise kept for the next one.
     pub fn release_memory(&mut self) {
         self.search.release_memory();
+        shrink(&mut self.body);
     }
 
     /// Opens, and keeps the header of compact fields if any of them stays sealed.
@@ -195,7 +199,7 @@ impl PiiDecryptor {
             }
             out.extend_from_slice(event.get(at..claim.start).unwrap_or_default());
             at = claim.start;
-            match self.open_claim(claim, binding, out, &mut done) {
+            match self.open_claim(event, claim, binding, out, &mut done) {
                 Ok(true) => at = claim.end,
                 Ok(false) => needs_header |= matches!(claim.form, ReadForm::Compact),
                 Err(error) => {
@@ -219,6 +223,7 @@ impl PiiDecryptor {
     /// Appends the field's value, or says why it stays as it is. Whether it was opened.
     fn open_claim(
         &mut self,
+        event: &[u8],
         claim: &Claim,
         binding: EventBinding<'_>,
         out: &mut Vec<u8>,
@@ -237,7 +242,7 @@ impl PiiDecryptor {
             done.opened += 1;
             return Ok(true);
         }
-        match self.open_field(number, claim, binding, out) {
+        match self.open_field(event, number, claim, binding, out) {
             Ok(()) => {
                 done.opened += 1;
                 Ok(true)
@@ -255,12 +260,15 @@ impl PiiDecryptor {
 
     fn open_field(
         &mut self,
+        event: &[u8],
         number: usize,
         claim: &Claim,
         binding: EventBinding<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
-        let Self { options, openers, search, frames, bound, last_by, last_common, together: _ } = self;
+        let Self { options, openers, search, frames, bound, last_by, last_common, together: _, body } = self;
+        // Of an event of many fields, only the first outlive it in the cache: the others have one place.
+        let number = number.min(BoundCache::KEPT);
         let EnvelopeSearch { places, reader, outermost, .. } = search;
         let event_id = match options.event_id_member {
             Some(_) => outermost.event_id()?,
@@ -295,6 +303,12 @@ impl PiiDecryptor {
             StoredHash::Keyed(commitment) => (PlaintextHash::Keyed, Some(commitment)),
             StoredHash::BareSha256(_) => (PlaintextHash::BareSha256, None),
         };
+        let body = match reader.body(claim) {
+            Some(body) => body,
+            None => {
+                reader.read_late(claim, event, body).ok_or_else(|| field_error(FieldFault::NotAuthentic))?
+            }
+        };
         let opener = openers.opener(dek).map_err(|error| field_error(FieldFault::Dek(error)))?;
         let start = out.len();
         let mut opened = Err(FieldFault::NotAuthentic);
@@ -309,7 +323,7 @@ impl PiiDecryptor {
             bound.set(number, &common, places.bound(&claim.place, by), reader.text(&claim.token));
             let Some(associated_data) = bound.associated_data(number) else { break };
             opened = opener
-                .open_body(associated_data, encapsulation, reader.body(claim), commitment, out)
+                .open_body(associated_data, encapsulation, body, commitment, out)
                 .map_err(FieldFault::from);
             if opened.is_ok() {
                 *last_by = by;

@@ -136,6 +136,22 @@ impl PiiEncryptor {
         self.encrypt_bound(moment, event, EventBinding::default(), out)
     }
 
+    /// As [`encrypt_event`](Self::encrypt_event). `room` hears how many bytes it needs at most, what is appended among
+    /// them, before there is memory for them: an event of many small fields becomes a hundred times as long.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt_event`](Self::encrypt_event).
+    pub fn encrypt_event_in(
+        &mut self,
+        moment: Moment,
+        event: &[u8],
+        out: &mut Vec<u8>,
+        room: &mut dyn FnMut(usize),
+    ) -> Result<Encrypted, EncryptError> {
+        self.seal_and_write(moment, event, EventBinding::default(), out, room)
+    }
+
     /// As [`encrypt_event`](Self::encrypt_event), bound to a tenant and an id besides. What the options say of either
     /// goes first.
     ///
@@ -149,18 +165,35 @@ impl PiiEncryptor {
         binding: EventBinding<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Encrypted, EncryptError> {
+        self.seal_and_write(moment, event, binding, out, &mut |_| {})
+    }
+
+    fn seal_and_write(
+        &mut self,
+        moment: Moment,
+        event: &[u8],
+        binding: EventBinding<'_>,
+        out: &mut Vec<u8>,
+        room: &mut dyn FnMut(usize),
+    ) -> Result<Encrypted, EncryptError> {
         self.search.run(event, &self.options.catalogue, &self.options.limits)?;
         let already_sealed = self.pass_envelopes(event);
         if self.search.found.is_empty() {
+            room(event.len());
             out.extend_from_slice(event);
             return Ok(Encrypted { already_sealed, ..Encrypted::default() });
         }
+        let form = self.form();
+        room(self.most_memory(event, form));
         let dek = self.follow_dek(moment)?;
         self.sealed_at.set(moment.wall)?;
-        let form = self.form();
-        let plaintext_bytes = self.seal(moment, event, &dek.name, binding, form)?;
-        self.write(event, &dek.name, form, out);
+        let start = out.len();
+        let done = self.write(moment, event, &dek.name, binding, form, out);
         self.bound.trim();
+        if done.is_err() {
+            out.truncate(start);
+        }
+        let plaintext_bytes = done?;
         Ok(Encrypted { sealed: self.search.found.len(), already_sealed, plaintext_bytes, dek: Some(dek) })
     }
 
@@ -257,18 +290,35 @@ impl PiiEncryptor {
         }
     }
 
-    /// Seals what was found, and says how many bytes that was.
-    fn seal(
+    /// The most memory that the event will need: what is written, and what is needed for that.
+    fn most_memory(&self, event: &[u8], form: EnvelopeForm) -> usize {
+        let found = &self.search.found;
+        let values: usize = found.iter().map(len).sum();
+        let fields = found.len() * Writer::most_field_len(form);
+        let written = event.len() + values / 3 + fields + Writer::MOST_HEADER_LEN;
+        // The bodies of a group stand beside what is written, and its short ones twice more, as text.
+        let longest = found.iter().map(len).max().unwrap_or_default();
+        written + found.len() * size_of::<Found>() + values.min(longest + 4 * Group::MAX_LEN)
+    }
+
+    /// Writes the event with sealed fields in the places of what was found, and says how many bytes were sealed.
+    ///
+    /// The fields are sealed a group at a time, so that little memory is needed besides that of the output; most
+    /// events are one group.
+    fn write(
         &mut self,
         moment: Moment,
         event: &[u8],
         dek: &DekName,
         binding: EventBinding<'_>,
         form: EnvelopeForm,
+        out: &mut Vec<u8>,
     ) -> Result<u64, EncryptError> {
-        let Self { options, sealing, search, bound, tokens, sealed_at, sealed, .. } = self;
+        const SEALED: &str = "a box was made for each value";
+        let Self { options, sealing, search, bound, tokens, sealed_at, sealed, writer, .. } = self;
+        let Search { found, places, outermost, .. } = search;
         let event_id = match options.event_id_member {
-            Some(_) => search.outermost.event_id()?,
+            Some(_) => outermost.event_id()?,
             None => binding.event_id.as_bytes(),
         };
         let tenant = options.tenant.as_deref().unwrap_or(binding.tenant);
@@ -286,39 +336,14 @@ impl PiiEncryptor {
             event_id,
         };
         bound.set_common(&common);
-        tokens.clear();
-        for (number, found) in search.found.iter().enumerate() {
-            let token = match &options.search_tokens {
-                None => &[],
-                Some(wanted) => {
-                    tokens.push(wanted, common.tenant, search.places.name(&found.place), value(event, found))
-                }
-            };
-            bound.set(number, &common, search.places.bound(&found.place, options.bind_by), token);
-        }
-        let mut contents = Vec::with_capacity(search.found.len());
-        let mut plaintext_bytes = 0;
-        for (number, found) in search.found.iter().enumerate() {
-            let plaintext = value(event, found);
-            let associated_data = bound.associated_data(number).ok_or(SealError::Provider)?;
-            contents.push(BoxContent { associated_data, plaintext });
-            plaintext_bytes += plaintext.len() as u64;
-        }
         let commitments = match options.plaintext_hash {
             PlaintextHash::Keyed => Commitments::Make,
             PlaintextHash::BareSha256 => Commitments::Omit,
         };
         let sealing = sealing.as_mut().ok_or(SealError::Provider)?;
-        sealing.sealer.seal_event(moment.monotonic, &contents, commitments, sealed)?;
-        Ok(plaintext_bytes)
-    }
-
-    /// Writes the event with what was sealed in the places of what was found.
-    fn write(&mut self, event: &[u8], dek: &DekName, form: EnvelopeForm, out: &mut Vec<u8>) {
-        const SEALED: &str = "a box was made for each value";
-        let Self { search, sealed, sealed_at, tokens, writer, options, .. } = self;
+        let mut sealer = sealing.sealer.begin_event(moment.monotonic, found.len())?;
         writer.begin(&Shared {
-            encapsulation: sealed.encapsulation().expect(SEALED),
+            encapsulation: sealer.encapsulation(),
             dek,
             sealed_at: sealed_at.as_str(),
             form,
@@ -326,10 +351,9 @@ impl PiiEncryptor {
             catalogue: options.catalogue.version(),
             mark: options.catalogue_mark,
         });
-        writer.take_bodies((0..sealed.len()).filter_map(|number| sealed.body(number)));
         out.reserve(
-            event.len() + search.found.len() * writer.field_len() + writer.header_len() + {
-                search.found.iter().map(|found| (found.end - found.start) / 3 + 4).sum::<usize>()
+            event.len() + found.len() * writer.field_len() + writer.header_len() + {
+                found.iter().map(|found| len(found) / 3 + 4).sum::<usize>()
             },
         );
         let mut at = 0;
@@ -339,20 +363,70 @@ impl PiiEncryptor {
             out.extend_from_slice(event.get(..at).unwrap_or_default());
             writer.write_header(out);
         }
-        for (number, found) in search.found.iter().enumerate() {
-            out.extend_from_slice(event.get(at..found.start).unwrap_or_default());
-            writer.write_field(
-                FieldText {
-                    body: sealed.body(number).expect(SEALED),
-                    commitment: sealed.commitment(number),
-                    plaintext: value(event, found),
-                    token: tokens.token(number),
-                },
-                out,
-            );
-            at = found.end;
+        let mut plaintext_bytes = 0;
+        let mut rest = found.as_slice();
+        while let Some(Group { fields, after }) = Group::of(rest) {
+            rest = after;
+            tokens.clear();
+            for (number, found) in fields.iter().enumerate() {
+                let token = match &options.search_tokens {
+                    None => &[],
+                    Some(wanted) => {
+                        tokens.push(wanted, common.tenant, places.name(&found.place), value(event, found))
+                    }
+                };
+                bound.set(number, &common, places.bound(&found.place, options.bind_by), token);
+            }
+            let mut contents = Vec::with_capacity(fields.len());
+            for (number, found) in fields.iter().enumerate() {
+                let plaintext = value(event, found);
+                let associated_data = bound.associated_data(number).ok_or(SealError::Provider)?;
+                contents.push(BoxContent { associated_data, plaintext });
+                plaintext_bytes += plaintext.len() as u64;
+            }
+            sealer.seal(&contents, commitments, sealed)?;
+            writer.take_bodies((0..sealed.len()).filter_map(|number| sealed.body(number)));
+            for (number, found) in fields.iter().enumerate() {
+                out.extend_from_slice(event.get(at..found.start).unwrap_or_default());
+                writer.write_field(
+                    FieldText {
+                        body: sealed.body(number).expect(SEALED),
+                        commitment: sealed.commitment(number),
+                        plaintext: value(event, found),
+                        token: tokens.token(number),
+                    },
+                    out,
+                );
+                at = found.end;
+            }
         }
         out.extend_from_slice(event.get(at..).unwrap_or_default());
+        Ok(plaintext_bytes)
+    }
+}
+
+/// The fields that are sealed at once, and those after them.
+struct Group<'a> {
+    fields: &'a [Found],
+    after: &'a [Found],
+}
+
+impl<'a> Group<'a> {
+    /// As many as outlive an event in [`BoundCache`].
+    const MAX_FIELDS: usize = BoundCache::KEPT;
+    /// Most bytes of their values, if they are more than one.
+    const MAX_LEN: usize = 64 << 10;
+
+    /// The first group of these.
+    fn of(found: &'a [Found]) -> Option<Self> {
+        let mut bytes = 0_usize;
+        let fits = |found: &&Found| {
+            bytes = bytes.saturating_add(len(found));
+            bytes <= Self::MAX_LEN
+        };
+        let count = found.iter().take(Self::MAX_FIELDS).take_while(fits).count().max(1);
+        let (fields, after) = found.split_at_checked(count)?;
+        Some(Self { fields, after })
     }
 }
 
@@ -363,6 +437,11 @@ impl fmt::Debug for PiiEncryptor {
             .field("dek", &self.sealing.as_ref().map(|sealing| &sealing.dek.name))
             .finish_non_exhaustive()
     }
+}
+
+/// Bytes of its value.
+const fn len(found: &Found) -> usize {
+    found.end - found.start
 }
 
 fn value<'a>(event: &'a [u8], found: &Found) -> &'a [u8] {

@@ -118,7 +118,7 @@ impl Inspector {
                     StoredHash::BareSha256(_) => PlaintextHash::BareSha256,
                 },
                 token: Some(text(reader.text(&claim.token))).filter(|token| !token.is_empty()),
-                plaintext_len: reader.body(claim).len() - aegis_crypto::BODY_OVERHEAD,
+                plaintext_len: reader.body_len(claim) - aegis_crypto::BODY_OVERHEAD,
                 offset: claim.start,
             }
         });

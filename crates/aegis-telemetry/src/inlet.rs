@@ -64,6 +64,9 @@ pub enum SourceError {
     /// NATS.
     #[error(transparent)]
     Nats(#[from] NatsSourceError),
+    /// How far events are acknowledged cannot be put down.
+    #[error("cannot put down how far events are acknowledged")]
+    Remember(#[source] aegis_durable::WriteError),
     /// The pipeline takes nothing any more.
     #[error("the pipeline takes no more events")]
     Pipeline(#[source] Failure),
@@ -79,6 +82,7 @@ impl SourceError {
             Self::Stdin(error) => error.help(),
             Self::Tail(error) => error.help(),
             Self::Nats(error) => error.help(),
+            Self::Remember(error) => error.help(),
             Self::Pipeline(Failure::SinkGone { .. }) => {
                 Some("start it again when somebody reads from the sink".to_owned())
             }
@@ -181,17 +185,25 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// Positions that are not acknowledged yet, each with what is to be put down for it, in order.
+/// Positions that are not acknowledged yet, each with what is to be put down for it, in order. For those who write a
+/// [`Source`].
 #[derive(Debug)]
-struct Unacknowledged<T>(std::collections::VecDeque<(Position, T)>);
+pub struct Unacknowledged<T>(std::collections::VecDeque<(Position, T)>);
+
+impl<T> Default for Unacknowledged<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<T> Unacknowledged<T> {
-    const fn new() -> Self {
+    /// None yet.
+    pub const fn new() -> Self {
         Self(std::collections::VecDeque::new())
     }
 
-    /// The later of two for one position is what counts.
-    fn put(&mut self, position: Position, note: T) {
+    /// Notes what is to be put down for a position. The later of two for one position is what counts.
+    pub fn put(&mut self, position: Position, note: T) {
         match self.0.back_mut() {
             Some((last, kept)) if *last == position => *kept = note,
             _ => self.0.push_back((position, note)),
@@ -199,7 +211,7 @@ impl<T> Unacknowledged<T> {
     }
 
     /// The next one that is acknowledged.
-    fn take(&mut self, acknowledged: Position) -> Option<T> {
+    pub fn take(&mut self, acknowledged: Position) -> Option<T> {
         self.0.pop_front_if(|(position, _)| *position <= acknowledged).map(|(_, note)| note)
     }
 }

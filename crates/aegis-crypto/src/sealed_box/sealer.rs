@@ -10,9 +10,7 @@ use super::purpose::Purpose;
 use super::seal_error::SealError;
 use super::sealed_event::{BoxContent, Commitments, SealedEvent};
 use super::sender_context::{Context, MAX_CONTEXT_AGE, MAX_CONTEXT_BOXES, MAX_CONTEXT_EVENTS, seal_box};
-#[cfg(test)]
-use crate::hybrid_kem::Encapsulation;
-use crate::hybrid_kem::{HybridPublicKey, encapsulate};
+use crate::hybrid_kem::{Encapsulation, HybridPublicKey, encapsulate};
 use crate::pages::ProcessMark;
 
 /// Seals boxes for one recipient and one purpose, with one encapsulation for many of them.
@@ -98,6 +96,21 @@ impl Sealer {
         self.seal_event_as(ProcessMark::current(), now, contents, commitments, sealed)
     }
 
+    /// Begins an event of so many boxes, of which not all are to be in memory at once: they are sealed a few at a time, with
+    /// one encapsulation.
+    ///
+    /// # Errors
+    ///
+    /// A [`SealError`]; nothing was begun.
+    pub fn begin_event(&mut self, now: Instant, boxes: usize) -> Result<EventSealer<'_>, SealError> {
+        if boxes > MAX_CONTEXT_BOXES {
+            return Err(SealError::TooManyBoxes { found: boxes });
+        }
+        self.renew(boxes, now, ProcessMark::current())?;
+        self.current.count(boxes);
+        Ok(EventSealer { context: &self.current, left: boxes })
+    }
+
     /// Seals one content as an event of its own, and gives the whole box.
     ///
     /// # Errors
@@ -150,6 +163,48 @@ impl Sealer {
         };
         self.contexts += 1;
         Ok(())
+    }
+}
+
+/// Seals the boxes of one event, a few at a time. Each call draws its nonces and uses them up, as that of a whole event does.
+pub struct EventSealer<'a> {
+    context: &'a Context,
+    /// Boxes that may still be sealed.
+    left: usize,
+}
+
+impl EventSealer<'_> {
+    /// What each box of the event begins with.
+    pub const fn encapsulation(&self) -> &Encapsulation {
+        &self.context.encapsulation
+    }
+
+    /// Seals the next contents into `sealed`, which is emptied first and stays empty on failure.
+    ///
+    /// # Errors
+    ///
+    /// A [`SealError`]: more boxes than there were to be, among others. No box was made.
+    pub fn seal(
+        &mut self,
+        contents: &[BoxContent<'_>],
+        commitments: Commitments,
+        sealed: &mut SealedEvent,
+    ) -> Result<(), SealError> {
+        sealed.clear();
+        let found = contents.len();
+        self.left = self.left.checked_sub(found).ok_or(SealError::TooManyBoxes { found })?;
+        check_contents(contents)?;
+        let done = self.context.seal_contents(contents, commitments, sealed);
+        if done.is_err() {
+            sealed.clear();
+        }
+        done
+    }
+}
+
+impl fmt::Debug for EventSealer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventSealer").field("left", &self.left).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,19 @@
 //! Before anything is sent, every letter is read and opened once: one that is damaged stops it all. Events that were never
 //! sealed go to every sink, as they would have. Events that one sink refused go to that sink alone, under its own name:
 //! the others have them. The letters themselves stay where they are.
+//!
+//! How far they are settled is put down beside them while they are sent. A run that was interrupted, also by a kill, is
+//! gone on with by the next one; when all are settled, nothing of that is left.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `progress` | how far the letters of a file were sent, in a file of its own |
+//! | `source` | their events, offered to the pipeline and put down when they are settled |
+
+mod progress;
+mod source;
+
+pub use progress::ReplayProgressError;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,11 +24,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aegis_crypto::{Digest, Sha256};
+use aegis_durable::WriteError;
 use aegis_keyring::Keyring;
-use aegis_telemetry::inlet::{IterSource, Stop};
+use aegis_telemetry::WhenQueueFull;
+use aegis_telemetry::inlet::Stop;
 use rustix::fs::FlockOperation;
 use serde::Serialize;
 
+use self::progress::Progress;
+use self::source::{Event, LetterSource};
 use super::file::{LetterFile, LetterFileError};
 use super::letter::{Letter, LetterOrigin};
 use super::opener::{LetterContent, LetterOpener, OpenLetterFault};
@@ -28,6 +46,8 @@ use crate::pipeline_config::{PipelineConfig, PipelineConfigError};
 pub struct Replay {
     /// Open as long as this lives: what somebody puts in their place is not read.
     files: Vec<(PathBuf, File)>,
+    /// For each file.
+    progress: Arc<Mutex<Vec<Progress>>>,
     deks: Arc<OpenedDeks>,
     tenant: Option<String>,
     sinks: BTreeSet<Option<String>>,
@@ -41,6 +61,8 @@ pub struct ReplayCounts {
     pub letters: u64,
     /// Letters whose event was given to the pipeline.
     pub replayed: u64,
+    /// Letters whose event was settled by an earlier run, which was interrupted.
+    pub sent_before: u64,
     /// Letters without an event in them.
     pub without_event: u64,
     /// Events that were refused again; if the pipeline keeps dead letters, they are there.
@@ -75,8 +97,8 @@ pub enum ReplayError {
         /// What it is not.
         path: PathBuf,
     },
-    /// Some pipeline writes to it: it may grow while it is read.
-    #[error("{} is in use by a pipeline", path.display())]
+    /// Some pipeline writes to it, so it may grow while it is read; or its letters are being sent already.
+    #[error("{} is in use by a pipeline or another replay", path.display())]
     InUse {
         /// The file.
         path: PathBuf,
@@ -111,6 +133,18 @@ pub enum ReplayError {
         /// The sink.
         sink: String,
     },
+    /// It is not known how far the letters were sent.
+    #[error("cannot tell how far {} was sent", path.display())]
+    Progress {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: ReplayProgressError,
+    },
+    /// All are sent, and what says how far they were is still there.
+    #[error("all letters were sent, and the next run would not know it")]
+    Finish(#[source] WriteError),
     /// The configuration cannot be used, or not any more.
     #[error(transparent)]
     Config(PipelineConfigError),
@@ -131,7 +165,9 @@ impl ReplayError {
         match self {
             Self::Open { .. } => None,
             Self::NotAFile { .. } => Some("name the files themselves: they are read twice".to_owned()),
-            Self::InUse { .. } => Some("stop that pipeline first, and rename the file".to_owned()),
+            Self::InUse { .. } => {
+                Some("stop that first, and rename the file if a pipeline wrote to it".to_owned())
+            }
             Self::OwnLetters { path } => Some(format!(
                 "rename it first, while the pipeline does not run: mv {0} {0}.replay",
                 path.display()
@@ -139,10 +175,12 @@ impl ReplayError {
             Self::File(error) => error.fault.help(),
             Self::Letter { fault, .. } => fault.help(),
             Self::NoSink { .. } => Some("give one of its sinks that name, or take the letter out".to_owned()),
+            Self::Progress { source, .. } => source.help(),
+            Self::Finish(error) => error.help(),
             Self::Config(error) => error.help(),
             Self::Start(error) => error.help(),
             Self::Run(error) => error.help(),
-            Self::Stopped => Some("run it again: what was sent then is sent twice".to_owned()),
+            Self::Stopped => Some("run it again: it goes on after what was sent".to_owned()),
         }
     }
 }
@@ -161,14 +199,26 @@ impl Replay {
     ) -> Result<Self, ReplayError> {
         let own = config.dead_letters.as_ref().and_then(|(path, _)| std::fs::metadata(path).ok());
         let own = own.map(|own| (own.dev(), own.ino()));
-        let mut files = Vec::new();
+        let (mut files, mut progress) = (Vec::new(), Vec::new());
         for path in paths {
-            files.push((path.clone(), open(path, own)?));
+            let file = open(path, own)?;
+            let digest = digest(path, &file)?;
+            progress.push(
+                Progress::read(path, digest)
+                    .map_err(|source| ReplayError::Progress { path: path.clone(), source })?,
+            );
+            files.push((path.clone(), file));
         }
-        let mut replay =
-            Self { files, deks, tenant, sinks: BTreeSet::new(), counts: ReplayCounts::default() };
+        let mut replay = Self {
+            files,
+            progress: Arc::default(),
+            deks,
+            tenant,
+            sinks: BTreeSet::new(),
+            counts: ReplayCounts::default(),
+        };
         let mut opener = replay.opener();
-        for (path, file) in &replay.files {
+        for ((path, file), progress) in replay.files.iter().zip(&progress) {
             for letter in letters(path, file)? {
                 let letter = letter.map_err(ReplayError::File)?;
                 replay.counts.letters += 1;
@@ -181,6 +231,11 @@ impl Replay {
                 }
                 match opener.open(&letter) {
                     Ok(LetterContent::Nothing) => replay.counts.without_event += 1,
+                    Ok(LetterContent::Event(_) | LetterContent::SealedEvent(_))
+                        if progress.has(sink, number) =>
+                    {
+                        replay.counts.sent_before += 1;
+                    }
                     Ok(LetterContent::Event(_) | LetterContent::SealedEvent(_)) => {
                         replay.sinks.insert(sink.map(str::to_owned));
                     }
@@ -191,6 +246,7 @@ impl Replay {
                 }
             }
         }
+        replay.progress = Arc::new(Mutex::new(progress));
         Ok(replay)
     }
 
@@ -214,7 +270,9 @@ impl Replay {
                 return ReplayRun { counts, ended };
             }
         }
-        ReplayRun { counts, ended: Ok(()) }
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = progress.iter().try_for_each(Progress::remove).map_err(ReplayError::Finish);
+        ReplayRun { counts, ended }
     }
 
     fn run_group(
@@ -229,6 +287,8 @@ impl Replay {
         if let Some(sink) = sink {
             config.sinks.retain(|known| known.name == sink);
         }
+        // What is read from a file can wait, and what was given up here would have been put down as sent.
+        config.settings.when_full = WhenQueueFull::Block;
         // The service may be asked for its metrics at the same address.
         config.metrics = None;
         let fault: Arc<Mutex<Option<ReplayError>>> = Arc::default();
@@ -237,13 +297,15 @@ impl Replay {
             files.push((path.clone(), letters(path, file)?));
         }
         let events = Events {
-            files: files.into_iter(),
+            files: files.into_iter().enumerate(),
             now: None,
+            progress: Arc::clone(&self.progress),
             sink: sink.map(str::to_owned),
             opener: self.opener(),
             fault: Arc::clone(&fault),
         };
-        let source = Box::new(IterSource::new(events));
+        let sink_name = sink.map(str::to_owned);
+        let source = Box::new(LetterSource::new(events, sink_name, Arc::clone(&self.progress)));
         let pipeline = ConfiguredPipeline::open_from(keyring, config, source)
             .map_err(|error| ReplayError::Start(Box::new(error)))?;
         tracing::info!(sink, "sending dead letters again");
@@ -273,7 +335,7 @@ fn sink_of(letter: &Letter) -> Option<&str> {
     }
 }
 
-/// Opens a file that nobody writes to, and keeps it so as long as it is open.
+/// Opens a file that nobody writes to or sends, and keeps it so as long as it is open.
 fn open(path: &Path, own: Option<(u64, u64)>) -> Result<File, ReplayError> {
     let failed = |source| ReplayError::Open { path: path.to_owned(), source };
     // A FIFO would be waited for.
@@ -286,7 +348,7 @@ fn open(path: &Path, own: Option<(u64, u64)>) -> Result<File, ReplayError> {
     if own == Some((metadata.dev(), metadata.ino())) {
         return Err(ReplayError::OwnLetters { path: path.to_owned() });
     }
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(ReplayError::InUse { path: path.to_owned() }),
         Err(error) => Err(failed(error.into())),
@@ -321,11 +383,27 @@ impl io::Read for AtPosition {
     }
 }
 
+/// Of all bytes of a file, by which its letters are told from others.
+fn digest(path: &Path, file: &File) -> Result<Digest, ReplayError> {
+    let failed = |source| ReplayError::Open { path: path.to_owned(), source };
+    let mut reader = AtPosition { file: file.try_clone().map_err(failed)?, at: 0 };
+    let (mut digest, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match io::Read::read(&mut reader, &mut buffer) {
+            Ok(0) => return Ok(digest.finish()),
+            Ok(read) => digest.update(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
 /// The events of one group, opened when their turn comes.
 struct Events<F, L> {
     files: F,
-    now: Option<(PathBuf, L)>,
+    now: Option<(usize, PathBuf, L)>,
     sink: Option<String>,
+    progress: Arc<Mutex<Vec<Progress>>>,
     opener: LetterOpener,
     /// Why there are no more: a letter was good a moment ago, and is not now.
     fault: Arc<Mutex<Option<ReplayError>>>,
@@ -333,28 +411,36 @@ struct Events<F, L> {
 
 impl<F, L> Events<F, L>
 where
-    F: Iterator<Item = (PathBuf, L)>,
+    F: Iterator<Item = (usize, (PathBuf, L))>,
     L: Iterator<Item = Result<(u64, Letter), LetterFileError>>,
 {
     fn give_up(&self, error: ReplayError) {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
+
+    /// Whether an earlier run has settled it. What this run settles comes before what it has yet to send.
+    fn was_sent(&self, file: usize, line: u64) -> bool {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.get(file).is_some_and(|progress| progress.has(self.sink.as_deref(), line))
+    }
 }
 
 impl<F, L> Iterator for Events<F, L>
 where
-    F: Iterator<Item = (PathBuf, L)>,
+    F: Iterator<Item = (usize, (PathBuf, L))>,
     L: Iterator<Item = Result<(u64, Letter), LetterFileError>>,
 {
-    type Item = Vec<u8>;
+    type Item = Event;
 
-    fn next(&mut self) -> Option<Vec<u8>> {
+    fn next(&mut self) -> Option<Event> {
         loop {
-            let Some((path, letters)) = &mut self.now else {
-                self.now = Some(self.files.next()?);
+            let Some((file, path, letters)) = &mut self.now else {
+                let (number, (path, letters)) = self.files.next()?;
+                self.now = Some((number, path, letters));
                 continue;
             };
-            let (number, letter) = match letters.next() {
+            let file = *file;
+            let (line, letter) = match letters.next() {
                 None => {
                     self.now = None;
                     continue;
@@ -365,16 +451,16 @@ where
                     return None;
                 }
             };
-            if sink_of(&letter) != self.sink.as_deref() {
+            let path = path.clone();
+            if sink_of(&letter) != self.sink.as_deref() || self.was_sent(file, line) {
                 continue;
             }
             match self.opener.open(&letter) {
                 Ok(LetterContent::Nothing) => {}
-                Ok(LetterContent::Event(event)) => return Some(event.to_vec()),
-                Ok(LetterContent::SealedEvent(event)) => return Some(event),
+                Ok(LetterContent::Event(event)) => return Some(Event { file, line, event: event.to_vec() }),
+                Ok(LetterContent::SealedEvent(event)) => return Some(Event { file, line, event }),
                 Err(fault) => {
-                    let path = path.clone();
-                    self.give_up(ReplayError::Letter { path, number, fault: Box::new(fault) });
+                    self.give_up(ReplayError::Letter { path, number: line, fault: Box::new(fault) });
                     return None;
                 }
             }

@@ -83,34 +83,41 @@ impl Together {
         let Shared { dek, sealed_at, catalogue, encapsulation, hash } = shared;
         let common = Common { by, hash, dek, sealed_at, catalogue, tenant, event_id };
         bound.set_common(&common);
-        for (number, claim) in claims.iter().enumerate() {
-            bound.set(number, &common, places.bound(&claim.place, by), reader.text(&claim.token));
-        }
-        let mut contents = Vec::with_capacity(claims.len());
-        for (number, claim) in claims.iter().enumerate() {
-            let commitment = match &claim.hash {
-                StoredHash::Keyed(commitment) => Some(commitment),
-                StoredHash::BareSha256(_) => None,
-            };
-            let associated_data = bound.associated_data(number)?;
-            contents.push(SealedContent { associated_data, body: reader.body(claim), commitment });
-        }
-        // One that is not kept is made for the first field that is opened by itself: the source is asked once, and there
-        // is one decapsulation, whatever becomes of the rest.
-        let opener = openers.kept(dek)?;
-        opener.open_kept(encapsulation, &contents, &mut self.plaintexts)?.ok()?;
-        let mut rest = self.plaintexts.as_slice();
-        for (claim, content) in claims.iter().zip(&contents) {
-            let (plaintext, after) = rest.split_at_checked(content.plaintext_len())?;
-            let is_right = match &claim.hash {
-                StoredHash::Keyed(_) => true,
-                StoredHash::BareSha256(digest) => sha256(plaintext) == *digest,
-            };
-            if !is_right || !is_json(plaintext, &options.limits, frames) {
-                return None;
+        // A vector that grows leaves a copy behind which nobody erases.
+        let len = claims.iter().map(|claim| reader.body_len(claim)).sum();
+        self.plaintexts.reserve(len);
+        // A group at a time, so that little is kept of what they are bound to.
+        for claims in claims.chunks(BoundCache::KEPT) {
+            for (number, claim) in claims.iter().enumerate() {
+                bound.set(number, &common, places.bound(&claim.place, by), reader.text(&claim.token));
             }
-            rest = after;
-            self.ends.push(self.plaintexts.len() - rest.len());
+            let mut contents = Vec::with_capacity(claims.len());
+            for (number, claim) in claims.iter().enumerate() {
+                let commitment = match &claim.hash {
+                    StoredHash::Keyed(commitment) => Some(commitment),
+                    StoredHash::BareSha256(_) => None,
+                };
+                let (associated_data, body) = (bound.associated_data(number)?, reader.body(claim)?);
+                contents.push(SealedContent { associated_data, body, commitment });
+            }
+            // One that is not kept is made for the first field that is opened by itself: the source is asked once, and there
+            // is one decapsulation, whatever becomes of the rest.
+            let opener = openers.kept(dek)?;
+            let start = self.plaintexts.len();
+            opener.open_kept(encapsulation, &contents, &mut self.plaintexts)?.ok()?;
+            let mut rest = self.plaintexts.get(start..).unwrap_or_default();
+            for (claim, content) in claims.iter().zip(&contents) {
+                let (plaintext, after) = rest.split_at_checked(content.plaintext_len())?;
+                let is_right = match &claim.hash {
+                    StoredHash::Keyed(_) => true,
+                    StoredHash::BareSha256(digest) => sha256(plaintext) == *digest,
+                };
+                if !is_right || !is_json(plaintext, &options.limits, frames) {
+                    return None;
+                }
+                rest = after;
+                self.ends.push(self.plaintexts.len() - rest.len());
+            }
         }
         Some(())
     }
@@ -132,7 +139,7 @@ impl<'a> Shared<'a> {
         let (first, others) = claims.split_first()?;
         let hash = first.hash.kind();
         let is_as_first = |claim: &Claim| claim.form == first.form && claim.hash.kind() == hash;
-        let len: usize = claims.iter().map(|claim| reader.body(claim).len()).sum();
+        let len: usize = claims.iter().map(|claim| reader.body_len(claim)).sum();
         if len > MAX_LEN || !others.iter().all(is_as_first) {
             return None;
         }

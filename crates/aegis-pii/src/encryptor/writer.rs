@@ -147,6 +147,17 @@ impl Writer {
         self.header.extend_from_slice(b"\"},");
     }
 
+    /// The most bytes of the member `_aegis`.
+    pub(super) const MOST_HEADER_LEN: usize = 2048;
+
+    /// As [`field_len`](Self::field_len), before it is known under which DEK.
+    pub(super) const fn most_field_len(form: EnvelopeForm) -> usize {
+        match form {
+            EnvelopeForm::SelfContained => 2176,
+            EnvelopeForm::Compact => 448,
+        }
+    }
+
     /// Bytes of a field over a third more than its value, at most.
     pub(super) fn field_len(&self) -> usize {
         const BODY_AND_TOKEN: usize = 140;

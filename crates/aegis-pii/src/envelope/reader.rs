@@ -5,7 +5,8 @@ use std::ops::Range;
 use aegis_crypto::{ALGORITHM, Commitment, Digest, ENCAPSULATION_LEN};
 
 use super::text::{
-    Beginning, BoxText, COMPACT_NEXT, DeferredTails, HEAD, SELF_CONTAINED_NEXT, decode_base64,
+    Beginning, BoxText, COMPACT_NEXT, DeferredTails, HEAD, SELF_CONTAINED_NEXT, decode_base64, decoded_len,
+    is_base64,
 };
 use super::{MIN_BODY_LEN, StoredHash};
 use crate::binding::is_same;
@@ -63,6 +64,9 @@ enum Body {
     Read(Range<usize>),
     /// Read with those of the whole event.
     Deferred(Range<usize>),
+    /// Long, and read when it is opened, so that it need not be kept: where its text is in the event, and how many bytes
+    /// stand before it in that; and its length.
+    Late { text: Range<usize>, before: usize, len: usize },
 }
 
 /// What all but the contents of the last envelope was, if that is how they are written: most of the next ones will have the
@@ -167,12 +171,36 @@ impl EnvelopeReader {
         self.texts.get(range.clone()).unwrap_or_default()
     }
 
-    /// Nonce ‖ ciphertext ‖ tag.
-    pub(crate) fn body(&self, claim: &Claim) -> &[u8] {
+    /// Nonce ‖ ciphertext ‖ tag. `None` if it is for [`read_late`](Self::read_late).
+    pub(crate) fn body(&self, claim: &Claim) -> Option<&[u8]> {
         match &claim.body {
-            Body::Read(range) => self.bodies.get(range.clone()).unwrap_or_default(),
-            Body::Deferred(range) => self.tails.bytes(range.clone()),
+            Body::Read(range) => self.bodies.get(range.clone()),
+            Body::Deferred(range) => Some(self.tails.bytes(range.clone())),
+            Body::Late { .. } => None,
         }
+    }
+
+    /// Bytes of nonce, ciphertext and tag.
+    pub(crate) fn body_len(&self, claim: &Claim) -> usize {
+        match &claim.body {
+            Body::Read(range) | Body::Deferred(range) => range.len(),
+            Body::Late { len, .. } => *len,
+        }
+    }
+
+    /// Reads a long body, of the event that the claim is of, into memory that is used again.
+    pub(crate) fn read_late<'a>(
+        &self,
+        claim: &Claim,
+        event: &[u8],
+        into: &'a mut Vec<u8>,
+    ) -> Option<&'a [u8]> {
+        let Body::Late { text, before, len } = &claim.body else { return None };
+        into.clear();
+        let text = event.get(text.clone())?;
+        into.reserve_exact(before + len);
+        decode_base64(text, into)?;
+        into.get(*before..)
     }
 
     /// From now on base64 is read so.
@@ -197,7 +225,7 @@ impl EnvelopeReader {
         };
         tails.is_empty()
             || tails.read(claims.iter().filter_map(|claim| match &claim.body {
-                Body::Read(_) => None,
+                Body::Read(_) | Body::Late { .. } => None,
                 Body::Deferred(range) => Some((range, before(&claim.form))),
             }))
     }
@@ -283,6 +311,7 @@ impl EnvelopeReader {
         let dek = until_quote(&mut rest, b"\",\"_dek_version\":\"")?;
         // Nobody has to look for a quote in what was in the last box.
         let text = rest.strip_prefix(b"\",\"_ciphertext\":\"")?;
+        let place = Some(len - text.len());
         let beginning = self.box_text.beginning(text);
         let known = if beginning == Beginning::AsLast { self.box_text.prefix().len() } else { 0 };
         let len_of_ciphertext = known + memchr::memchr(b'"', text.get(known..)?)?;
@@ -299,7 +328,7 @@ impl EnvelopeReader {
         };
         let (token, after) = token_and_end(rest)?;
         let (form, body, hash) =
-            self.self_contained(&Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue })?;
+            self.self_contained(&Parts { dek, ciphertext, beginning, place, hash, sealed_at, catalogue })?;
         if token.is_empty()
             && let (Some(head), Some(foot)) = (
                 whole.get(..ciphertext_at + self.box_text.prefix().len()),
@@ -312,10 +341,11 @@ impl EnvelopeReader {
     }
 
     fn read_written_compact(&mut self, len: usize, mut rest: &[u8]) -> Option<Draft> {
+        let place = Some(len - rest.len());
         let ciphertext = until_quote(&mut rest, b"")?;
         let hash = written_hash(&mut rest)?;
         let (token, after) = token_and_end(rest)?;
-        let (form, body, hash) = self.compact(ciphertext, hash)?;
+        let (form, body, hash) = self.compact(ciphertext, place, hash)?;
         Some(Draft { end: len - after.len(), form, body, hash, token: self.note_new(token) })
     }
 
@@ -365,9 +395,10 @@ impl EnvelopeReader {
                     return None;
                 }
                 let (beginning, catalogue) = (self.box_text.beginning(ciphertext), named.unwrap_or_default());
-                self.self_contained(&Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue })?
+                let place = None;
+                self.self_contained(&Parts { dek, ciphertext, beginning, place, hash, sealed_at, catalogue })?
             }
-            (None, None, None) if catalogue.is_none() => self.compact(ciphertext, hash)?,
+            (None, None, None) if catalogue.is_none() => self.compact(ciphertext, None, hash)?,
             _ => return None,
         };
         Some((form, body, hash, self.note_new(token)))
@@ -427,7 +458,7 @@ impl EnvelopeReader {
     fn self_contained(&mut self, parts: &Parts<'_>) -> Option<(Form, Body, StoredHash)> {
         // The box decides what the next ones are compared with.
         self.pattern.head.clear();
-        let Parts { dek, ciphertext, beginning, hash, sealed_at, catalogue } = *parts;
+        let Parts { dek, ciphertext, beginning, place, hash, sealed_at, catalogue } = *parts;
         let [last_dek, last_time, last_catalogue] = self.last_texts.clone();
         // What the last field had was looked at there; there is none that is empty.
         let is_last = |last: &Range<usize>, text: &[u8]| !text.is_empty() && self.text(last) == text;
@@ -440,23 +471,50 @@ impl EnvelopeReader {
             return None;
         }
         let hash = stored_hash(hash)?;
-        let start = self.bodies.len();
-        let body = self.box_text.read(ciphertext, beginning, &mut self.bodies)?;
-        if body.len() < MIN_BODY_LEN {
-            self.bodies.truncate(start);
-            return None;
-        }
+        let body = match place.filter(|_| self.reads_late(ciphertext)) {
+            Some(place) => {
+                let tail = self.box_text.check(ciphertext, beginning)?;
+                let before = self.box_text.rest().len();
+                let len = decoded_len(ciphertext.get(tail..)?).checked_sub(before)?;
+                Body::Late { text: place + tail..place + ciphertext.len(), before, len }
+            }
+            None => {
+                let start = self.bodies.len();
+                let body = self.box_text.read(ciphertext, beginning, &mut self.bodies)?;
+                if body.len() < MIN_BODY_LEN {
+                    self.bodies.truncate(start);
+                    return None;
+                }
+                Body::Read(body)
+            }
+        };
         let encapsulation = self.note_encapsulation()?;
         let (dek, sealed_at) = (self.note(dek, &last_dek), self.note(sealed_at, &last_time));
         let catalogue = self.note(catalogue, &last_catalogue);
         self.last_texts = [dek.clone(), sealed_at.clone(), catalogue.clone()];
         let form = Form::SelfContained { dek, sealed_at, catalogue, encapsulation };
-        Some((form, Body::Read(body), hash))
+        Some((form, body, hash))
+    }
+
+    /// Whether a text is so long that it is not kept as bytes. Its body is longer than the least that there is.
+    fn reads_late(&self, ciphertext: &[u8]) -> bool {
+        const LONG: usize = 2 * DeferredTails::MAX_TEXT_LEN + ENCAPSULATION_LEN.div_ceil(3) * 4;
+        self.reading == Reading::Deferred && ciphertext.len() > LONG
     }
 
     /// Checks the parts of a compact field.
-    fn compact(&mut self, ciphertext: &[u8], hash: &[u8]) -> Option<(Form, Body, StoredHash)> {
+    fn compact(
+        &mut self,
+        ciphertext: &[u8],
+        place: Option<usize>,
+        hash: &[u8],
+    ) -> Option<(Form, Body, StoredHash)> {
         let hash = stored_hash(hash)?;
+        if let Some(place) = place.filter(|_| self.reads_late(ciphertext)) {
+            let len = decoded_len(ciphertext);
+            let body = Body::Late { text: place..place + ciphertext.len(), before: 0, len };
+            return is_base64(ciphertext).then_some((Form::Compact, body, hash));
+        }
         if self.reading == Reading::Deferred
             && let Some(body) = self.tails.push(ciphertext, 0)
         {
@@ -522,6 +580,8 @@ struct Parts<'a> {
     dek: &'a [u8],
     ciphertext: &'a [u8],
     beginning: Beginning,
+    /// Where the ciphertext is in the event, if that is where it was read.
+    place: Option<usize>,
     hash: &'a [u8],
     sealed_at: &'a [u8],
     /// Empty if it names none.

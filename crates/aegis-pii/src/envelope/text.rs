@@ -113,7 +113,26 @@ impl BoxText {
         ENGINE.decode_vec(tail, bodies).ok()?;
         // The end of the encapsulation stays before the body, rather than that a long body is moved.
         let body = start + ENCAPSULATION_LEN - PREFIX_LEN..bodies.len();
-        let rest = bodies.get(start..body.start)?;
+        self.set_read(prefix, bodies.get(start..body.start)?, beginning)?;
+        Some(body)
+    }
+
+    /// As [`read`](Self::read), for a box that is so long that its body is not kept: whether it is one, and where in its text
+    /// what begins that [`decode_base64`] gives: [`rest`](Self::rest), and the body.
+    pub(crate) fn check(&mut self, text: &[u8], beginning: Beginning) -> Option<usize> {
+        let (prefix, tail) = text.split_at_checked(PREFIX_TEXT_LEN)?;
+        let mut first = [0; 3];
+        ENGINE.decode_slice(tail.first_chunk::<4>()?, &mut first).ok().filter(|len| *len == 3)?;
+        let rest = first.get(..ENCAPSULATION_LEN - PREFIX_LEN)?;
+        if !is_base64(tail) {
+            return None;
+        }
+        self.set_read(prefix, rest, beginning)?;
+        Some(PREFIX_TEXT_LEN)
+    }
+
+    /// The encapsulation of a box that was read.
+    fn set_read(&mut self, prefix: &[u8], rest: &[u8], beginning: Beginning) -> Option<()> {
         if beginning == Beginning::Other {
             self.prefix.clear();
             self.encapsulation.clear();
@@ -125,7 +144,7 @@ impl BoxText {
             self.encapsulation.extend_from_slice(rest);
             self.age += 1;
         }
-        Some(body)
+        Some(())
     }
 
     /// Another number for another encapsulation.
@@ -217,8 +236,8 @@ pub(crate) struct DeferredTails {
 }
 
 impl DeferredTails {
-    /// Longer ones are better read where they are.
-    const MAX_TEXT_LEN: usize = 1024;
+    /// Longer ones are read when they are opened.
+    pub(super) const MAX_TEXT_LEN: usize = 1024;
 
     pub(crate) fn clear(&mut self) {
         self.text.clear();
@@ -297,6 +316,27 @@ pub(crate) fn encode_base64(bytes: &[u8], out: &mut Vec<u8>) {
     let (_, text) = out.split_at_mut(start);
     let written = ENGINE.encode_slice(bytes, text);
     debug_assert_eq!(written, Ok(text.len()), "the room is exactly right");
+}
+
+/// Whether a text is base64, in its one spelling. It is read a piece at a time, and not kept.
+pub(super) fn is_base64(text: &[u8]) -> bool {
+    const PIECE: usize = 4096;
+    let mut bytes = [0; PIECE / 4 * 3];
+    let mut pieces = text.chunks(PIECE).peekable();
+    while let Some(piece) = pieces.next() {
+        let decoded = ENGINE.decode_slice(piece, &mut bytes);
+        // Padding is at the end of all.
+        if decoded.is_err() || (pieces.peek().is_some() && decoded != Ok(bytes.len())) {
+            return false;
+        }
+    }
+    true
+}
+
+/// How many bytes base64 stands for, if it is that.
+pub(super) fn decoded_len(text: &[u8]) -> usize {
+    let padding = text.iter().rev().take_while(|character| **character == b'=').count();
+    (text.len() / 4 * 3).saturating_sub(padding)
 }
 
 /// Appends what base64 says; only its one canonical spelling is read. `None` leaves `out` as it was.

@@ -128,16 +128,25 @@ impl<E: Error + 'static> Done<E> {
     }
 }
 
-/// Transforms the events of a chunk into the memory of `out`.
+/// How a chunk is transformed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) refusals: Refusals,
+    pub(super) max_event_len: usize,
+}
+
+/// Transforms the events of a chunk into the memory of `out`. `room` hears how long that will be, before it is.
 pub(super) fn transform<T: Transform>(
     transform: &mut T,
     chunk: Chunk,
-    refusals: Refusals,
-    limit: usize,
+    rules: Rules,
     mut out: Vec<u8>,
+    room: &mut dyn FnMut(usize),
 ) -> Done<T::Error> {
+    let Rules { refusals, max_event_len: limit } = rules;
     out.clear();
     transform.begin_chunk();
+    let mut events = Events { transform, limit, room };
     let Chunk { input, consumed, bytes, content } = chunk;
     let mut done = Done {
         input,
@@ -164,7 +173,7 @@ pub(super) fn transform<T: Transform>(
                     done.out.extend_from_slice(done.bytes.as_slice().get(at..end).unwrap_or_default());
                     true
                 } else {
-                    line(transform, &mut done, at..end, limit)
+                    events.line(&mut done, at..end)
                 };
                 done.events += 1;
                 if !go_on && refusals == Refusals::One {
@@ -178,7 +187,7 @@ pub(super) fn transform<T: Transform>(
             for element in cut.elements {
                 let comma = done.out.len();
                 done.out.push(b',');
-                let go_on = one(transform, &mut done, element.clone(), element, limit);
+                let go_on = events.one(&mut done, element.clone(), element);
                 done.events += 1;
                 if go_on {
                     done.first_comma.get_or_insert(comma);
@@ -191,54 +200,55 @@ pub(super) fn transform<T: Transform>(
             }
         }
     }
-    transform.end_chunk();
+    events.transform.end_chunk();
     done
 }
 
-/// Transforms the event of a line, and copies the end of the line. In a string that has no end it would be a character.
-fn line<T: Transform>(
-    transform: &mut T,
-    done: &mut Done<T::Error>,
-    line: Range<usize>,
+/// What the events of a chunk are transformed with.
+struct Events<'a, T> {
+    transform: &'a mut T,
     limit: usize,
-) -> bool {
-    let bytes = done.bytes.as_slice().get(line.clone()).unwrap_or_default();
-    let event = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let event = event.strip_suffix(b"\r").unwrap_or(event);
-    let end = line.start + event.len();
-    let is_done = one(transform, done, line.start..end, line.clone(), limit);
-    if is_done {
-        done.out.extend_from_slice(done.bytes.as_slice().get(end..line.end).unwrap_or_default());
-    }
-    is_done
+    room: &'a mut dyn FnMut(usize),
 }
 
-/// Transforms one event, or notes why not: `whole` is what is left out then.
-fn one<T: Transform>(
-    transform: &mut T,
-    done: &mut Done<T::Error>,
-    event: Range<usize>,
-    whole: Range<usize>,
-    limit: usize,
-) -> bool {
-    let bytes = done.bytes.as_slice();
-    let (number, start, len) = (done.events, whole.start, whole.len() as u64);
-    if event.len() > limit {
-        let sha256 = Some(sha256(bytes.get(whole).unwrap_or_default()));
-        let error = EventError::TooLong { limit };
-        done.refused.push(Refused { number, range: None, start, len, sha256, error });
-        return false;
-    }
-    match transform.transform(bytes.get(event).unwrap_or_default(), &mut done.out) {
-        Ok(counts) => {
-            done.counts.add(&counts);
-            done.counts.events += 1;
-            true
+impl<T: Transform> Events<'_, T> {
+    /// Transforms the event of a line, and copies the end of the line. In a string that has no end it would be a character.
+    fn line(&mut self, done: &mut Done<T::Error>, line: Range<usize>) -> bool {
+        let bytes = done.bytes.as_slice().get(line.clone()).unwrap_or_default();
+        let event = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let event = event.strip_suffix(b"\r").unwrap_or(event);
+        let end = line.start + event.len();
+        let is_done = self.one(done, line.start..end, line.clone());
+        if is_done {
+            done.out.extend_from_slice(done.bytes.as_slice().get(end..line.end).unwrap_or_default());
         }
-        Err(error) => {
-            let error = EventError::Refused(error);
-            done.refused.push(Refused { number, range: Some(whole), start, len, sha256: None, error });
-            false
+        is_done
+    }
+
+    /// Transforms one event, or notes why not: `whole` is what is left out then.
+    fn one(&mut self, done: &mut Done<T::Error>, event: Range<usize>, whole: Range<usize>) -> bool {
+        let Self { transform, limit, room } = self;
+        let bytes = done.bytes.as_slice();
+        let (number, start, len) = (done.events, whole.start, whole.len() as u64);
+        if event.len() > *limit {
+            let sha256 = Some(sha256(bytes.get(whole).unwrap_or_default()));
+            let error = EventError::TooLong { limit: *limit };
+            done.refused.push(Refused { number, range: None, start, len, sha256, error });
+            return false;
+        }
+        let before = done.out.len();
+        let event = bytes.get(event).unwrap_or_default();
+        match transform.transform_in(event, &mut done.out, &mut |more| room(before.saturating_add(more))) {
+            Ok(counts) => {
+                done.counts.add(&counts);
+                done.counts.events += 1;
+                true
+            }
+            Err(error) => {
+                let error = EventError::Refused(error);
+                done.refused.push(Refused { number, range: Some(whole), start, len, sha256: None, error });
+                false
+            }
         }
     }
 }

@@ -7,9 +7,12 @@ use super::memory::Buffers;
 
 /// For each thread, one pair to work on, and two that may wait for their turn to be written.
 const EACH: usize = 3;
-/// What all may hold, and what each may if there are many: a pair usually has a third of that.
+/// What all threads may hold: thirty pairs as they usually are. What more threads there are wait for these.
 const MOST: usize = 8 << 20;
-const MOST_EACH: usize = 1 << 20;
+/// What a pair may keep while all hold much.
+const KEPT: usize = 512 << 10;
+/// What a chunk is thought to need before it was read.
+const LEAST: usize = 32 << 10;
 
 /// Buffers of all threads.
 #[derive(Debug)]
@@ -17,11 +20,8 @@ pub(super) struct Pool {
     threads: Vec<Owned>,
     /// Bytes of all buffers, those in use as well.
     held: usize,
-    most: usize,
     /// Pairs that are in use.
     in_use: usize,
-    /// What the last chunk needed, and the next one therefore may.
-    expected: usize,
 }
 
 /// The buffers of one thread.
@@ -45,15 +45,16 @@ pub(super) struct Loan {
     written: usize,
 }
 
+impl Loan {
+    /// Bytes for which they count.
+    pub(super) const fn counted(&self) -> usize {
+        self.counted
+    }
+}
+
 impl Pool {
     pub(super) fn new(threads: usize) -> Self {
-        Self {
-            threads: (0..threads).map(|_| Owned::default()).collect(),
-            held: 0,
-            most: MOST.max(threads.saturating_mul(MOST_EACH)),
-            in_use: 0,
-            expected: 0,
-        }
+        Self { threads: (0..threads).map(|_| Owned::default()).collect(), held: 0, in_use: 0 }
     }
 
     /// Buffers of this thread. `None` while all of them are in use, or all threads together hold too much; if nothing is
@@ -64,8 +65,8 @@ impl Pool {
             return None;
         }
         let had = owned.free.last().map_or(0, |(_, held)| *held);
-        let more = self.expected.saturating_sub(had);
-        if self.in_use > 0 && self.held.saturating_add(more) > self.most {
+        let more = LEAST.saturating_sub(had);
+        if self.in_use > 0 && self.held.saturating_add(more) > MOST {
             return None;
         }
         self.held = self.held.saturating_add(more);
@@ -75,9 +76,25 @@ impl Pool {
         Some((buffers, Loan { thread, had, counted: had.saturating_add(more), written: 0 }))
     }
 
+    /// Whether buffers in use may become so large, together. Those that are next in order may; others, if all hold less than
+    /// they may. Then it is counted.
+    pub(super) fn grow(&mut self, loan: &mut Loan, bytes: usize, is_next: bool) -> bool {
+        let more = bytes.saturating_sub(loan.counted);
+        let is_too_much = |pool: &Self| pool.held.saturating_add(more) > MOST;
+        if more > 0 && is_too_much(self) {
+            // What nobody uses is worth less than what somebody waits for.
+            self.shrink();
+            if is_too_much(self) && !is_next {
+                return false;
+            }
+        }
+        self.held = self.held.saturating_add(more);
+        loan.counted = loan.counted.saturating_add(more);
+        true
+    }
+
     /// Counts what was written to buffers in use.
     pub(super) fn count(&mut self, loan: Loan, written: usize) -> Loan {
-        self.expected = written;
         let held = written.max(loan.had);
         self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
         Loan { counted: held, written, ..loan }
@@ -92,7 +109,8 @@ impl Pool {
     /// Takes buffers back. If all hold much, those become small that have more than is needed now.
     pub(super) fn put_back(&mut self, loan: Loan, mut buffers: Buffers) {
         let mut held = loan.counted;
-        if self.held > self.most / 2 && held > (MOST_EACH / 2).max(loan.written.saturating_mul(2)) {
+        let is_more_than_needed = held > KEPT.max(loan.written.saturating_mul(2));
+        if self.held > MOST || self.held > MOST / 2 && is_more_than_needed {
             held = buffers.shrink();
         }
         self.held = self.held.saturating_sub(loan.counted).saturating_add(held);
@@ -138,22 +156,33 @@ mod tests {
     #[test]
     fn lends_no_more_while_much_is_held_and_gets_it_back() {
         let mut pool = Pool::new(4);
-        let (_, first) = pool.take(0).unwrap();
-        let first = pool.count(first, 3 << 20);
-        // What the next ones are expected to become counts at once.
-        let (_, second) = pool.take(1).unwrap();
+        let (_, mut first) = pool.take(0).unwrap();
+        let (_, mut second) = pool.take(1).unwrap();
+        assert!(pool.grow(&mut first, 3 << 20, false));
+        assert!(!pool.grow(&mut second, 6 << 20, false), "nine are too many");
+        assert!(pool.grow(&mut second, 5 << 20, false));
+        assert_eq!(pool.held, MOST);
         assert!(pool.take(2).is_none());
-        let second = pool.count(second, 5 << 20);
-        assert!(pool.take(2).is_none());
-        assert_eq!(pool.held, 8 << 20);
-        for (loan, len) in [(first, 3 << 20), (second, 5 << 20)] {
+        // Whatever is next in order has to go on.
+        assert!(!pool.grow(&mut first, 4 << 20, false));
+        assert!(pool.grow(&mut first, 4 << 20, true));
+        assert_eq!(pool.held, 9 << 20);
+        let (first, second) = (pool.count(first, 2 << 20), pool.count(second, 5 << 20));
+        assert_eq!(pool.held, 7 << 20, "what was written counts in the end");
+        for (loan, len) in [(first, 2 << 20), (second, 5 << 20)] {
             pool.put_back(loan, of(len));
         }
-        assert_eq!(pool.held, 8 << 20, "as much may be needed again");
-        // Nothing is in use, so a chunk that is expected to be larger than all of it still gets some.
-        pool.expected = MOST * 2;
-        assert!(pool.take(2).is_some());
-        assert!(pool.take(3).is_none());
+        assert_eq!(pool.held, 7 << 20, "as much may be needed again");
+        // What nobody uses makes room.
+        let (_, mut third) = pool.take(2).unwrap();
+        assert!(pool.grow(&mut third, 6 << 20, false));
+        assert!(pool.held < (6 << 20) + (64 << 10), "{pool:?}");
+        // While nothing is in use, there always is something.
+        let third = pool.count(third, 20 << 20);
+        pool.in_use = 0;
+        assert!(pool.take(3).is_some());
+        pool.put_back(third, of(20 << 20));
+        assert!(pool.held < 1 << 20, "{pool:?}");
     }
 
     #[test]

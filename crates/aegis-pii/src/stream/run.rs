@@ -3,8 +3,9 @@
 //! Several take turns to read a chunk, transform it on their own, and leave it to whoever finishes the chunk that is next
 //! in order to write all that are ready. There is no thread that only reads or writes, so two threads do twice the work.
 //!
-//! An event over [`LARGE`] is worked on alone: it is read, transformed and written while the others wait. So all threads
-//! together hold little more than one does.
+//! An event over [`LARGE`] is worked on alone: it is read, transformed and written while the others wait. What smaller ones
+//! become is counted before there is memory for it, and waits while all threads together hold too much. So these
+//! hold little more than one does.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -12,7 +13,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::StreamOptions;
-use super::chunk::{Done, EventError, EventPlace, OnRefusal, Refusals, transform};
+use super::chunk::{Done, EventError, EventPlace, OnRefusal, Rules, transform};
 use super::commit::{Committer, Next};
 use super::memory::{Buffers, shrink};
 use super::pool::{Loan, Pool};
@@ -92,13 +93,13 @@ pub fn run<T: Transform, W: Write + Send + 'static>(
     on_refusal: OnRefusal<T::Error>,
     mut make: impl FnMut() -> T,
 ) -> Result<StreamEnd<W>, StreamError<T::Error>> {
-    let work = Work { refusals: on_refusal.refusals(), max_event_len: options.max_event_len };
+    let rules = Rules { refusals: on_refusal.refusals(), max_event_len: options.max_event_len };
     let splitter = Splitter::new(inputs, options, on_refusal.too_long());
     let mut committer = Committer::new(output, on_refusal);
     let next = if options.threads.get() == 1 {
-        alone(splitter, &mut committer, work, make())
+        alone(splitter, &mut committer, rules, make())
     } else {
-        let shared = Arc::new(Shared::new(splitter, committer, work, options.threads.get()));
+        let shared = Arc::new(Shared::new(splitter, committer, rules, options.threads.get()));
         for thread in 0..options.threads.get() {
             start(&shared, thread, make());
         }
@@ -118,23 +119,10 @@ pub fn run<T: Transform, W: Write + Send + 'static>(
 /// The most bytes of an event that is worked on while other threads work on others.
 const LARGE: usize = 256 << 10;
 
-/// What is the same for every chunk.
-#[derive(Debug, Clone, Copy)]
-struct Work {
-    refusals: Refusals,
-    max_event_len: usize,
-}
-
-impl Work {
-    fn transform<T: Transform>(self, transformer: &mut T, chunk: Chunk, out: Vec<u8>) -> Done<T::Error> {
-        transform(transformer, chunk, self.refusals, self.max_event_len, out)
-    }
-}
-
 fn alone<T: Transform, W: Write>(
     mut splitter: Splitter,
     committer: &mut Committer<W, T::Error>,
-    work: Work,
+    rules: Rules,
     mut transformer: T,
 ) -> Next<T::Error> {
     let mut buffers = Buffers::default();
@@ -145,7 +133,7 @@ fn alone<T: Transform, W: Write>(
             Ok(None) => return Committer::<W, _>::end(None),
             Err(error) => return Committer::<W, _>::end(Some(error)),
         };
-        let mut done = work.transform(&mut transformer, chunk, buffers.out);
+        let mut done = transform(&mut transformer, chunk, rules, buffers.out, &mut |_| {});
         let next = committer.commit(&mut done);
         if !matches!(next, Next::More) {
             return next;
@@ -156,7 +144,7 @@ fn alone<T: Transform, W: Write>(
 
 /// What the threads share. Whoever holds both locks took `reading` first.
 struct Shared<W, E: Error + 'static> {
-    work: Work,
+    rules: Rules,
     reading: Mutex<Reading>,
     writing: Mutex<Writing<W, E>>,
     /// The end has come.
@@ -201,9 +189,9 @@ struct Read {
 }
 
 impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
-    fn new(splitter: Splitter, committer: Committer<W, E>, work: Work, threads: usize) -> Self {
+    fn new(splitter: Splitter, committer: Committer<W, E>, rules: Rules, threads: usize) -> Self {
         Self {
-            work,
+            rules,
             reading: Mutex::new(Reading { splitter, next: 0, has_ended: false }),
             writing: Mutex::new(Writing {
                 committer: Some(committer),
@@ -266,6 +254,17 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
         let held = chunk.bytes.shrink().saturating_add(shrink(&mut out));
         let loan = lock(&self.writing).pool.count_small(loan, held);
         (chunk, out, loan)
+    }
+
+    /// Waits until a chunk may have so many bytes of memory. What is next in order waits for nobody, so that there always
+    /// is one that goes on.
+    fn make_room(&self, number: u64, loan: &mut Loan, bytes: usize) {
+        if bytes > loan.counted() {
+            self.wait_until(|writing| {
+                let is_next = writing.next == number;
+                writing.pool.grow(loan, bytes, is_next).then_some(())
+            });
+        }
     }
 
     /// Puts what became of a chunk where it is written from; writes what is next in order, unless another thread does.
@@ -362,8 +361,11 @@ fn start<T: Transform, W: Write + Send + 'static>(
             }
             let ready = match chunk {
                 Err(error) => Ready::End(error),
-                Ok((chunk, out, loan)) => {
-                    Ready::Chunk(shared.work.transform(&mut transformer, chunk, out), loan)
+                Ok((chunk, out, mut loan)) => {
+                    let read = chunk.bytes.used();
+                    let mut room = |out: usize| shared.make_room(number, &mut loan, read.saturating_add(out));
+                    let done = transform(&mut transformer, chunk, shared.rules, out, &mut room);
+                    Ready::Chunk(done, loan)
                 }
             };
             if !shared.hand_in(number, ready) {

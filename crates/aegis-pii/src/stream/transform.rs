@@ -16,6 +16,24 @@ pub trait Transform: Send + 'static {
     /// The event is refused as a whole, and `out` is as it was.
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, Self::Error>;
 
+    /// The same. `room` hears how many bytes are needed at most, what is appended among them, before there is memory for
+    /// them; with several threads it waits until there may be.
+    ///
+    /// Whatever makes events longer has its own; this one says that an event becomes no longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`transform`](Self::transform).
+    fn transform_in(
+        &mut self,
+        event: &[u8],
+        out: &mut Vec<u8>,
+        room: &mut dyn FnMut(usize),
+    ) -> Result<Counts, Self::Error> {
+        room(event.len());
+        self.transform(event, out)
+    }
+
     /// Called before the events of a chunk, which have arrived together: for what need not be asked for each.
     fn begin_chunk(&mut self) {}
 
@@ -64,6 +82,15 @@ impl Transform for PiiEncryptor {
 
     fn transform(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<Counts, EncryptError> {
         self.encrypt_event(Moment::now(), event, out).map(|done| Counts::from(&done))
+    }
+
+    fn transform_in(
+        &mut self,
+        event: &[u8],
+        out: &mut Vec<u8>,
+        room: &mut dyn FnMut(usize),
+    ) -> Result<Counts, EncryptError> {
+        self.encrypt_event_in(Moment::now(), event, out, room).map(|done| Counts::from(&done))
     }
 
     fn release_memory(&mut self) {

@@ -46,9 +46,10 @@ fn report(counts: &ReplayCounts, as_json: bool, session: &Session) {
 }
 
 fn print(out: &mut dyn Write, counts: &ReplayCounts) -> io::Result<()> {
-    let ReplayCounts { letters, replayed, without_event, refused, spooled } = counts;
+    let ReplayCounts { letters, replayed, sent_before, without_event, refused, spooled } = counts;
     writeln!(out, "sent {} of {} again", counted(*replayed, "event"), counted(*letters, "letter"))?;
     for (count, what) in [
+        (sent_before, "sent by an earlier run that was interrupted"),
         (without_event, "without an event in the letter"),
         (refused, "refused again"),
         (spooled, "in the spool, for the next run of the pipeline"),

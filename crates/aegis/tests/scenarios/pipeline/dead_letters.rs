@@ -9,7 +9,7 @@ use test_services::http::Message;
 use test_services::proxy::{Fate, Proxy};
 
 use super::PII;
-use super::service::{Service, assert_sealed, event, events, opened, secret};
+use super::service::{Service, assert_sealed, event, events, opened, secret, wait_until};
 use crate::machine::{Machine, Run};
 use crate::pii::filter::filter;
 
@@ -358,4 +358,94 @@ fn a_letter_under_a_retired_dek_opens_by_name_only() {
     machine.refused(&open, &format!("`--allow-retired {first}` opens it all the same"));
     let run = machine.run(&[&open[..], &["--allow-retired", &first]].concat());
     assert!(run.stdout.contains(BROKEN), "{}{}", run.stdout, run.stderr);
+}
+
+/// Takes the first so many events, one at a time, and from then on nothing, until that is mended.
+struct Stuck {
+    proxy: Proxy,
+    has_room: Arc<AtomicBool>,
+    taken: Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Stuck {
+    fn after(most: usize) -> Self {
+        let (has_room, taken) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(std::sync::Mutex::new(Vec::new())));
+        let (room, kept) = (Arc::clone(&has_room), Arc::clone(&taken));
+        let proxy = Proxy::before(([127, 0, 0, 1], 9).into(), move |_, request| {
+            let mut kept = kept.lock().unwrap();
+            if kept.split(|byte| *byte == b'\n').count() > most && !room.load(Ordering::SeqCst) {
+                return Fate::Answer(Message::answer(503, "text/plain", b"later"));
+            }
+            kept.extend_from_slice(&request.body);
+            Fate::Answer(Message::answer(200, "text/plain", b""))
+        });
+        Self { proxy, has_room, taken }
+    }
+
+    fn taken(&self) -> Vec<u8> {
+        self.taken.lock().unwrap().clone()
+    }
+
+    fn count(&self) -> usize {
+        self.taken().iter().filter(|byte| **byte == b'\n').count()
+    }
+}
+
+/// Told to stop, and killed: in either case the next run goes on where events were settled.
+#[test]
+fn an_interrupted_replay_is_gone_on_with() {
+    use rustix::process::{Pid, Signal, kill_process};
+    for (signal, code) in [(Signal::TERM, Some(1)), (Signal::KILL, None)] {
+        let machine = Machine::set_up();
+        // No event has an id, so all are refused.
+        let sink = Stuck::after(10);
+        let config = |more: &str| {
+            format!(
+                "[source]\nkind = \"stdin\"\n[pipeline]\ndead_letters = \"dead.jsonl\"\ndrain_timeout = \"1s\"{PII}{more}\
+                 [[sink]]\nkind = \"http\"\nname = \"stuck\"\nbatch_events = 1\nurl = \"{}/\"\n",
+                sink.proxy.url()
+            )
+        };
+        let service = Service::start(&machine, &config("event_id_member = \"id\"\n"));
+        service.feed(&events(1..=30));
+        assert_eq!(service.finish().counts()["dead_letters"], 30);
+        std::fs::rename(machine.file("dead.jsonl"), machine.file("old.jsonl")).unwrap();
+        std::fs::write(machine.file("p.toml"), config("")).unwrap();
+        let arguments = ["pipeline", "dead-letters", "replay", "p.toml", "old.jsonl", "--json"];
+        let mut command = machine.command(&arguments);
+        let stderr = std::process::Stdio::piped();
+        let mut child = command.stdout(std::process::Stdio::null()).stderr(stderr).spawn().unwrap();
+        wait_until("ten events were taken", || sink.count() == 10);
+        // A second replay of them would send what this one sends.
+        machine.refused(&arguments, "in use by a pipeline or another replay");
+        wait_until("that was put down", || {
+            std::fs::read_to_string(machine.file("old.jsonl.sent"))
+                .is_ok_and(|sent| sent.contains("\"line\":10}"))
+        });
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), code);
+
+        // What it says is for these letters alone.
+        let letters = std::fs::read(machine.file("old.jsonl")).unwrap();
+        std::fs::write(machine.file("old.jsonl"), [&letters[..], b"\n"].concat()).unwrap();
+        machine.refused(&arguments, "old.jsonl.sent is about other letters");
+        std::fs::write(machine.file("old.jsonl"), &letters).unwrap();
+        assert_eq!(sink.count(), 10);
+
+        sink.has_room.store(true, Ordering::SeqCst);
+        let run = machine.run(&arguments);
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let counts: Value =
+            serde_json::from_str(run.stderr.lines().find(|line| line.starts_with("{\"letters\"")).unwrap())
+                .unwrap();
+        assert_eq!(
+            (&counts["letters"], &counts["sent_before"], &counts["replayed"]),
+            (&30.into(), &10.into(), &20.into())
+        );
+        let mut numbers = opened(&machine, &sink.taken());
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=30).collect::<Vec<u64>>(), "each once");
+        assert!(!machine.file("old.jsonl.sent").exists(), "nothing is left to go on with");
+    }
 }
