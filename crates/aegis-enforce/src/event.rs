@@ -145,6 +145,24 @@ impl Operation {
         }
     }
 
+    /// The word between it and its object: `connect to`, `open of`.
+    pub const fn preposition(self) -> &'static str {
+        match self {
+            Self::Connect | Self::Send | Self::Bind => "to",
+            Self::Listen => "on",
+            Self::Open
+            | Self::Create
+            | Self::Exec
+            | Self::Map
+            | Self::Receive
+            | Self::Truncate
+            | Self::Ptrace
+            | Self::Module
+            | Self::Bpf
+            | Self::Tamper => "of",
+        }
+    }
+
     /// Whether it is about a file.
     pub const fn is_on_file(self) -> bool {
         matches!(self, Self::Open | Self::Create | Self::Exec | Self::Map | Self::Receive | Self::Truncate)
@@ -164,7 +182,7 @@ impl fmt::Display for Operation {
 
 /// A name that no operation has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such operation; there are {}", Operation::ALL.map(Operation::as_str).join(", "))]
+#[error("there is no such operation, only {}", Operation::ALL.map(Operation::as_str).join(", "))]
 pub struct UnknownOperation;
 
 impl FromStr for Operation {
@@ -378,8 +396,8 @@ impl Event {
         }
         let command = self.bpf_command.as_ref()?;
         Some(match &command.name {
-            Some(name) => format!("bpf {name}"),
-            None => format!("bpf {}", command.number),
+            Some(name) => name.clone(),
+            None => format!("command {}", command.number),
         })
     }
 }
@@ -389,7 +407,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.outcome.as_str(), self.operation)?;
         if let Some(object) = self.object() {
-            write!(f, " of {object}")?;
+            write!(f, " {} {object}", self.operation.preposition())?;
         }
         let Process { pid, uid, comm, .. } = &self.process;
         write!(f, " by {comm} (pid {pid}, uid {uid}): [{}]", self.rule.section)?;

@@ -40,9 +40,7 @@ impl RuleSection {
 
 /// A name that no section has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no such section; see `aegisbpf policy explain --help` and docs/policy-language.md, or name `{AGENT}`"
-)]
+#[error("a policy has no section of this name, and it is not `{AGENT}`")]
 pub struct UnknownSection;
 
 impl FromStr for RuleSection {

@@ -62,7 +62,7 @@ fn sockets_tracing_and_bpf_have_members_of_their_own() {
     assert_eq!(ptrace.event().object().unwrap(), "process 42");
     let bpf = Sample { operation: 13, section: 22, target: 5, file: (0, 0), ..Sample::default() };
     assert_eq!(bpf.event().bpf_command, Some(BpfCommand { number: 5, name: Some("prog_load".to_owned()) }));
-    assert_eq!(Sample { target: 99, ..bpf }.event().object().unwrap(), "bpf 99");
+    assert_eq!(Sample { target: 99, ..bpf }.event().object().unwrap(), "command 99");
 
     let tamper = Sample { operation: 14, section: 255, line: 0, file: (0, 0), ..Sample::default() };
     assert_eq!(tamper.event().rule, RuleRef { section: RuleSection::Agent, line: None, entry: None });
