@@ -7,6 +7,9 @@ use std::process::{Command, ExitCode};
 /// The oldest clang whose objects were loaded on every kernel that is tested.
 const OLDEST_CLANG: &str = "14";
 
+/// What is compiled: the programs that enforce, and one that says which files a process has open.
+const OBJECTS: [&str; 2] = ["aegis.bpf", "resolve.bpf"];
+
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
@@ -14,28 +17,35 @@ fn main() -> ExitCode {
         return fail("cargo did not say where to build, or where the headers of libbpf are".to_owned());
     };
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
-    let object = PathBuf::from(out).join("aegis.bpf.o");
-    let compile = Command::new(&clang)
-        .args(["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"])
-        // BPF_PROG declares a context that most programs do not name.
-        .args(["-Wno-unused-parameter", "-I"])
-        .arg(headers)
-        .args(["-c", "bpf/aegis.bpf.c", "-o"])
-        .arg(&object)
-        .output();
-    match compile {
-        Ok(output) if output.status.success() => ExitCode::SUCCESS,
-        Ok(output) => fail(format!(
-            "{clang} cannot compile bpf/aegis.bpf.c (version {OLDEST_CLANG} or newer is needed):\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        )),
-        Err(error) => fail(format!(
-            "cannot run {clang}: {error}\n\nThe BPF programs of aegis-enforce are C, compiled by clang {OLDEST_CLANG} or newer. Install it:\n\
-             \n    apt-get install clang libelf-dev zlib1g-dev pkg-config make      (Debian, Ubuntu)\n    \
-             dnf install clang elfutils-libelf-devel zlib-devel pkgconf make   (Fedora)\n\n\
-             or name another one in the variable CLANG. `cargo xtask setup` installs all that a build needs on Debian."
-        )),
+    for name in OBJECTS {
+        let object = PathBuf::from(&out).join(format!("{name}.o"));
+        let compile = Command::new(&clang)
+            .args(["-g", "-O2", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"])
+            // BPF_PROG declares a context that most programs do not name.
+            .args(["-Wno-unused-parameter", "-I"])
+            .arg(&headers)
+            .args(["-c", &format!("bpf/{name}.c"), "-o"])
+            .arg(&object)
+            .output();
+        match compile {
+            Ok(output) if output.status.success() => {}
+            Ok(output) => {
+                return fail(format!(
+                    "{clang} cannot compile bpf/{name}.c (version {OLDEST_CLANG} or newer is needed):\n{}",
+                    String::from_utf8_lossy(&output.stderr)
+                ));
+            }
+            Err(error) => {
+                return fail(format!(
+                    "cannot run {clang}: {error}\n\nThe BPF programs of aegis-enforce are C, compiled by clang {OLDEST_CLANG} or newer. \
+                     Install it:\n\n    apt-get install clang libelf-dev zlib1g-dev pkg-config make      (Debian, Ubuntu)\n    \
+                     dnf install clang elfutils-libelf-devel zlib-devel pkgconf make   (Fedora)\n\nor name another one in the \
+                     variable CLANG. `cargo xtask setup` installs all that a build needs on Debian."
+                ));
+            }
+        }
     }
+    ExitCode::SUCCESS
 }
 
 fn fail(message: String) -> ExitCode {

@@ -3,9 +3,7 @@
 //! It looks at what the kernel has, refuses what nothing here could enforce and what would lock everybody out, and puts the
 //! rest in force by BPF-LSM, or where there is none, by the programs of the root control group and by fanotify.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aegis_policy::{Policy, Section};
@@ -23,7 +21,7 @@ use crate::error::KernelError;
 use crate::kernel::{Enforcement, InForce, Label, Options, PINS, try_load};
 use crate::layout::FileId;
 use crate::probe::{Answer, Attempt, Probe};
-use crate::resolve::{HostResolver, read_proc};
+use crate::resolve::{HostResolver, Resolver as _, read_proc};
 use crate::survival::{self, LiveHost};
 
 /// How a policy is to be put in force.
@@ -173,10 +171,12 @@ impl HostEnforcer {
             source,
         })?;
         let mode = if booted_for_audit() { Mode::Audit } else { terms.mode };
-        let compiled = compile(policy, &HostResolver::new(), mode, &Canary { file });
+        let resolver = HostResolver::new();
+        let compiled = compile(policy, &resolver, mode, &Canary { file });
         let (enforcement, fresh) = self.open(options)?;
-        let directories: Vec<FileId> = self.own_dirs.iter().filter_map(|dir| file_id(dir)).collect();
-        let program: Vec<FileId> = file_id(Path::new("/proc/self/exe")).into_iter().collect();
+        let directories: Vec<FileId> =
+            self.own_dirs.iter().filter_map(|dir| resolver.file(dir.to_str()?)).collect();
+        let program: Vec<FileId> = resolver.file("/proc/self/exe").into_iter().collect();
         enforcement.own(&program, &directories)?;
         let label = Label {
             version: identity.policy_version,
@@ -412,11 +412,6 @@ fn sections_of(coverage: &Coverage, backend: Chosen) -> Vec<String> {
         .filter(|section| *section != Section::ScanPaths)
         .map(|section| section.name().to_owned())
         .collect()
-}
-
-fn file_id(path: &Path) -> Option<FileId> {
-    let metadata = fs::metadata(path).ok()?;
-    Some(FileId::of_stat(metadata.dev(), metadata.ino()))
 }
 
 fn causes(error: &KernelError) -> String {

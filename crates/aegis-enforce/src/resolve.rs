@@ -1,5 +1,7 @@
 //! What a path or a control group of a policy is on this host.
 
+mod opened;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
@@ -36,6 +38,8 @@ pub trait Resolver {
 #[derive(Debug)]
 pub struct HostResolver {
     groups: Option<PathBuf>,
+    /// Asked about files on file systems whose `stat` is not what the kernel's hooks see.
+    opened: std::cell::OnceCell<Option<opened::Opened>>,
     /// Groups by number, once a policy has asked for one that way.
     by_id: std::cell::OnceCell<HashMap<u64, u32>>,
 }
@@ -43,7 +47,7 @@ pub struct HostResolver {
 impl HostResolver {
     /// Looks where control groups of version 2 are mounted.
     pub fn new() -> Self {
-        Self { groups: group_mount(), by_id: std::cell::OnceCell::new() }
+        Self { groups: group_mount(), opened: std::cell::OnceCell::new(), by_id: std::cell::OnceCell::new() }
     }
 
     /// Where control groups are mounted.
@@ -74,7 +78,13 @@ impl Default for HostResolver {
 impl Resolver for HostResolver {
     fn file(&self, path: &str) -> Option<FileId> {
         let stat = rustix::fs::stat(path).ok()?;
-        Some(FileId::of_stat(stat.st_dev, stat.st_ino))
+        let by_stat = FileId::of_stat(stat.st_dev, stat.st_ino);
+        if !opened::differs_from_stat(path) {
+            return Some(by_stat);
+        }
+        let opened = self.opened.get_or_init(|| opened::Opened::new().ok());
+        // Where the kernel does not answer, it enforces nothing by this number either: there is no BPF-LSM.
+        Some(opened.as_ref().and_then(|opened| opened.file(path)).unwrap_or(by_stat))
     }
 
     fn group(&self, group: &Cgroup<'_>) -> Option<GroupId> {
