@@ -4,6 +4,13 @@
 
 #include "decide.h"
 
+static __always_inline struct process_key task_address(const struct task_struct *task, __u64 exec_id)
+{
+	struct process_key key = {.exec_id = (__u64)task, .process = BY_ADDRESS, .of_address = exec_id};
+
+	return key;
+}
+
 static __always_inline bool tainted(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -11,13 +18,28 @@ static __always_inline bool tainted(void)
 	struct process_key key = {.exec_id = exec_id, .process = task->tgid};
 	__u64 *taint = bpf_task_storage_get(&aegis_taint, task, 0, 0);
 
-	return (taint && *taint == exec_id) || bpf_map_lookup_elem(&aegis_taints, &key);
+	if ((taint && *taint == exec_id) || bpf_map_lookup_elem(&aegis_taints, &key))
+		return true;
+	if (!aegis_by_address)
+		return false;
+	key = task_address(task, exec_id);
+	return bpf_map_lookup_elem(&aegis_taints, &key);
 }
 
 /* Whether the program that runs is one of the policy's lists, and has mapped nothing else since. */
 __noinline int still_verified(struct view *view)
 {
-	return view && verified(view) && !((view->flags & POLICY_RUNTIME_DEPS) && tainted());
+	if (!view)
+		return 0;
+	/* As in exempt(): the lists may be gone with their policy. */
+	_Pragma("clang loop unroll(full)")
+	for (int try_ = 0; try_ < 2; try_++) {
+		if (verified(view))
+			return !((view->flags & POLICY_RUNTIME_DEPS) && tainted());
+		if (settled(view) || !look(view))
+			break;
+	}
+	return 0;
 }
 
 /* What follows a rule that was found for something with a path: the event, and the answer. A macro, since the verifier
@@ -508,16 +530,21 @@ int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
 	struct view view = {};
 	struct rule rule = {};
 
-	if (out_of_scope() || !look(&view) || !(view.flags & POLICY_HASHES))
-		return 0;
 	take_inode(&subject, file->f_inode);
-	about(&matter, &subject, OP_EXEC);
 	key.inode = subject.inode;
 	key.device = subject.device;
+	if (out_of_scope() || !look(&view) || !(view.flags & POLICY_HASHES)) {
+		/* What it hashed to before it was run unmeasured is not what it hashes to. */
+		if (aegis_measuring)
+			bpf_map_delete_elem(&aegis_measured, &key);
+		return 0;
+	}
+	about(&matter, &subject, OP_EXEC);
 	/* First the hash, which may take as long as the file is large; the policy is looked at when it is there. */
 	matter.has_hash = bpf_ima_file_hash(file, matter.hash, sizeof(matter.hash)) == HASH_ALGO_SHA256;
 	if (matter.has_hash) {
 		bpf_map_update_elem(&aegis_measured, &key, matter.hash, BPF_ANY);
+		aegis_measuring = true;
 	} else {
 		COUNT(unmeasured);
 		bpf_map_delete_elem(&aegis_measured, &key);
@@ -584,13 +611,32 @@ SEC("lsm/task_alloc")
 int BPF_PROG(aegis_task_alloc, struct task_struct *task)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
-	__u64 *copy;
+	__u64 exec_id = parent->self_exec_id + 1, *copy;
+	struct process_key key;
+	__u32 one = 1;
 
 	if (!tainted())
 		return 0;
 	copy = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (copy)
-		*copy = parent->self_exec_id + 1;
+	if (copy) {
+		*copy = exec_id;
+		return 0;
+	}
+	key = task_address(task, exec_id);
+	aegis_by_address = true;
+	bpf_map_update_elem(&aegis_taints, &key, &one, BPF_ANY);
+	return 0;
+}
+
+SEC("lsm/task_free")
+int BPF_PROG(aegis_task_free, struct task_struct *task)
+{
+	struct process_key key;
+
+	if (!aegis_by_address)
+		return 0;
+	key = task_address(task, task->self_exec_id + 1);
+	bpf_map_delete_elem(&aegis_taints, &key);
 	return 0;
 }
 

@@ -149,9 +149,8 @@ impl Enforcement {
             lifted: 0,
         };
         let header = fill::header(&value)?;
-        for (name, inner) in filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]) {
-            self.set_slot(name, slot, inner)?;
-        }
+        let inner = filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]);
+        self.set_slot(slot, &inner.collect::<Vec<_>>())?;
         self.write(name::CONTROL, &0_u32.to_ne_bytes(), &generation.to_ne_bytes())?;
         if deadline == 0 && current > 0 {
             self.clear_slot(slot ^ 1);
@@ -211,16 +210,26 @@ impl Enforcement {
         result.map_err(|source| KernelError::Map { action: "write", name: name.to_owned(), source })
     }
 
-    fn set_slot(&self, name: &'static str, slot: u32, inner: &MapHandle) -> Result<(), KernelError> {
+    fn set_slot(&self, slot: u32, inner: &[(&'static str, &MapHandle)]) -> Result<(), KernelError> {
         use std::os::fd::{AsFd as _, AsRawFd as _};
-        let fd = inner.as_fd().as_raw_fd();
-        self.write(name, &slot.to_ne_bytes(), &fd.to_ne_bytes())
+        let outer: Result<Vec<_>, KernelError> =
+            inner.iter().map(|(name, inner)| Ok((*name, self.map(name)?, *inner))).collect();
+        let written = together(&outer?, |(name, outer, inner)| {
+            let fd = inner.as_fd().as_raw_fd();
+            let result = outer.update(&slot.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY);
+            result.map_err(|source| KernelError::Map { action: "write", name: (*name).to_owned(), source })
+        });
+        written.into_iter().collect()
     }
 
     /// Frees what a policy took that nothing looks at any more. What cannot be freed is overwritten by the next swap.
     fn clear_slot(&self, slot: u32) {
-        for name in name::SLOTTED {
-            let _ = self.map(name).map(|map| map.delete(&slot.to_ne_bytes()));
+        let outer = |name: &&'static str| self.map(name).ok();
+        let (header, rest) = name::SLOTTED.split_at(1);
+        // When the first is gone, who looked at the old policy has decided.
+        for maps in [header, rest] {
+            let maps: Vec<&MapHandle> = maps.iter().filter_map(outer).collect();
+            together(&maps, |map| map.delete(&slot.to_ne_bytes()).is_ok());
         }
     }
 
@@ -234,6 +243,21 @@ impl Enforcement {
             source,
         })
     }
+}
+
+/// Does all at once. The kernel holds up each write to such a map until no program looks at what was there before, and
+/// those waits can be one.
+fn together<T: Sync, R: Send>(all: &[T], act: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let act = &act;
+    std::thread::scope(|scope| {
+        let begin = |one| std::thread::Builder::new().spawn_scoped(scope, move || act(one));
+        let begun: Vec<_> = all.iter().map(|one| (one, begin(one))).collect();
+        let end = |(one, thread): (_, std::io::Result<std::thread::ScopedJoinHandle<'_, R>>)| {
+            // Without a thread, and after one that ended badly, it is done here.
+            thread.ok().and_then(|thread| thread.join().ok()).unwrap_or_else(|| act(one))
+        };
+        begun.into_iter().map(end).collect()
+    })
 }
 
 pub(crate) fn slot_of(generation: u64) -> u32 {
