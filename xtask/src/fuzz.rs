@@ -29,6 +29,7 @@ pub(crate) const TARGETS: &[&str] = &[
     "dead_letter",
     "bip322_signature",
     "approval",
+    "event_record",
 ];
 
 /// The most memory that a target may take, in MiB: inputs are small, so a growth is a bug.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 // What entries know by these names, wherever they are built.
 use aegis_deployment::{Letter, LetterOrigin, PipelineConfig, PipelineConfigError, StateDir};
+use aegis_enforce::event;
 
 use super::program;
 
@@ -21,6 +22,8 @@ mod bundle;
 mod counter;
 #[path = "../../../fuzz/entry/dead_letter.rs"]
 mod dead_letter;
+#[path = "../../../fuzz/entry/event_record.rs"]
+mod event_record;
 #[path = "../../../fuzz/entry/hybrid_key.rs"]
 mod hybrid_key;
 #[path = "../../../fuzz/entry/kek_container.rs"]
@@ -125,6 +128,11 @@ fn the_corpus_of_dead_letters_holds() {
 #[test]
 fn the_corpus_of_custodians_signatures_holds() {
     replay("bip322_signature", bip322_signature::run);
+}
+
+#[test]
+fn the_corpus_of_records_of_events_holds() {
+    replay("event_record", event_record::run);
 }
 
 fn replay(target: &str, run: fn(&[u8])) {
