@@ -363,7 +363,7 @@ impl Event {
     ///
     /// [`RecordError`] for a record that no program of ours writes. Nothing of it is shown then.
     pub fn from_record(bytes: &[u8], context: &Context) -> Result<Self, RecordError> {
-        record::read(bytes).map(|record| context.complete(record))
+        record::read(bytes).map(|record| context.complete(&record))
     }
 
     /// What the event is about, for people: a path, an address, a process. Escaped.

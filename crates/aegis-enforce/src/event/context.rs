@@ -118,9 +118,9 @@ impl Context {
     }
 
     /// A record, with all that this host knows.
-    pub(super) fn complete(&self, record: Record<'_>) -> Event {
+    pub(super) fn complete(&self, record: &Record<'_>) -> Event {
         let (policy, entry) = self.policy(record.generation, record.line);
-        let Record { operation, pid, file, path, target, .. } = record;
+        let Record { operation, pid, file, path, target, .. } = *record;
         let network = operation.is_on_socket().then(|| NetworkRef {
             address: record.address,
             port: record.port,

@@ -9,7 +9,7 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::line::{LINE_LEN, Line, LineError};
-use super::reading::{Filter, open_to_read};
+use super::reading::{Filter, Identity, open_to_read};
 use super::{CURRENT, LogError, failed, numbered};
 
 /// So many bytes are read at once: more than the longest line.
@@ -22,8 +22,8 @@ const MAX_FILES: u32 = 100;
 pub struct Follower {
     dir: PathBuf,
     filter: Filter,
-    /// The file that is read, and which one it is: device and inode.
-    open: Option<(File, (u64, u64))>,
+    /// The file that is read, and which one it is.
+    open: Option<(File, Identity)>,
     /// Where the next line begins. What is there of a line whose end is not there yet is read again each time: a restart
     /// of the agent may cut it off, and put another in its place.
     offset: u64,
@@ -168,7 +168,7 @@ impl Follower {
         Ok(true)
     }
 
-    fn begin(&mut self, file: File, identity: (u64, u64)) {
+    fn begin(&mut self, file: File, identity: Identity) {
         self.open = Some((file, identity));
         self.offset = 0;
         self.passing = false;

@@ -145,8 +145,11 @@ fn open_all(dir: &Path) -> Result<Vec<File>, LogError> {
     Ok(files)
 }
 
-/// Opens a file of a log, and tells which one it is: device and inode.
-pub(super) fn open_to_read(path: &Path) -> Result<Option<(File, (u64, u64))>, LogError> {
+/// Which file it is, whatever its name: device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// Opens a file of a log, and tells which one it is.
+pub(super) fn open_to_read(path: &Path) -> Result<Option<(File, Identity)>, LogError> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let file = match opened {

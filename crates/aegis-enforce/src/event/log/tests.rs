@@ -238,7 +238,7 @@ fn a_link_or_a_directory_in_place_of_the_file_is_refused() {
     fs::write(&victim, "precious").unwrap();
     for make in
         [(|victim: &Path, path: &Path| symlink(victim, path).unwrap()) as fn(&Path, &Path), |_, path| {
-            fs::create_dir(path).unwrap()
+            fs::create_dir(path).unwrap();
         }]
     {
         for name in [CURRENT, LOCK] {
