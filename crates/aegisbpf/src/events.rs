@@ -53,7 +53,7 @@ pub(crate) struct EventsArguments {
     pid: Option<u32>,
     /// At most N events, the last ones; with --follow, so many to begin with [default: all; with --follow, 10]
     #[arg(short = 'n', long, value_name = "N")]
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     lines: Option<u32>,
     #[command(flatten)]
     form: Form,

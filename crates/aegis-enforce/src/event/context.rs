@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use aegis_crypto::Digest;
 use jiff::Timestamp;
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::cgroup::Cgroups;
@@ -182,12 +182,14 @@ impl Context {
         }
         let link = self.proc.join(pid.to_string()).join("exe");
         let path = fs::read_link(&link).ok()?;
-        // Following the link of `/proc` leads to the file itself, whatever its name says by now.
-        let found = fs::metadata(&link).ok()?;
+        // Following the link of `/proc` leads to the file itself, whatever its name says by now. What the kernel knows of it
+        // is enough: a file system whose server is a program (FUSE) could keep whoever asks it waiting for ever.
+        let found = statx(CWD, &link, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
+        let (major, minor) = (found.stx_dev_major, found.stx_dev_minor);
         // Some file systems (btrfs, overlay) show a device of their own, whose major number is 0.
-        let same_device = found.dev() == u64::from(device) || rustix::fs::major(found.dev()) == 0;
+        let same_device = major == 0 || rustix::fs::makedev(major, minor) == u64::from(device);
         let path = path.as_os_str().as_bytes();
-        (found.ino() == inode && same_device && path.len() <= MAX_PATH).then(|| printable(path))
+        (found.stx_ino == inode && same_device && path.len() <= MAX_PATH).then(|| printable(path))
     }
 
     fn cgroup(&self, id: u64, pid: u32) -> Option<String> {

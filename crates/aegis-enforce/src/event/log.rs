@@ -4,9 +4,8 @@
 //! have mode 0600. Unlike the audit log nothing here is proved: it is for looking at what a policy does.
 //!
 //! **What may be lost.** A line is handed to the kernel when it is appended, so nothing is lost when the agent is killed,
-//! except the end of the line that it was writing; whoever opens the log next cuts that off and counts it. The disk has
-//! it a second later ([`Log::append`] syncs at most that often, and so do [`Log::sync`] and a rotation): a power cut costs
-//! the last second. What could not be written, or never came out of the kernel, is counted in a line of its own:
+//! except the end of the line that it was writing; whoever opens the log next cuts that off and counts it. It is on the
+//! disk after [`Log::sync`], after a rotation, and, while events come, a second later: so much a power cut costs. What could not be written, or never came out of the kernel, is counted in a line of its own:
 //! `{"time":…,"lost":n}`.
 
 mod follow;
@@ -173,6 +172,11 @@ impl Log {
         for (index, event) in events.iter().enumerate() {
             line.clear();
             line::print(event, &mut line);
+            // No reader would take it; no record makes one.
+            if line.len() > LINE_LEN {
+                self.unsaid = self.unsaid.saturating_add(1);
+                continue;
+            }
             if chunk.len() >= CHUNK || !self.has_room(chunk.len().saturating_add(line.len())) {
                 self.write(&chunk)?;
                 chunk.clear();

@@ -269,6 +269,17 @@ fn what_could_not_be_written_is_counted() {
 }
 
 #[test]
+fn an_event_that_no_reader_would_take_is_counted_and_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = Log::open(dir.path(), Limits::default()).unwrap();
+    let mut long = events(101..102);
+    long[0].process.comm = "x".repeat(LINE_LEN);
+    log.append(&[events(100..101), long, events(102..103)].concat()).unwrap();
+    log.append(&events(103..104)).unwrap();
+    assert_eq!(all(dir.path()), [100, 102, -1, 103]);
+}
+
+#[test]
 fn a_file_that_an_administrator_moved_is_begun_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::open(dir.path(), Limits::default()).unwrap();
