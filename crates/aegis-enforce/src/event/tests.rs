@@ -255,3 +255,50 @@ proptest! {
         }
     }
 }
+
+/// `struct event` as the object has it, against the order in which a record is taken apart.
+#[test]
+fn a_record_is_what_the_programs_were_compiled_with() {
+    use libbpf_rs::btf::types::{MemberAttr, Struct};
+    use libbpf_rs::btf::{Btf, HasSize as _};
+
+    let object = include_bytes!(concat!(env!("OUT_DIR"), "/aegis.bpf.o"));
+    let btf = Btf::from_raw("aegis", object).unwrap().unwrap();
+    let event: Struct<'_> = btf.type_by_name("event").unwrap();
+    assert_eq!(event.size(), RECORD_LEN);
+    let found: Vec<(String, u32)> = event
+        .iter()
+        .map(|member| match member.attr {
+            MemberAttr::Normal { offset } => (member.name.unwrap().to_str().unwrap().to_owned(), offset / 8),
+            MemberAttr::BitField { .. } => panic!("{member:?} is a bit field"),
+        })
+        .collect();
+    let expected = [
+        ("time", 0),
+        ("generation", 8),
+        ("rule", 16),
+        ("operation", 24),
+        ("denied", 28),
+        ("pid", 32),
+        ("tid", 36),
+        ("uid", 40),
+        ("gid", 44),
+        ("cgroup", 48),
+        ("exe_inode", 56),
+        ("inode", 64),
+        ("exe_device", 72),
+        ("device", 76),
+        ("target", 80),
+        ("port", 84),
+        ("family", 86),
+        ("protocol", 87),
+        ("address", 88),
+        ("hash", 104),
+        ("comm", 136),
+        ("parents", 152),
+        ("has_hash", 272),
+        ("path_length", 276),
+        ("path", 280),
+    ];
+    assert_eq!(found, expected.map(|(name, offset)| (name.to_owned(), offset)));
+}
