@@ -36,6 +36,20 @@ fn rotates_at_ninety_days_and_not_before() {
 }
 
 #[test]
+fn a_look_alone_says_what_a_rotation_would_and_changes_nothing() {
+    let ring = Ring::with_deks(1);
+    let rotator = rotator(&ring, RotationPolicy::default());
+    assert_eq!(rotator.look_only().unwrap(), Some(rotator.run_once().unwrap()));
+    ring.clock.forward(DEFAULT_MAX_AGE);
+    for _ in 0..2 {
+        assert_eq!(rotator.look_only().unwrap(), None, "it is due");
+        assert_eq!(all_deks(&ring.keyring).len(), 1);
+    }
+    assert!(matches!(rotator.run_once().unwrap(), RotatorOutcome::Rotated { .. }));
+    assert!(rotator.look_only().unwrap().is_some());
+}
+
+#[test]
 fn rotates_at_limits_of_use() {
     let cases = [
         (Some(10), None, usage(9, 1 << 40), None),
