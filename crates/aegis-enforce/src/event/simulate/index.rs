@@ -120,7 +120,7 @@ pub(super) enum InGroup<'a> {
 
 /// What an event says of a control group.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct EventGroup<'e> {
+pub(super) struct CgroupOf<'e> {
     pub(super) id: u64,
     pub(super) path: Option<&'e str>,
 }
@@ -348,7 +348,7 @@ impl<'a> Index<'a> {
     /// The rule for the event's group, or one above it, about a file, an address or a port.
     pub(super) fn denied_in_group(
         &self,
-        group: EventGroup<'_>,
+        group: CgroupOf<'_>,
         matter: Matter,
         transport: Transport,
         way: Way,
@@ -361,7 +361,7 @@ impl<'a> Index<'a> {
     }
 
     /// The rule that lets the event's group pass everything.
-    pub(super) fn exempts(&self, group: EventGroup<'_>) -> InGroup<'a> {
+    pub(super) fn exempts(&self, group: CgroupOf<'_>) -> InGroup<'a> {
         if self.exempt.is_empty() {
             return InGroup::No;
         }
@@ -370,7 +370,7 @@ impl<'a> Index<'a> {
 }
 
 /// Asks about a group and those above it.
-fn in_group<'a, 'e>(group: EventGroup<'e>, find: impl Fn(Group<'e>) -> Option<RuleAt<'a>>) -> InGroup<'a> {
+fn in_group<'a, 'e>(group: CgroupOf<'e>, find: impl Fn(Group<'e>) -> Option<RuleAt<'a>>) -> InGroup<'a> {
     if let Some(rule) = find(Group::Number(group.id)) {
         return InGroup::Yes(rule);
     }

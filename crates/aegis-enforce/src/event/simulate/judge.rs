@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use aegis_policy::{Query, Section};
 
 use super::super::{Event, FileRef, NetworkRef, Operation, RuleSection, Transport, printable};
-use super::index::{EventGroup, InGroup, Index, Matter, RuleAt, Way};
+use super::index::{CgroupOf, InGroup, Index, Matter, RuleAt, Way};
 
 /// What the kernel adds to the path of a file that has lost its name.
 const DELETED: &str = " (deleted)";
@@ -68,7 +68,7 @@ pub(super) fn judge<'a>(index: &Index<'a>, event: &Event) -> Judgement<'a> {
     if event.rule.section == RuleSection::Agent {
         return Judgement::Agent;
     }
-    let group = EventGroup { id: event.cgroup.id, path: event.cgroup.path.as_deref() };
+    let group = CgroupOf { id: event.cgroup.id, path: event.cgroup.path.as_deref() };
     let exempt = index.exempts(group);
     if let InGroup::Yes(rule) = exempt {
         return Judgement::Pass(Some(rule));
@@ -104,7 +104,7 @@ fn unless_verified<'a>(index: &Index<'a>, rule: RuleAt<'a>) -> Judgement<'a> {
 }
 
 /// Rules for paths and inodes.
-fn about_file<'a>(index: &Index<'a>, event: &Event, group: EventGroup<'_>) -> Judgement<'a> {
+fn about_file<'a>(index: &Index<'a>, event: &Event, group: CgroupOf<'_>) -> Judgement<'a> {
     let absent = FileRef::default();
     let file = event.file.as_ref().unwrap_or(&absent);
     // The rule that was recorded knew the file by its own path, whatever name it was opened by.
@@ -188,7 +188,7 @@ fn about_mapped<'a>(index: &Index<'a>, event: &Event) -> Judgement<'a> {
     }
 }
 
-fn about_connection<'a>(index: &Index<'a>, event: &Event, group: EventGroup<'_>) -> Judgement<'a> {
+fn about_connection<'a>(index: &Index<'a>, event: &Event, group: CgroupOf<'_>) -> Judgement<'a> {
     let Some(NetworkRef { address: Some(address), port, protocol }) = event.network else {
         return Judgement::Unknown(Unknown::Object);
     };
@@ -215,7 +215,7 @@ fn about_connection<'a>(index: &Index<'a>, event: &Event, group: EventGroup<'_>)
     Judgement::Pass(None)
 }
 
-fn about_listening<'a>(index: &Index<'a>, event: &Event, group: EventGroup<'_>) -> Judgement<'a> {
+fn about_listening<'a>(index: &Index<'a>, event: &Event, group: CgroupOf<'_>) -> Judgement<'a> {
     let Some(NetworkRef { address: _, port, protocol }) = event.network else {
         return Judgement::Unknown(Unknown::Object);
     };
