@@ -316,6 +316,16 @@ static __always_inline bool is_self(void)
 	return bpf_map_lookup_elem(&aegis_self, &key) != NULL;
 }
 
+__noinline int in_allowed_group(struct view *view)
+{
+	if (!view)
+		return 0;
+	FOR_EACH_GROUP(view, group, level, entry)
+		if (entry->allow)
+			return 1;
+	return 0;
+}
+
 /* Asked only after a rule has matched, so that what no rule concerns pays nothing for it. */
 __noinline int exempt(struct view *view)
 {
@@ -326,11 +336,8 @@ __noinline int exempt(struct view *view)
 	/* A swap takes the maps of the policy that the rule is of away. Then the next policy says who passes. */
 	_Pragma("clang loop unroll(full)")
 	for (int try_ = 0; try_ < 2; try_++) {
-		if (view->flags & POLICY_ALLOW_GROUPS) {
-			FOR_EACH_GROUP(view, group, level, entry)
-				if (entry->allow)
-					return 1;
-		}
+		if ((view->flags & POLICY_ALLOW_GROUPS) && in_allowed_group(view))
+			return 1;
 		if (settled(view) || !look(view))
 			break;
 	}
@@ -371,15 +378,14 @@ static __always_inline __u32 bounded(__u32 length)
 }
 
 /* A long name becomes its beginning and a hash. Who finds a name that collides has one file more denied to him. */
-static __always_inline bool read_name(struct name_key *key, const unsigned char *name)
+__noinline int read_long_name(struct name_key *key, __u64 address)
 {
+	const unsigned char *name = (const unsigned char *)address;
 	__u64 first = 0, second = 0, chunk[4];
 	__u32 done = 0;
 
-	if (key->length == 0 || key->length > NAME_MAX)
-		return false;
-	if (key->length <= NAME_LENGTH)
-		return !bpf_probe_read_kernel(key->name, bounded(key->length), name);
+	if (!key)
+		return 0;
 	_Pragma("clang loop unroll(disable)")
 	for (int i = 0; i < 8; i++) {
 		__u32 left = key->length - done;
@@ -390,16 +396,25 @@ static __always_inline bool read_name(struct name_key *key, const unsigned char 
 		if (left > sizeof(chunk))
 			left = sizeof(chunk);
 		if (bpf_probe_read_kernel(chunk, bounded(left), name + done))
-			return false;
+			return 0;
 		first = mix(mix(first + chunk[0], chunk[1]), mix(chunk[2], chunk[3]));
 		second = mix(second ^ first, chunk[0] + chunk[3]);
 		done += sizeof(chunk);
 	}
 	if (bpf_probe_read_kernel(key->name, 16, name))
-		return false;
+		return 0;
 	__builtin_memcpy(key->name + 16, &first, 8);
 	__builtin_memcpy(key->name + 24, &second, 8);
-	return true;
+	return 1;
+}
+
+static __always_inline bool read_name(struct name_key *key, const unsigned char *name)
+{
+	if (key->length == 0 || key->length > NAME_MAX)
+		return false;
+	if (key->length <= NAME_LENGTH)
+		return !bpf_probe_read_kernel(key->name, bounded(key->length), name);
+	return read_long_name(key, (__u64)name);
 }
 
 /* What the policy says of a name in its directory, if the directory is one of the tree. */
@@ -471,8 +486,27 @@ __noinline int mark_named(struct subject *subject, __u32 directory)
 	return 0;
 }
 
+/* The rule of a control group that the task is in. By itself, so that the verifier looks at the loop once. */
+__noinline int scoped_file(struct view *view, struct subject *subject, struct rule *rule)
+{
+	if (!view || !subject || !rule)
+		return 0;
+	FOR_EACH_GROUP(view, group, level, member) {
+		struct rule *entry;
+
+		if (!member->number)
+			continue;
+		entry = file_entry(view, subject->inode, subject->device, member->number);
+		if (entry) {
+			*rule = *entry;
+			return 1;
+		}
+	}
+	return 0;
+}
+
 /* The rule for a file. A denial goes before a protection. */
-static __always_inline bool file_rule(const struct view *view, const struct subject *subject, struct rule *rule)
+static __always_inline bool file_rule(struct view *view, struct subject *subject, struct rule *rule)
 {
 	struct rule *entry;
 	bool found = false;
@@ -498,17 +532,8 @@ static __always_inline bool file_rule(const struct view *view, const struct subj
 				return true;
 		}
 	}
-	if (view->flags & POLICY_SCOPED_FILES) {
-		FOR_EACH_GROUP(view, group, level, member) {
-			if (!member->number)
-				continue;
-			entry = file_entry(view, subject->inode, subject->device, member->number);
-			if (entry) {
-				*rule = *entry;
-				return true;
-			}
-		}
-	}
+	if ((view->flags & POLICY_SCOPED_FILES) && scoped_file(view, subject, rule))
+		return true;
 	return found;
 }
 
@@ -638,7 +663,29 @@ static __always_inline bool cidr_rule(const struct view *view, const struct peer
 	return true;
 }
 
-static __always_inline bool connect_rule(const struct view *view, const struct peer *peer, struct rule *rule)
+/* As scoped_file(). */
+__noinline int scoped_connect(struct view *view, struct peer *peer, struct rule *rule)
+{
+	if (!view || !peer || !rule)
+		return 0;
+	FOR_EACH_GROUP(view, group, level, member)
+		if (member->number && connect_rules(view, peer, member->number, rule))
+			return 1;
+	return 0;
+}
+
+__noinline int scoped_bind(struct view *view, struct peer *peer, struct rule *rule)
+{
+	if (!view || !peer || !rule)
+		return 0;
+	FOR_EACH_GROUP(view, group, level, member)
+		if (member->number &&
+		    take(net_entry(view, peer, member->number, NET_PORT), peer->protocol << PROTO_BIND, rule))
+			return 1;
+	return 0;
+}
+
+static __always_inline bool connect_rule(struct view *view, struct peer *peer, struct rule *rule)
 {
 	__u32 flags = view->flags;
 
@@ -646,11 +693,8 @@ static __always_inline bool connect_rule(const struct view *view, const struct p
 		return true;
 	if ((flags & POLICY_CIDR) && cidr_rule(view, peer, rule))
 		return true;
-	if (flags & POLICY_SCOPED_NET) {
-		FOR_EACH_GROUP(view, group, level, member)
-			if (member->number && connect_rules(view, peer, member->number, rule))
-				return true;
-	}
+	if ((flags & POLICY_SCOPED_NET) && scoped_connect(view, peer, rule))
+		return true;
 	if (flags & POLICY_PROTECT_CONNECT) {
 		rule->line = header_line(view, 0);
 		rule->section = SECTION_PROTECT_CONNECT;
@@ -661,18 +705,15 @@ static __always_inline bool connect_rule(const struct view *view, const struct p
 	return false;
 }
 
-static __always_inline bool bind_rule(const struct view *view, const struct peer *peer, struct rule *rule)
+static __always_inline bool bind_rule(struct view *view, struct peer *peer, struct rule *rule)
 {
 	__u32 flags = view->flags;
 	__u8 protocols = peer->protocol << PROTO_BIND;
 
 	if ((flags & POLICY_NET) && take(net_entry(view, peer, 0, NET_PORT), protocols, rule))
 		return true;
-	if (flags & POLICY_SCOPED_NET) {
-		FOR_EACH_GROUP(view, group, level, member)
-			if (member->number && take(net_entry(view, peer, member->number, NET_PORT), protocols, rule))
-				return true;
-	}
+	if ((flags & POLICY_SCOPED_NET) && scoped_bind(view, peer, rule))
+		return true;
 	return false;
 }
 

@@ -56,7 +56,9 @@ fn scenarios_run_where_they_belong() {
     // A swap waits for the kernel's grace periods, which last long where processors are emulated.
     fs::write("/sys/kernel/rcu_expedited", "1").unwrap();
     let mut failed = Vec::new();
+    let begun = Instant::now();
     let loaded = load(&Options::default());
+    println!("loaded in {:.1} s", begun.elapsed().as_secs_f64());
     for (name, scenario) in all().filter(|(name, _)| wanted == "all" || name.contains(&wanted)) {
         let begun = Instant::now();
         let held = catch_unwind(AssertUnwindSafe(|| match scenario {
@@ -70,6 +72,9 @@ fn scenarios_run_where_they_belong() {
             failed.push(*name);
         }
     }
+    let begun = Instant::now();
+    drop(loaded);
+    println!("unloaded in {:.1} s", begun.elapsed().as_secs_f64());
     assert!(failed.is_empty(), "{failed:?}");
 }
 
