@@ -18,7 +18,7 @@ use crate::dek::OpeningDekSource;
 use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
 use crate::json::{Frame, check_value, skip_string, skip_white_space};
-use crate::limits::{Limits, shrink};
+use crate::limits::Limits;
 use aegis_crypto::sha256;
 use openers::Openers;
 use together::{Together, Tools};
@@ -38,8 +38,6 @@ pub struct PiiDecryptor {
     /// What the last field of this event was bound to.
     last_common: Option<Differing>,
     together: Together,
-    /// The body that is being opened, if it was not read with its envelope.
-    body: Vec<u8>,
 }
 
 /// What can differ from field to field of an event, of what [`Common`] has.
@@ -76,7 +74,6 @@ impl PiiDecryptor {
             last_by: FieldBinding::default(),
             last_common: None,
             together: Together::default(),
-            body: Vec::new(),
         }
     }
 
@@ -148,7 +145,6 @@ impl PiiDecryptor {
     /// Gives the memory back that an unusually large event took, which is otherwise kept for the next one.
     pub fn release_memory(&mut self) {
         self.search.release_memory();
-        shrink(&mut self.body);
     }
 
     /// Opens, and keeps the header of compact fields if any of them stays sealed.
@@ -266,7 +262,7 @@ impl PiiDecryptor {
         binding: EventBinding<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), DecryptError> {
-        let Self { options, openers, search, frames, bound, last_by, last_common, together: _, body } = self;
+        let Self { options, openers, search, frames, bound, last_by, last_common, together: _ } = self;
         // Of an event of many fields, only the first outlive it in the cache: the others have one place.
         let number = number.min(BoundCache::KEPT);
         let EnvelopeSearch { places, reader, outermost, .. } = search;
@@ -303,12 +299,6 @@ impl PiiDecryptor {
             StoredHash::Keyed(commitment) => (PlaintextHash::Keyed, Some(commitment)),
             StoredHash::BareSha256(_) => (PlaintextHash::BareSha256, None),
         };
-        let body = match reader.body(claim) {
-            Some(body) => body,
-            None => {
-                reader.read_late(claim, event, body).ok_or_else(|| field_error(FieldFault::NotAuthentic))?
-            }
-        };
         let opener = openers.opener(dek).map_err(|error| field_error(FieldFault::Dek(error)))?;
         let start = out.len();
         let mut opened = Err(FieldFault::NotAuthentic);
@@ -322,9 +312,15 @@ impl PiiDecryptor {
             }
             bound.set(number, &common, places.bound(&claim.place, by), reader.text(&claim.token));
             let Some(associated_data) = bound.associated_data(number) else { break };
-            opened = opener
-                .open_body(associated_data, encapsulation, body, commitment, out)
-                .map_err(FieldFault::from);
+            opened = match reader.body(claim) {
+                Some(body) => opener.open_body(associated_data, encapsulation, body, commitment, out),
+                None => {
+                    // Where the plaintext will be: there is room for the whole event.
+                    let Some(body_at) = reader.read_late(claim, event, out) else { break };
+                    opener.open_in_place(associated_data, encapsulation, commitment, out, (start, body_at))
+                }
+            }
+            .map_err(FieldFault::from);
             if opened.is_ok() {
                 *last_by = by;
                 break;

@@ -144,14 +144,15 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8]) -> bool {
 fn has_special(text: &[u8]) -> bool {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let (words, rest) = text.as_chunks::<8>();
     // A byte that becomes zero borrows into its high bit; so may one above it, but then there is one.
     let has_zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
-    let found = words.iter().fold(0, |found, word| {
+    let look_at = |word: &[u8; 8]| {
         let word = u64::from_le_bytes(*word);
-        found | has_zero(word ^ (LOW * u64::from(b'~'))) | has_zero(word ^ (LOW * u64::from(b'/')))
-    });
-    found != 0 || rest.iter().any(|byte| matches!(byte, b'~' | b'/'))
+        has_zero(word ^ (LOW * u64::from(b'~'))) | has_zero(word ^ (LOW * u64::from(b'/')))
+    };
+    let Some(last) = text.last_chunk() else { return text.iter().any(|byte| matches!(byte, b'~' | b'/')) };
+    // The last word may begin within the one before it.
+    text.as_chunks().0.iter().fold(look_at(last), |found, word| found | look_at(word)) != 0
 }
 
 fn push_number(out: &mut Vec<u8>, mut number: usize) {

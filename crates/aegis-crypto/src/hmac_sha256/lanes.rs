@@ -77,18 +77,23 @@ pub(super) fn sign_each<'a, const N: usize>(
     }
     let lanes = lanes.first_chunk_mut::<N>().expect("so many were made");
     let mut states = [[0; 8]; N];
+    let (mut idle, mut is_more) = (N, true);
     loop {
-        let mut is_done = true;
-        for (lane, state) in lanes.iter_mut().zip(&mut states) {
-            if matches!(lane.work, Work::None)
-                && let Some((number, message)) = messages.next()
-            {
+        if idle > 0 && is_more {
+            for (lane, state) in lanes.iter_mut().zip(&mut states) {
+                if !matches!(lane.work, Work::None) {
+                    continue;
+                }
+                let Some((number, message)) = messages.next() else {
+                    is_more = false;
+                    break;
+                };
                 lane.begin(number, message);
                 *state = key.inner;
+                idle -= 1;
             }
-            is_done &= matches!(lane.work, Work::None);
         }
-        if is_done {
+        if idle == N {
             break;
         }
         compress(&mut states, lanes.each_ref().map(Lane::block));
@@ -106,6 +111,7 @@ pub(super) fn sign_each<'a, const N: usize>(
                 Work::Outer(number) => {
                     put(number, bytes_of(state));
                     lane.work = Work::None;
+                    idle += 1;
                 }
             }
         }

@@ -154,6 +154,28 @@ impl AeadKey {
             Refused
         })
     }
+
+    /// Opens nonce ‖ ciphertext ‖ tag where it stands: the plaintext is in its place, from the start of `body`, and this many
+    /// bytes. If it does not open, all of it is erased.
+    pub(crate) fn open_in_place(
+        &self,
+        associated_data: &AssociatedData,
+        body: &mut [u8],
+    ) -> Result<usize, Refused> {
+        let opened = body.split_first_chunk_mut().ok_or(Refused).and_then(|(nonce, sealed)| {
+            let nonce = Nonce::assume_unique_for_key(*nonce);
+            let opened = self.provider.open_in_place(nonce, Aad::from(associated_data.as_bytes()), sealed);
+            opened.map(|plaintext| plaintext.len()).map_err(|_| Refused)
+        });
+        match &opened {
+            Ok(len) => {
+                body.copy_within(NONCE_LEN..NONCE_LEN + len, 0);
+                body.get_mut(*len..).unwrap_or_default().zeroize();
+            }
+            Err(Refused) => body.zeroize(),
+        }
+        opened
+    }
 }
 
 /// Whether both are the same, in a time that does not depend on where they differ.

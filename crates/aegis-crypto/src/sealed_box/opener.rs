@@ -70,15 +70,67 @@ impl Opener {
         out: &mut Vec<u8>,
     ) -> Result<(), OpenError> {
         let contents = [SealedContent { associated_data, body, commitment }];
-        if let Some(opened) = self.open_kept(encapsulation, &contents, out) {
-            return opened;
-        }
         check_len(&contents)?;
+        self.with_keys(encapsulation, |keys, workspace| open_with(keys, &contents, workspace, out))
+    }
+
+    /// As [`open_body`](Self::open_body), for a long body that is in `out` already, from `body_at` on. The plaintext is put
+    /// at `start`, before it or in its place, and `out` ends with it: no second buffer is needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `out` ends at `start`, and what was there is erased.
+    pub fn open_in_place(
+        &mut self,
+        associated_data: &AssociatedData,
+        encapsulation: &[u8; ENCAPSULATION_LEN],
+        commitment: Option<&Commitment>,
+        out: &mut Vec<u8>,
+        (start, body_at): (usize, usize),
+    ) -> Result<(), OpenError> {
+        let opened = self.with_keys(encapsulation, |keys, workspace| {
+            let body = out.get_mut(body_at..).unwrap_or_default();
+            let found = body.len().saturating_add(ENCAPSULATION_LEN);
+            let nonce = *body.first_chunk().ok_or(OpenError::TooShort { found })?;
+            let len =
+                keys.aead().open_in_place(associated_data, body).map_err(|_| OpenError::NotAuthentic)?;
+            let plaintext = body.get(..len).unwrap_or_default();
+            let Some(expected) = commitment else { return Ok(len) };
+            let mut found = [Commitment::from_bytes([0; 32])];
+            let content = BoxContent { associated_data, plaintext };
+            keys.commit_each(std::iter::once((&nonce, content)), workspace, &mut found);
+            found.first().filter(|found| expected.ct_eq(found)).map(|_| len).ok_or(OpenError::NotAuthentic)
+        });
+        let len = *opened.as_ref().unwrap_or(&0);
+        let end = body_at.saturating_add(len);
+        if end <= out.len() && start <= body_at {
+            out.copy_within(body_at..end, start);
+        }
+        out.get_mut(start.saturating_add(len)..).unwrap_or_default().zeroize();
+        out.truncate(start.saturating_add(len));
+        opened.map(drop)
+    }
+
+    /// Does something with the keys of an encapsulation, and keeps them if that succeeds.
+    fn with_keys<T>(
+        &mut self,
+        encapsulation: &[u8; ENCAPSULATION_LEN],
+        work: impl FnOnce(&BoxKeys, &mut Workspace) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        if let Some(place) = self.kept.iter().position(|kept| kept.encapsulation == *encapsulation)
+            && let Some(kept) = self.kept.get(place)
+        {
+            let done = work(&kept.keys, &mut self.workspace)?;
+            if let Some(used) = self.kept.get_mut(..=place) {
+                used.rotate_right(1);
+            }
+            return Ok(done);
+        }
         let keys = derive(&self.recipient, self.purpose, encapsulation)?;
-        open_with(&keys, &contents, &mut self.workspace, out)?;
+        let done = work(&keys, &mut self.workspace)?;
         self.kept.truncate(Self::KEPT - 1);
         self.kept.insert(0, Box::new(Kept { encapsulation: *encapsulation, keys }));
-        Ok(())
+        Ok(done)
     }
 
     /// Opens several bodies whose encapsulation stands elsewhere, and appends their plaintexts to `out`, one behind the

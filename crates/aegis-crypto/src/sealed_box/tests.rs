@@ -215,6 +215,74 @@ fn another_process_makes_its_own_context() {
 }
 
 #[test]
+fn what_is_opened_in_place_is_what_is_opened_elsewhere_and_nothing_is_left_of_what_does_not_open() {
+    let now = Instant::now();
+    let mut sealer = sealer(now);
+    let aad = AssociatedData::new([b"a"]);
+    for text in [&b""[..], b"x", &[7; 100], &[8; 5000]] {
+        let contents = [BoxContent { associated_data: &aad, plaintext: text }];
+        let mut sealed = SealedEvent::new();
+        sealer.seal_event(now, &contents, Commitments::Make, &mut sealed).unwrap();
+        let (body, commitment) = (sealed.body(0).unwrap(), sealed.commitment(0));
+        let encapsulation = sealed.encapsulation().unwrap().as_bytes();
+        let other = Commitment::from_bytes([1; 32]);
+        let mut opener = Opener::new(Arc::clone(&KEY), Purpose::Field);
+        for kept in [false, true] {
+            let mut flipped = body.to_vec();
+            flipped[body.len() / 2] ^= 1;
+            for (body, commitment) in [
+                (&flipped[..], commitment),
+                (body, Some(&other)),
+                (&body[..27], commitment),
+                (&body[..5], None),
+            ] {
+                let mut out = [b"before".as_slice(), b"-", body].concat();
+                let opened = opener.open_in_place(&aad, encapsulation, commitment, &mut out, (6, 7));
+                assert!(
+                    matches!(opened, Err(OpenError::NotAuthentic | OpenError::TooShort { .. })),
+                    "{opened:?}"
+                );
+                assert_eq!(out, b"before");
+            }
+            assert_eq!(opener.kept(), usize::from(kept));
+            for commitment in [commitment, None] {
+                let mut out = [b"before".as_slice(), b"-", body].concat();
+                opener.open_in_place(&aad, encapsulation, commitment, &mut out, (6, 7)).unwrap();
+                assert_eq!(out, [b"before".as_slice(), text].concat());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_event_that_is_sealed_in_parts_has_one_encapsulation_and_no_more_boxes_than_were_said() {
+    let now = Instant::now();
+    let mut sealer = sealer(now);
+    let aad = AssociatedData::new([b"a"]);
+    let contents = [BoxContent { associated_data: &aad, plaintext: b"x" }; 3];
+    let (mut nonces, mut sealed) = (HashSet::new(), SealedEvent::new());
+    let mut event = sealer.begin_event(now, 5).unwrap();
+    let encapsulation = event.encapsulation().clone();
+    for part in [&contents[..], &contents[..2]] {
+        event.seal(part, Commitments::Make, &mut sealed).unwrap();
+        assert_eq!(sealed.encapsulation(), Some(&encapsulation));
+        for index in 0..part.len() {
+            let boxed = sealed.to_box(index).unwrap();
+            assert_eq!(*open(&KEY, Purpose::Field, &aad, &boxed).unwrap(), b"x");
+            assert!(nonces.insert(boxed[1120..1132].to_vec()));
+        }
+    }
+    let more = event.seal(&contents[..1], Commitments::Omit, &mut sealed);
+    assert_eq!((more, sealed.len()), (Err(SealError::TooManyBoxes { found: 1 }), 0));
+    assert!(matches!(sealer.begin_event(now, MAX_CONTEXT_BOXES + 1), Err(SealError::TooManyBoxes { .. })));
+    // All its boxes count, whether they were sealed or not.
+    drop(sealer.begin_event(now, MAX_CONTEXT_BOXES - 5).unwrap());
+    assert_eq!(sealer.contexts_used(), 1);
+    assert!(sealer.begin_event(now, 1).is_ok_and(|event| *event.encapsulation() != encapsulation));
+    assert_eq!(sealer.contexts_used(), 2);
+}
+
+#[test]
 fn no_two_boxes_of_a_context_share_a_nonce() {
     let now = Instant::now();
     let mut sealer = sealer(now);

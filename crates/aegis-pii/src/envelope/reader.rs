@@ -188,19 +188,12 @@ impl EnvelopeReader {
         }
     }
 
-    /// Reads a long body, of the event that the claim is of, into memory that is used again.
-    pub(crate) fn read_late<'a>(
-        &self,
-        claim: &Claim,
-        event: &[u8],
-        into: &'a mut Vec<u8>,
-    ) -> Option<&'a [u8]> {
-        let Body::Late { text, before, len } = &claim.body else { return None };
-        into.clear();
-        let text = event.get(text.clone())?;
-        into.reserve_exact(before + len);
-        decode_base64(text, into)?;
-        into.get(*before..)
+    /// Appends a long body of the event that the claim is of, and says where it begins: something may stand before it.
+    pub(crate) fn read_late(&self, claim: &Claim, event: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+        let Body::Late { text, before, len: _ } = &claim.body else { return None };
+        let start = out.len();
+        decode_base64(event.get(text.clone())?, out)?;
+        Some(start + before)
     }
 
     /// From now on base64 is read so.
