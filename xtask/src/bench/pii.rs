@@ -133,25 +133,52 @@ impl Bench {
             let row = format!("peak memory of pii {what}, {gib} GiB sealed, {threads} thread(s)");
             table.at_most_mib(&row, peak_memory_kib(&work)?.saturating_mul(1024), 32.0);
         }
-        self.large_events()?;
-        for (what, file) in [("encrypt", "large.jsonl"), ("decrypt", "large-sealed.jsonl")] {
-            for threads in ["1", "2"] {
-                let arguments = [what, "--threads", threads, file, file, file];
-                let work = Work { name: "large events", command: self.command(&arguments), exit: 0 };
-                let row =
-                    format!("peak memory of pii {what}, events of 4 MiB, 1,000 fields, {threads} thread(s)");
-                table.at_most_mib(&row, peak_memory_kib(&work)?.saturating_mul(1024), 32.0);
+        self.unusual_events()?;
+        for (name, said) in [
+            ("large", "events of 4 MiB, 1,000 fields"),
+            ("mixed", "events of 4 MiB, one field and 1,000, among small ones"),
+            ("tiny", "1,020 fields of a byte an event"),
+            ("middle", "events of 230 KiB, 1,000 fields"),
+        ] {
+            for (what, file) in
+                [("encrypt", format!("{name}.jsonl")), ("decrypt", format!("{name}-sealed.jsonl"))]
+            {
+                for threads in ["1", "2", "8"] {
+                    let file = file.as_str();
+                    let arguments = [what, "--threads", threads, file, file, file];
+                    let work = Work { name: "unusual events", command: self.command(&arguments), exit: 0 };
+                    let row = format!("peak memory of pii {what}, {said}, {threads} thread(s)");
+                    table.at_most_mib(&row, peak_memory_kib(&work)?.saturating_mul(1024), 32.0);
+                }
             }
         }
         Ok(())
     }
 
-    /// A few events that are almost as long as they may be, and what they become.
-    fn large_events(&self) -> Outcome {
-        let fields = vec![format!("{{\"actor_id\":\"{}\"}}", "x".repeat(4_170)); 1_000];
-        let lines = format!("{{\"list\":[{}]}}\n", fields.join(",")).repeat(8);
-        std::fs::write(self.file("large.jsonl"), lines).map_err(Failure::of("write large.jsonl"))?;
-        self.quietly(self.aegis(&["pii", "encrypt", "large.jsonl", "-o", "large-sealed.jsonl"]))
+    /// Events that are almost as long as they may be, alone and among small ones, or become very long; and what they
+    /// become.
+    fn unusual_events(&self) -> Outcome {
+        let list = |value: &str, count| {
+            let fields = vec![format!("{{\"actor_id\":{value}}}"); count];
+            format!("{{\"list\":[{}]}}\n", fields.join(","))
+        };
+        let text = |len| format!("\"{}\"", "x".repeat(len));
+        let large = list(&text(4_170), 1_000);
+        let one = format!("{{\"actor_id\":{}}}\n", text((4 << 20) - 64));
+        let small =
+            std::fs::read_to_string(self.file("events.jsonl")).map_err(Failure::of("read events.jsonl"))?;
+        let small: String = small.lines().take(600).flat_map(|line| [line, "\n"]).collect();
+        for (name, lines) in [
+            ("large", large.repeat(8)),
+            ("mixed", [large.as_str(), &small, &one, &small].concat().repeat(6)),
+            ("tiny", list("1", 1_020).repeat(200)),
+            ("middle", list(&text(214), 1_000).repeat(30)),
+        ] {
+            let plain = format!("{name}.jsonl");
+            std::fs::write(self.file(&plain), lines).map_err(Failure::of(format_args!("write {plain}")))?;
+            self.quietly(self.aegis(&["pii", "encrypt", &plain, "-o", &format!("{name}-sealed.jsonl")]))?;
+        }
+        Ok(())
     }
 
     /// On all cores, however this program is bound.

@@ -42,7 +42,8 @@ Examples:
 CONFIG is that of the pipeline, whose source is left alone; it must not be running if it has a spool, a file or dead
 letters of its own. Rename its dead letters first: what is refused again is added to new ones. Events that were not
 sealed go to every sink, those that one sink refused to that sink alone. Every letter is opened before anything is sent;
-the letters stay where they are, and are yours to remove when the exit code is 0.
+the letters stay where they are, and are yours to remove when the exit code is 0. If it is stopped or killed, run it
+again: it goes on where events were settled, which FILE.sent says until all are.
 
 Examples:
   mv dead-letters.jsonl dead-letters.jsonl.old
