@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::SocketType;
 
 use super::error::{RunError, SuperviseError};
@@ -65,11 +66,26 @@ impl Lifeline {
         on_decision: OnDecision<'_>,
     ) -> Result<Result<(), SuperviseError>, RunError> {
         std::thread::scope(|scope| {
-            let taken = scope.spawn(|| self.take_over(fanotify, on_decision));
+            let taken = scope.spawn(|| {
+                let taken = self.take_over(fanotify, on_decision);
+                // Without it, another worker does better.
+                if taken.is_err() {
+                    stop.request();
+                }
+                taken
+            });
             let ran = fanotify.run(stop, on_decision);
             let taken = taken.join().unwrap_or(Err(SuperviseError::Unexpected { peer: "this process" }));
             ran.map(|()| taken)
         })
+    }
+
+    /// Whether the supervisor still holds what it was given. Without it, enforcement ends with this process.
+    pub fn is_alive(&self) -> bool {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fds = [PollFd::new(&*socket, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready == 0)
     }
 
     /// As [`Fanotify::replace`], for a new policy that is [held](Self::hold).

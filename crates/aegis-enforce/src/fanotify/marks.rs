@@ -67,7 +67,11 @@ impl Marks {
         for mount in mounted.iter().filter(|mount| wanted(mount)) {
             let mut mask = MaskFlags::empty();
             if rules.watch_programs() && !mount.has_no_programs() {
-                mask |= MaskFlags::FAN_OPEN_EXEC_PERM;
+                if mount.is_served() && rules.filesystems == Filesystems::All {
+                    unmarked.push(mount.point.clone());
+                } else {
+                    mask |= MaskFlags::FAN_OPEN_EXEC_PERM;
+                }
             }
             if numbered.contains_key(&mount.device) {
                 mask |= MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_ONDIR;
@@ -83,14 +87,11 @@ impl Marks {
                 Err(source) if numbered.contains_key(&mount.device) => {
                     return Err(StartError::Mark { path: mount.point.clone(), source });
                 }
+                // Another mount of the same file system may have taken it.
+                Err(_) if marked != 0 => {}
                 Err(_) => unmarked.push(mount.point.clone()),
             }
         }
-        // Another mount of the same file system may have taken the mark.
-        unmarked.retain(|point| {
-            let device = mounted.iter().find(|mount| mount.point == *point).map(|mount| mount.device);
-            device.is_none_or(|device| !self.filesystems.contains_key(&device))
-        });
         if let Some((_, origin)) = numbered.iter().find(|(device, _)| !self.filesystems.contains_key(device))
         {
             return Err(StartError::NoDevice { section: origin.section, line: origin.line });

@@ -100,3 +100,40 @@ fn settled(program: &Subject) -> bool {
     let now = now.and_then(|now| i64::try_from(now.as_secs()).ok());
     now.is_some_and(|now| program.changed.0.saturating_add(SETTLED_SECS) < now)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+    use std::path::Path;
+
+    use super::*;
+
+    fn measure(measures: &Measures, path: &Path) -> Result<Digest, Unmeasured> {
+        measures.measure(File::open(path).expect("it opens"), path)
+    }
+
+    #[test]
+    fn a_hash_is_remembered_only_of_what_nobody_else_could_change() {
+        let measures = Measures::default();
+        let mut fresh = tempfile::NamedTempFile::new().expect("a temporary file");
+        fresh.write_all(b"#!/bin/sh\n").expect("it takes bytes");
+        let digest = measure(&measures, fresh.path()).expect("a hash");
+        assert_eq!(digest, aegis_crypto::sha256(b"#!/bin/sh\n"));
+        assert_eq!(measures.known(&Subject::at(fresh.path()).expect("a file")), None);
+        let old = Subject::at(Path::new("/bin/sh")).expect("a file");
+        let digest = measure(&measures, Path::new("/bin/sh")).expect("a hash");
+        let remembered = old.only_root_writes().then_some(digest);
+        assert_eq!(measures.known(&old), remembered);
+    }
+
+    #[test]
+    fn refuses_what_has_no_content_of_its_own() {
+        let measures = Measures::default();
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        assert!(matches!(measure(&measures, directory.path()), Err(Unmeasured::NotAFile)));
+        let long = tempfile::NamedTempFile::new().expect("a temporary file");
+        long.as_file().set_len(MAX_PROGRAM + 1).expect("a sparse file");
+        assert!(matches!(measure(&measures, long.path()), Err(Unmeasured::TooLong)));
+    }
+}

@@ -31,6 +31,10 @@ const WITHOUT_PROGRAMS: [&str; 17] = [
     "tracefs",
 ];
 
+/// File systems whose files a server hands out, perhaps a user's own (FUSE). The kernel opens the file for us when we read
+/// the event, so a server that does not answer would stop the answers to everybody.
+const SERVED: [&str; 7] = ["fuse", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "ceph"];
+
 /// One line of `/proc/self/mountinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
@@ -43,6 +47,10 @@ pub(super) struct Mount {
 impl Mount {
     pub(super) fn has_no_programs(&self) -> bool {
         WITHOUT_PROGRAMS.contains(&self.kind.as_str())
+    }
+
+    pub(super) fn is_served(&self) -> bool {
+        SERVED.contains(&self.kind.as_str()) || self.kind.starts_with("fuse.")
     }
 
     fn read(line: &str) -> Option<Self> {

@@ -31,11 +31,12 @@ const PEER: &str = "the worker";
 const MAX_HELD: usize = 256;
 /// At most so many groups are held: those of policies whose swap a worker did not survive.
 const MAX_GROUPS: usize = 16;
-/// Waits between starts, while the worker dies at once.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// Waits between starts: the first, the longest after a worker that was at work, and after one that never came so far.
+const FIRST_WAIT: Duration = Duration::from_millis(10);
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_IDLE_WAIT: Duration = Duration::from_secs(2);
 /// A worker that lived so long is no reason to wait.
-const LIVED: Duration = Duration::from_secs(10);
+const LIVED: Duration = Duration::from_secs(5);
 /// How long a worker may take to end when it is asked to.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -87,6 +88,7 @@ pub fn supervise(
             drop(keeper.map(Keeper::end));
             return Ok(status);
         }
+        let longest = if keeper.is_none() { LONGEST_WAIT } else { LONGEST_IDLE_WAIT };
         let unanswered = held.bury(keeper);
         let keeper = Keeper::start(&mut held).map_err(fault)?;
         match ended {
@@ -100,12 +102,12 @@ pub fn supervise(
         if started.elapsed() > LIVED {
             wait = FIRST_WAIT;
         }
-        let goes_on = sleep(wait, stop);
+        let goes_on = sleep(wait.min(longest), stop);
         held.kept = keeper.end();
         if !goes_on {
             return Ok(ExitStatus::from_raw(0));
         }
-        wait = (wait * 2).min(LONGEST_WAIT);
+        wait = (wait * 2).min(longest);
     }
 }
 
