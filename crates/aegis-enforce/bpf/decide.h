@@ -304,9 +304,8 @@ static __always_inline struct inode *current_program(void)
 	return BPF_CORE_READ(task, mm, exe_file, f_inode);
 }
 
-static __always_inline bool is_self(void)
+static __always_inline bool runs_own(struct inode *inode)
 {
-	struct inode *inode = current_program();
 	struct self_key key = {.kind = SELF_PROGRAM};
 
 	if (!inode)
@@ -314,6 +313,14 @@ static __always_inline bool is_self(void)
 	key.inode = BPF_CORE_READ(inode, i_ino);
 	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
 	return bpf_map_lookup_elem(&aegis_self, &key) != NULL;
+}
+
+/* An agent that is traced does what another wants. */
+static __always_inline bool is_self(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return runs_own(current_program()) && !BPF_CORE_READ(task, group_leader, ptrace) && !BPF_CORE_READ(task, ptrace);
 }
 
 __noinline int in_allowed_group(struct view *view)
@@ -590,17 +597,29 @@ static __always_inline void set_address4(struct peer *peer, __be32 address)
 	peer->low = __builtin_bswap64(0xffff00000000ull) | ((__u64)address << 32);
 }
 
+static __always_inline bool is_mapped(__u64 high, __u64 low)
+{
+	return !high && (low & 0xffffffffull) == __builtin_bswap64(0xffff00000000ull);
+}
+
 static __always_inline void set_address6(struct peer *peer, __u64 high, __u64 low)
 {
-	if (!high && (low & 0xffffffffull) == __builtin_bswap64(0xffff00000000ull)) {
+	if (is_mapped(high, low)) {
 		set_address4(peer, low >> 32);
 		return;
 	}
-	if (!high && !low)
-		low = __builtin_bswap64(1);
 	peer->family = 6;
 	peer->high = high;
 	peer->low = low;
+}
+
+/* The unspecified address of IPv6 reaches this host, by IPv4 if the socket is bound to an address of that. */
+static __always_inline void set_any6(struct peer *peer, __u64 own_high, __u64 own_low)
+{
+	if (is_mapped(own_high, own_low))
+		set_address4(peer, 0);
+	else
+		set_address6(peer, 0, __builtin_bswap64(1));
 }
 
 static __always_inline struct rule *net_entry(const struct view *view, const struct peer *peer, __u32 group,

@@ -23,7 +23,15 @@ static __always_inline void context_peer(const struct bpf_sock_addr *ctx, bool s
 		__u64 high = ctx->user_ip6[0] | ((__u64)ctx->user_ip6[1] << 32);
 		__u64 low = ctx->user_ip6[2] | ((__u64)ctx->user_ip6[3] << 32);
 
-		set_address6(peer, high, low);
+		if (!high && !low) {
+			struct bpf_sock *sock = ctx->sk;
+
+			if (sock)
+				set_any6(peer, sock->src_ip6[0] | ((__u64)sock->src_ip6[1] << 32),
+					 sock->src_ip6[2] | ((__u64)sock->src_ip6[3] << 32));
+		} else {
+			set_address6(peer, high, low);
+		}
 	} else {
 		set_address4(peer, ctx->user_ip4);
 	}

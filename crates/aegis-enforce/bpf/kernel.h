@@ -136,6 +136,7 @@ struct mm_struct {
 
 struct task_struct {
 	struct mm_struct *mm;
+	unsigned int ptrace; /* not 0: somebody traces it */
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
@@ -150,9 +151,14 @@ struct linux_binprm {
 	const char *filename;
 };
 
+struct in6_addr {
+	__u8 bytes[16];
+};
+
 struct sock_common {
 	unsigned short skc_family;
 	__u16 skc_num;
+	struct in6_addr skc_v6_rcv_saddr;
 };
 
 struct sock {
@@ -191,7 +197,21 @@ struct bpf_sock_addr {
 	__u32 protocol;
 	__u32 msg_src_ip4;
 	__u32 msg_src_ip6[4];
-	__u64 sk;
+	union {
+		struct bpf_sock *sk;
+		__u64 sk_;
+	};
+};
+
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
 };
 
 /* Socket addresses as system calls pass them. */

@@ -92,8 +92,13 @@ __noinline int refuse_tampering(__u64 inode, __u32 device)
 	struct matter matter = {.operation = OP_TAMPER, .inode = inode, .device = device, .denied = true};
 	struct rule rule = {.section = SECTION_SELF};
 	struct view view = {};
+	struct policy *policy;
 
 	if (out_of_scope() || !look(&view) || is_self() || bpf_get_current_pid_tgid() >> 32 == 1)
+		return 0;
+	/* While denials are off, which takes a reason and where it is the rule two people, the agent can be replaced. */
+	policy = policy_in(view.slot);
+	if (policy && policy->lifted && bpf_ktime_get_boot_ns() < policy->lifted)
 		return 0;
 	emit(&view, &rule, &matter);
 	return -EPERM;
@@ -138,6 +143,17 @@ static __always_inline bool is_directory(struct inode *inode)
 	return (inode->i_mode & S_IFMT) == S_IFDIR;
 }
 
+/* Whether it is the agent's program or in one of its directories, and somebody else is about to change it. */
+static __always_inline bool refuse_change_of(const struct subject *subject)
+{
+	struct self_key program = {.inode = subject->inode, .device = subject->device, .kind = SELF_PROGRAM};
+	struct self_key directory = {
+		.inode = subject->directory, .device = subject->directory_device, .kind = SELF_DIRECTORY};
+
+	return (bpf_map_lookup_elem(&aegis_self, &program) || bpf_map_lookup_elem(&aegis_self, &directory)) &&
+	       refuse_tampering(subject->inode, subject->device);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(aegis_file_open, struct file *file)
 {
@@ -151,16 +167,8 @@ int BPF_PROG(aegis_file_open, struct file *file)
 		return 0;
 	take_inode(&subject, inode);
 	take_name(&subject, file->f_path.dentry);
-	if (file->f_mode & FMODE_WRITE) {
-		struct self_key program = {.inode = subject.inode, .device = subject.device, .kind = SELF_PROGRAM};
-		struct self_key directory = {.inode = subject.directory,
-					     .device = subject.directory_device,
-					     .kind = SELF_DIRECTORY};
-
-		if ((bpf_map_lookup_elem(&aegis_self, &program) || bpf_map_lookup_elem(&aegis_self, &directory)) &&
-		    refuse_tampering(subject.inode, subject.device))
-			return -EPERM;
-	}
+	if ((file->f_mode & FMODE_WRITE) && refuse_change_of(&subject))
+		return -EPERM;
 	if (!decide_file(&view, &subject, &rule))
 		return 0;
 	/* The agent reads what is in its own directories, and nothing else that is denied. */
@@ -202,10 +210,12 @@ int BPF_PROG(aegis_path_truncate, const struct path *path)
 	struct view view = {};
 	struct rule rule = {};
 
-	if (out_of_scope())
-		return 0;
 	take_inode(&subject, dentry->d_inode);
 	take_name(&subject, dentry);
+	if (refuse_change_of(&subject))
+		return -EPERM;
+	if (out_of_scope())
+		return 0;
 	if (!decide_file(&view, &subject, &rule))
 		return 0;
 	about(&matter, &subject, OP_TRUNCATE);
@@ -250,6 +260,18 @@ int BPF_PROG(aegis_inode_symlink, struct inode *dir, struct dentry *dentry)
 		return 0;
 	about(&matter, &subject, OP_CREATE);
 	return answer(&view, &rule, &matter);
+}
+
+SEC("lsm/inode_mkdir")
+int BPF_PROG(aegis_inode_mkdir, struct inode *dir)
+{
+	return in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir) ? -EPERM : 0;
+}
+
+SEC("lsm/inode_mknod")
+int BPF_PROG(aegis_inode_mknod, struct inode *dir)
+{
+	return in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir) ? -EPERM : 0;
 }
 
 static __always_inline void mark_if_named(struct dentry *dentry, struct inode *inode)
@@ -680,7 +702,15 @@ static __always_inline bool read_peer(struct socket *sock, const void *address, 
 		__builtin_memcpy(&high, six.address, 8);
 		__builtin_memcpy(&low, six.address + 8, 8);
 		peer->port = __builtin_bswap16(six.port);
-		set_address6(peer, high, low);
+		if (!high && !low) {
+			__u64 own[2] = {};
+
+			if (bpf_core_field_exists(sock->sk->__sk_common.skc_v6_rcv_saddr))
+				BPF_CORE_READ_INTO(&own, sock, sk, __sk_common.skc_v6_rcv_saddr);
+			set_any6(peer, own[0], own[1]);
+		} else {
+			set_address6(peer, high, low);
+		}
 	} else {
 		return false;
 	}
@@ -785,6 +815,8 @@ int BPF_PROG(aegis_ptrace_access, struct task_struct *child, unsigned int mode)
 {
 	if (!(mode & PTRACE_MODE_ATTACH))
 		return 0;
+	if (runs_own(BPF_CORE_READ(child, mm, exe_file, f_inode)) && refuse_tampering(0, 0))
+		return -EPERM;
 	return answer_flag(POLICY_DENY_PTRACE, 1, SECTION_DENY_PTRACE, OP_PTRACE, child->tgid);
 }
 

@@ -77,7 +77,12 @@ impl HostEnforcer {
     ///
     /// [`KernelError`].
     pub fn loaded(&self) -> Result<Option<Enforcement>, KernelError> {
-        Enforcement::adopt(&self.pins)
+        let loaded = Enforcement::look(&self.pins)?;
+        if let Some(loaded) = &loaded {
+            // Refused to a program that is not the agent yet, unless denials are off: then it is the one that replaces it.
+            let _ = loaded.own(&own_program(), &[]);
+        }
+        Ok(loaded)
     }
 
     fn terms_for(&self, identity: &PolicyIdentity) -> Terms {
@@ -176,8 +181,8 @@ impl HostEnforcer {
         let (enforcement, fresh) = self.open(options)?;
         let directories: Vec<FileId> =
             self.own_dirs.iter().filter_map(|dir| resolver.file(dir.to_str()?)).collect();
-        let program: Vec<FileId> = resolver.file("/proc/self/exe").into_iter().collect();
-        enforcement.own(&program, &directories)?;
+        enforcement.own(&[], &directories)?;
+        enforcement.own_only(&own_program())?;
         let label = Label {
             version: identity.policy_version,
             sha256: *identity.policy_sha256.as_bytes(),
@@ -391,6 +396,10 @@ impl Enforcer for HostEnforcer {
         let (enforced, remarks) = self.remarks(&recorded);
         Ok(Some(Report { enforced, remarks, ..recorded }))
     }
+}
+
+fn own_program() -> Vec<FileId> {
+    HostResolver::new().file("/proc/self/exe").into_iter().collect()
 }
 
 fn unavailable(error: &KernelError) -> EnforceError {

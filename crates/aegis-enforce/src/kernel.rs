@@ -205,6 +205,25 @@ impl Enforcement {
         Ok(())
     }
 
+    /// Lets no other programs be the agent: those of a build before this one are not any more.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`].
+    pub fn own_only(&self, programs: &[FileId]) -> Result<(), KernelError> {
+        self.own(programs, &[])?;
+        let map = self.map(name::SELF)?;
+        let kept: Vec<_> = programs.iter().map(|file| self_key(*file, SelfKind::Program)).collect();
+        let is_program = |key: &[u8]| crate::layout::u32_at(key, 12) == SelfKind::Program as u32;
+        let others: Vec<Vec<u8>> =
+            map.keys().filter(|key| is_program(key) && !kept.iter().any(|kept| kept == key.as_slice())).collect();
+        for key in others {
+            let deleted = map.delete(&key);
+            deleted.map_err(|source| KernelError::Map { action: "write", name: name::SELF.to_owned(), source })?;
+        }
+        Ok(())
+    }
+
     fn write(&self, name: &'static str, key: &[u8], value: &[u8]) -> Result<(), KernelError> {
         let result = self.map(name)?.update(key, value, MapFlags::ANY);
         result.map_err(|source| KernelError::Map { action: "write", name: name.to_owned(), source })

@@ -115,7 +115,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), KernelError> {
 }
 
 impl Enforcement {
-    /// What is pinned on this host, or none. What another process left half-done is finished or taken away first.
+    /// What is pinned on this host, or none. What another process left half-done is finished or taken away first, so only
+    /// one process at a time may do this.
     ///
     /// # Errors
     ///
@@ -137,6 +138,24 @@ impl Enforcement {
             rename(&old, pins)?;
         }
         Self::open(pins)
+    }
+
+    /// What is pinned on this host, or none: for those who only look. Nothing is finished or taken away, since another
+    /// process may be at it.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if it cannot be told.
+    pub fn look(pins: &Path) -> Result<Option<Self>, KernelError> {
+        if let Some(found) = Self::open(pins)? {
+            return Ok(Some(found));
+        }
+        if let Some(found) = Self::open(&beside(pins, "_new"))?
+            && found.generation()? > 0
+        {
+            return Ok(Some(found));
+        }
+        Self::open(&beside(pins, "_old"))
     }
 
     fn open(pins: &Path) -> Result<Option<Self>, KernelError> {

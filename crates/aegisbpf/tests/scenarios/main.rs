@@ -9,6 +9,7 @@
 //! | [`crash`], [`recovery`], [`limits`] | killed or refused by the disk at any system call: old or new, whole, and repaired by the next command |
 //! | [`durability`] | what a power cut would keep |
 //! | [`concurrency`] | commands at once: one order, no loss |
+//! | [`enforcement`] | policies in force, in a virtual machine: the signed path, events, emergencies, kills |
 //! | [`custodians`] | hosts on which no single person changes the trusted keys |
 //! | [`interop`], [`token`] | openssl, OpenSSH, Python and a PKCS#11 token |
 //! | [`host`], [`people`], [`snapshot`], [`forge`], [`faults`], [`tools`] | what they share |
@@ -24,6 +25,7 @@ mod concurrency;
 mod crash;
 mod custodians;
 mod durability;
+mod enforcement;
 mod faults;
 mod forge;
 mod host;

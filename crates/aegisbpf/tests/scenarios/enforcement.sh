@@ -1,0 +1,177 @@
+# Runs in a virtual machine as root, with busybox and nobody else there. Prints "held: NAME" or "failed: NAME" a check.
+set -u
+A=/usr/sbin/aegisbpf
+
+held() { echo "held: $1"; }
+failed() {
+    echo "failed: $1: $2"
+    cat /tmp/out
+}
+# check NAME COMMAND...: the command succeeds.
+check() {
+    name=$1
+    shift
+    if "$@" >/tmp/out 2>&1; then held "$name"; else failed "$name" "$*"; fi
+}
+# refused NAME TEXT COMMAND...: the command fails, and says so with TEXT.
+refused() {
+    name=$1 text=$2
+    shift 2
+    if "$@" >/tmp/out 2>&1; then failed "$name" "$* succeeded"; elif grep -q -e "$text" /tmp/out; then held "$name"; else failed "$name" "$*"; fi
+}
+# says NAME TEXT COMMAND...: whatever its exit code, the command says TEXT.
+says() {
+    name=$1 text=$2
+    shift 2
+    "$@" >/tmp/out 2>&1
+    if grep -q -e "$text" /tmp/out; then held "$name"; else failed "$name" "no '$text' from $*"; fi
+}
+denied() { refused "$1" 'Operation not permitted' cat "$2"; }
+sign() { $A policy sign "$1" -o "$2" --policy-version "$3" --key "$4" >/dev/null; }
+
+mkdir -p /etc/aegisbpf /var/lib /w
+cd /w || exit 1
+echo secret >secret
+echo open >open
+echo other >other
+$A keys generate --out first --name first >/dev/null
+$A keys generate --out second --name second >/dev/null
+$A keys add first/first.pub >/dev/null
+$A keys add second/second.pub >/dev/null
+printf 'version=1\n[deny_path]\n/w/secret\n' >one.conf
+printf 'version=1\n[deny_path]\n/w/secret\n/w/other\n[deny_ip]\n127.0.0.9\n' >two.conf
+sign one.conf v1 1 first/first.key
+sign two.conf v2 2 first/first.key
+
+# A host that only records, and is then told to enforce: as after a restart, the kernel has nothing.
+echo 'enforcement = "record"' >/etc/aegisbpf/aegisbpf.toml
+check 'recorded' $A policy apply v1 --require-signature
+check 'recorded_denies_nothing' cat secret
+says 'recorded_says_so' 'only recorded' $A status
+rm /etc/aegisbpf/aegisbpf.toml
+$A run >/tmp/agent 2>&1 &
+agent=$!
+for _ in $(seq 100); do
+    grep -q 'reading events' /tmp/agent && break
+    usleep 100000
+done
+denied 'the_agent_loads_what_was_applied' secret
+
+# The signed path.
+check 'newer_is_applied' $A policy apply v2 --require-signature
+denied 'denied_by_the_newer' other
+check 'others_open' cat open
+refused 'older_is_refused' 'rollback\|older\|lower' $A policy apply v1 --require-signature
+denied 'still_denied_after_the_older' other
+says 'health_has_a_canary' 'ok       enforcement: 3 rules are enforced' $A health
+first=$(sed -n 's/.*key_id *[=:] *//p' first/first.pub | head -n 1)
+[ -n "$first" ] || first=$($A keys list --json | tr -d ' \n' | sed 's/.*"id":"\([0-9a-f]*\)"[^}]*first.*/\1/')
+check 'revoked' $A keys revoke "$first" --reason 'laptop stolen'
+says 'health_is_worse' 'revoked\|not trusted' $A health
+denied 'still_denied_after_the_revocation' other
+sign one.conf v3 3 second/second.key
+check 'emergency_bundle' $A policy apply v3 --require-signature
+denied 'in_force_by_the_second_key' secret
+check 'replaced_as_a_whole' cat other
+
+# Events.
+usleep 1500000
+check 'events_are_written' grep -q '"path":"/w/other"' /var/lib/aegisbpf/events/events.jsonl
+says 'events_are_listed' '/w/other' $A events
+says 'events_name_the_rule' '"entry": *"/w/secret"' $A events --json
+
+# Unconfirmed: first nobody is there to make it official, then the agent is.
+kill -9 $agent
+sign two.conf v4 4 second/second.key
+check 'applied_for_a_time' $A policy apply v4 --confirm-within 2s
+denied 'in_force_for_a_time' other
+sleep 3
+check 'gone_back_by_itself' cat other
+denied 'to_the_one_before' secret
+says 'health_says_it_went_back' 'not confirmed in time' $A health
+$A run >/tmp/agent 2>&1 &
+agent=$!
+for _ in $(seq 100); do
+    grep -q 'rolled back' /tmp/agent && break
+    usleep 100000
+done
+says 'the_agent_makes_it_official' 'rolled back' cat /tmp/agent
+says 'in_the_log_too' 'policy.rollback' $A audit show
+sign two.conf v5 5 second/second.key
+check 'applied_for_a_longer_time' $A policy apply v5 --confirm-within 1h
+check 'confirmed' $A policy confirm
+says 'nothing_waits' 'unconfirmed_for": null' $A status --json
+
+# Emergencies.
+check 'emergency_off' $A emergency disable --reason 'the database does not start' --for 1h
+check 'nothing_is_denied' cat secret
+says 'health_says_so' 'emergency' $A health
+check 'emergency_over' $A emergency enable
+denied 'denied_again' secret
+
+# Audit mode, what cannot be, what must not be.
+sign two.conf v6 6 second/second.key
+check 'audit_mode' $A policy apply v6 --mode audit
+check 'only_told' cat secret
+says 'health_calls_it_audit' 'audit mode' $A health
+printf 'version=1\n[deny_comm]\nsh\n' >locked.conf
+sign locked.conf v7 7 second/second.key
+refused 'locks_nobody_out' 'denies' $A policy apply v7
+check 'nothing_changed_by_that' grep -q 'policy_version=6\|^6' /var/lib/aegisbpf/version_counter
+sign two.conf v8 8 second/second.key
+check 'enforced_again' $A policy apply v8
+
+# A command under a policy of its own.
+printf 'version=1\n[deny_path]\n/w/open\n' >three.conf
+refused 'tested' 'Operation not permitted' $A policy test three.conf -- cat /w/open
+says 'tested_says_what' 'denied: open /w/open' $A policy test three.conf -- cat /w/open
+check 'tested_in_audit_mode' $A policy test three.conf --mode audit -- cat /w/open
+check 'the_host_is_as_before' cat open
+denied 'also_in_what_it_denies' other
+
+# Nobody but the agent touches what is its own.
+refused 'pins_stay' 'not permitted' rm /sys/fs/bpf/aegisbpf/links/aegis_file_open
+refused 'state_stays' 'not permitted' rm /var/lib/aegisbpf/policy.applied
+refused 'program_stays' 'not permitted' mv /w/other $A
+
+# Another build takes its place while denials are off, and only then.
+cp $A /w/newer
+refused 'not_replaced_before' 'not permitted' mv /w/newer $A
+refused 'another_build_is_not_the_agent' 'not permitted\|another build' /w/newer emergency enable
+check 'off_to_replace_it' $A emergency disable --reason 'another build' --for 10m
+check 'replaced' mv /w/newer $A
+check 'on_by_the_new_one' $A emergency enable
+denied 'denied_under_the_new_one' secret
+sign two.conf v9 9 second/second.key
+check 'the_new_one_applies' $A policy apply v9
+refused 'and_stays_the_agent' 'not permitted' rm $A
+
+# Killed: the agent at 50 points, an apply at 15. Somebody tries all the time.
+(while :; do cat secret >/dev/null 2>&1 && echo lapse >>/tmp/lapses; done) &
+hammer=$!
+kill -9 $agent
+for _ in $(seq 50); do
+    $A run >/tmp/agent 2>&1 &
+    agent=$!
+    usleep $((RANDOM * 8))
+    kill -9 $agent
+done
+check 'adopted_after_fifty_kills' $A status
+version=20
+for _ in $(seq 15); do
+    if [ $((version % 2)) = 0 ]; then policy=one.conf; else policy=two.conf; fi
+    sign $policy next $version second/second.key
+    $A policy apply next >/dev/null 2>&1 &
+    apply=$!
+    usleep $((RANDOM * 30))
+    kill -9 $apply
+    version=$((version + 1))
+done
+sign two.conf last 100 second/second.key
+check 'the_next_apply_finishes' $A policy apply last
+says 'and_is_in_force' 'version 100' $A status
+denied 'with_its_rules' other
+kill $hammer
+if [ -e /tmp/lapses ]; then failed 'no_lapse' "$(wc -l </tmp/lapses) opens"; else held 'no_lapse'; fi
+says 'enforcement_is_well' 'ok       enforcement' $A health
+echo 'done'
