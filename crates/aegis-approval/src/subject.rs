@@ -26,6 +26,8 @@ pub enum Kind {
     CustodiansSet,
     /// A host is to do without custodians.
     CustodiansOff,
+    /// For a time, a host is only to tell what its policy denies.
+    EnforcementOff,
     /// A DEK is to be erased.
     DekDestroy,
     /// A KEK is to be retired, and what it wraps erased.
@@ -34,7 +36,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Override,
         Self::KeysAdd,
         Self::KeysRemove,
@@ -42,6 +44,7 @@ impl Kind {
         Self::PolicyEpoch,
         Self::CustodiansSet,
         Self::CustodiansOff,
+        Self::EnforcementOff,
         Self::DekDestroy,
         Self::KekRetire,
     ];
@@ -56,6 +59,7 @@ impl Kind {
             Self::PolicyEpoch => "policy.epoch",
             Self::CustodiansSet => "custodians.set",
             Self::CustodiansOff => "custodians.off",
+            Self::EnforcementOff => "enforcement.off",
             Self::DekDestroy => "dek.destroy",
             Self::KekRetire => "kek.retire",
         }
@@ -69,7 +73,8 @@ impl Kind {
             | Self::KeysRevoke
             | Self::PolicyEpoch
             | Self::CustodiansSet
-            | Self::CustodiansOff => true,
+            | Self::CustodiansOff
+            | Self::EnforcementOff => true,
             Self::Override | Self::DekDestroy | Self::KekRetire => false,
         }
     }
@@ -117,6 +122,8 @@ pub enum Subject {
     CustodiansSet(Digest),
     /// The digest of the custodians who are to go.
     CustodiansOff(Digest),
+    /// SHA-256 of the policy that is in force.
+    EnforcementOff(Digest),
     /// The version of the DEK, such as `dek-v1-20260101` or `dek-v1-20260101-2`.
     DekDestroy(Line),
     /// The KEK.
@@ -141,6 +148,7 @@ impl Subject {
             Kind::KekRetire => Self::KekRetire(key()?),
             Kind::CustodiansSet => Self::CustodiansSet(digest()?),
             Kind::CustodiansOff => Self::CustodiansOff(digest()?),
+            Kind::EnforcementOff => Self::EnforcementOff(digest()?),
             Kind::PolicyEpoch => {
                 let epoch = text.parse().ok().filter(|epoch: &u32| epoch.to_string() == text);
                 Self::PolicyEpoch(epoch.ok_or(SubjectError::Epoch)?)
@@ -165,6 +173,7 @@ impl Subject {
             Self::PolicyEpoch(_) => Kind::PolicyEpoch,
             Self::CustodiansSet(_) => Kind::CustodiansSet,
             Self::CustodiansOff(_) => Kind::CustodiansOff,
+            Self::EnforcementOff(_) => Kind::EnforcementOff,
             Self::DekDestroy(_) => Kind::DekDestroy,
             Self::KekRetire(_) => Kind::KekRetire,
         }
@@ -180,6 +189,9 @@ impl Subject {
             Self::PolicyEpoch(_) => "policy versions are counted anew, and those of lower epochs are refused",
             Self::CustodiansSet(_) => "other people, or fewer of them, decide over the keys of these hosts",
             Self::CustodiansOff(_) => "one person alone can change the keys of these hosts from then on",
+            Self::EnforcementOff(_) => {
+                "for up to a day, what the policy of these hosts denies is let through"
+            }
             Self::DekDestroy(_) => "what was sealed under this DEK can never be read again",
             Self::KekRetire(_) => "what only this KEK opens can never be read again",
         }
@@ -238,7 +250,9 @@ impl fmt::Display for Subject {
                 key.fmt(f)
             }
             Self::PolicyEpoch(epoch) => epoch.fmt(f),
-            Self::CustodiansSet(digest) | Self::CustodiansOff(digest) => digest.fmt(f),
+            Self::CustodiansSet(digest) | Self::CustodiansOff(digest) | Self::EnforcementOff(digest) => {
+                digest.fmt(f)
+            }
         }
     }
 }
@@ -263,7 +277,7 @@ pub enum SubjectError {
         source: ParseKeyIdError,
     },
     /// Not a digest.
-    #[error("the subject of {kind} is a digest of custodians")]
+    #[error("the subject of {kind} is a digest of {}", if *kind == Kind::EnforcementOff { "the policy in force" } else { "custodians" })]
     Digest {
         /// The kind of request.
         kind: Kind,
@@ -317,6 +331,7 @@ mod tests {
             (Kind::PolicyEpoch, "7", &["+7", "07", "-1", "4294967296", "", "7 "][..]),
             (Kind::KeysAdd, &key, &["", "aa", "A", "../etc"]),
             (Kind::CustodiansOff, &key, &["", "off"]),
+            (Kind::EnforcementOff, &key, &["", "off", "7"]),
             (
                 Kind::DekDestroy,
                 "dek-v1-20260101",

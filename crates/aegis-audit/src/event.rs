@@ -225,11 +225,23 @@ pub enum Action {
     /// A custodian's key may be in the wrong hands, and is exchanged; the detail says how far.
     #[serde(rename = "emergency.rotate")]
     EmergencyRotate,
+    /// For a time, what the policy in force denies was only to be told.
+    #[serde(rename = "enforcement.off")]
+    EnforcementOff,
+    /// What the policy in force denies was to be refused again.
+    #[serde(rename = "enforcement.on")]
+    EnforcementOn,
+    /// A policy that was put in force with a time limit was kept.
+    #[serde(rename = "policy.confirm")]
+    PolicyConfirm,
+    /// A policy was not confirmed in time, so the one before it counts again.
+    #[serde(rename = "policy.fallback")]
+    PolicyFallback,
 }
 
 impl Action {
     /// Every action, in the order of their declaration.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::PolicyApply,
         Self::PolicyRollback,
         Self::CounterRepair,
@@ -267,6 +279,10 @@ impl Action {
         Self::ApprovalDecide,
         Self::ApprovalUse,
         Self::EmergencyRotate,
+        Self::EnforcementOff,
+        Self::EnforcementOn,
+        Self::PolicyConfirm,
+        Self::PolicyFallback,
     ];
 
     /// The name in the log, in queries and in exports.
@@ -309,6 +325,10 @@ impl Action {
             Self::ApprovalDecide => "approval.decide",
             Self::ApprovalUse => "approval.use",
             Self::EmergencyRotate => "emergency.rotate",
+            Self::EnforcementOff => "enforcement.off",
+            Self::EnforcementOn => "enforcement.on",
+            Self::PolicyConfirm => "policy.confirm",
+            Self::PolicyFallback => "policy.fallback",
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
     manifest::truncate_to_seconds,
 };
 
-mod custodians;
+pub(crate) mod custodians;
 mod rehearsal;
 
 use rehearsal::Rehearsal;

@@ -190,7 +190,8 @@ pub trait Enforcer {
     fn state(&self) -> Result<Option<Enforcement>, EnforceError>;
 }
 
-fn nothing_enforced(backend: &'static str) -> EnforceError {
+/// What a backend says that denies nothing.
+pub(crate) fn nothing_enforced(backend: &'static str) -> EnforceError {
     EnforceError::Unavailable {
         backend,
         detail: "it enforces nothing".to_owned(),

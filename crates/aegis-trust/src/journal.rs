@@ -18,6 +18,7 @@ use crate::{
     bundle::BundleFormat,
     custodians::{change::CustodiansChange, record::RecordChange},
     durable::{self, ReadError, WriteError},
+    emergency::Lift,
     enforce::PolicyIdentity,
     rotation::RotationChange,
 };
@@ -126,6 +127,18 @@ pub enum Change {
     Custodians(Box<CustodiansChange>),
     /// A step of `keys rotate`.
     Rotation(Box<RotationChange>),
+    /// `emergency disable`.
+    EnforcementOff(Box<Lift>),
+    /// `emergency enable`.
+    EnforcementOn {
+        /// The policy in force, as far as it could be told.
+        policy: Option<PolicyIdentity>,
+    },
+    /// `policy confirm`.
+    ConfirmPolicy {
+        /// The policy in force.
+        policy: PolicyIdentity,
+    },
     /// `backup restore`.
     Restore {
         /// What the caller called the archive.

@@ -10,6 +10,7 @@
 //! | [`manifest`], [`bundle`], [`verify`](mod@verify), [`standing`] | the signed file, the one function that believes it, what the counter says to it |
 //! | [`counter`], [`repair`] | the anti-rollback counter, and its honest repair |
 //! | [`apply`], [`rollback`], [`enforce`] | the transaction, the way back, and who loads the rules |
+//! | [`emergency`], [`confirm`] | denials off for a time; a policy kept that was applied with a time limit |
 //! | [`journal`], [`recover`], [`durable`], [`lock`] | what survives a kill at any instant |
 //! | [`sign`], [`signer_command`], [`signer_pkcs11`], [`keypair`], [`expiry`] | the signer's side |
 //! | [`health`], [`drill`], [`backup`] | proof that all of it works |
@@ -21,9 +22,11 @@ pub mod approval;
 pub mod backup;
 pub mod bundle;
 pub mod config;
+pub mod confirm;
 pub mod counter;
 pub mod custodians;
 pub mod drill;
+pub mod emergency;
 pub mod enforce;
 pub mod expiry;
 pub mod guarded_dir;

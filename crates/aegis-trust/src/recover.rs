@@ -117,6 +117,9 @@ impl Host {
             }
             Change::Custodians(change) => self.resume_custodians(&journal, change)?,
             Change::Rotation(change) => Some(self.resume_rotation(&journal, change)?),
+            Change::EnforcementOff(lift) => Some(self.resume_off(&journal, lift, caller)?),
+            Change::EnforcementOn { policy } => Some(self.resume_on(&journal, policy.as_ref(), caller)),
+            Change::ConfirmPolicy { policy } => Some(self.resume_confirm(&journal, policy, caller)),
             Change::Restore { source, archive_sha256 } => self
                 .resume_restore(&journal, source, archive_sha256)
                 .map_err(|source| RecoverError::Restore { source: Box::new(source) })?,
@@ -146,15 +149,19 @@ impl Host {
             .try_for_each(|file| durable::sync_parent(file))
     }
 
-    fn log_once(&self, journal: &Journal, event: Event) -> Result<(), RecoverError> {
-        if self.audit().exists() {
-            let logged = self
-                .audit()
-                .has_transaction(&journal.transaction, LOOK_BACK)
-                .map_err(|source| RecoverError::ReadLog { source: Box::new(source) })?;
-            if logged {
-                return Ok(());
-            }
+    /// Whether the entry of an interrupted change is in the log.
+    pub(crate) fn is_logged(&self, journal: &Journal) -> Result<bool, RecoverError> {
+        if !self.audit().exists() {
+            return Ok(false);
+        }
+        self.audit()
+            .has_transaction(&journal.transaction, LOOK_BACK)
+            .map_err(|source| RecoverError::ReadLog { source: Box::new(source) })
+    }
+
+    pub(crate) fn log_once(&self, journal: &Journal, event: Event) -> Result<(), RecoverError> {
+        if self.is_logged(journal)? {
+            return Ok(());
         }
         self.audit()
             .append(&event.transaction(&journal.transaction))
@@ -303,7 +310,7 @@ impl Host {
     }
 }
 
-fn given_up(journal: &Journal, caller: &Caller) -> Event {
+pub(crate) fn given_up(journal: &Journal, caller: &Caller) -> Event {
     let (action, object) = match &journal.change {
         Change::Apply(plan) => (Action::PolicyApply, plan.source.clone()),
         Change::Rollback(plan) => (Action::PolicyRollback, plan.source.clone()),
@@ -320,6 +327,9 @@ fn given_up(journal: &Journal, caller: &Caller) -> Event {
             "custodians".to_owned(),
         ),
         Change::Rotation(change) => (Action::KeyRotate, change.new.to_string()),
+        Change::EnforcementOff(_) => (Action::EnforcementOff, crate::emergency::OBJECT.to_owned()),
+        Change::EnforcementOn { .. } => (Action::EnforcementOn, crate::emergency::OBJECT.to_owned()),
+        Change::ConfirmPolicy { .. } => (Action::PolicyConfirm, crate::confirm::OBJECT.to_owned()),
         Change::Restore { source, .. } => (Action::BackupRestore, source.clone()),
     };
     Event::new(caller.now, journal.actor.clone(), action, object)

@@ -47,8 +47,9 @@ pub(crate) enum ApprovalCommand {
     /// Ask for a change to keys: of a host, or of this deployment
     #[command(after_help = "\
 KIND and what SUBJECT then is: keys.add, keys.remove, keys.revoke and kek.retire a key id of 64 hex digits;
-policy.epoch a number; custodians.set and custodians.off the digest that `aegisbpf custodians` prints; dek.destroy a
-DEK version. What is for hosts names them with --for.
+policy.epoch a number; custodians.set and custodians.off the digest that `aegisbpf custodians` prints; enforcement.off
+the sha256 of the policy that `aegisbpf policy show` prints; dek.destroy a DEK version. What is for hosts names them
+with --for.
 
 Examples:
   aegis approval request keys.add 3f9a6c01… --for host:web-1 --requester ann --justification 'Quarterly rotation'

@@ -42,6 +42,7 @@ fn the_largest_statements_fit() {
         (Kind::PolicyEpoch, u32::MAX.to_string()),
         (Kind::CustodiansSet, hash.clone()),
         (Kind::CustodiansOff, hash.clone()),
+        (Kind::EnforcementOff, hash.clone()),
         (Kind::DekDestroy, "dek-v4294967295-99991231".to_owned()),
         (Kind::KekRetire, hash),
     ];

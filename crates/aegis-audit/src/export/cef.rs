@@ -90,12 +90,18 @@ fn name(action: Action) -> &'static str {
         Action::ApprovalDecide => "Approval decision",
         Action::ApprovalUse => "Approval use",
         Action::EmergencyRotate => "Emergency rotation",
+        Action::EnforcementOff => "Enforcement turned off",
+        Action::EnforcementOn => "Enforcement turned on",
+        Action::PolicyConfirm => "Policy confirmation",
+        Action::PolicyFallback => "Policy fallback",
     }
 }
 
 /// 0 to 3 low, 4 to 6 medium, 7 and 8 high, 9 and 10 very high.
 fn severity(entry: &Entry) -> u8 {
     match entry.outcome {
+        // What was denied no longer is, or not by the policy that somebody meant.
+        Outcome::Accepted if matches!(entry.action, Action::EnforcementOff | Action::PolicyFallback) => 6,
         Outcome::Accepted => 3,
         Outcome::Refused if is_detection(entry) => 8,
         Outcome::Refused | Outcome::Failed => 5,

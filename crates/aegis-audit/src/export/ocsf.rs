@@ -5,7 +5,7 @@
 //! | what was refused as a rollback or for its signature | 2004 Detection Finding |
 //! | `keys.add`, `keys.remove`, `keys.revoke`, `keys.rotate`, `audit.hand_over`, `kek.*`, `dek.*` | 3004 Entity Management |
 //! | `custodian.*`, `custodians.*`, `emergency.rotate` | 3004 Entity Management |
-//! | `policy.*`, `host.recovery` | 5019 Device Config State Change |
+//! | `policy.*`, `enforcement.*`, `host.recovery` | 5019 Device Config State Change |
 //! | `keys.drill`, `backup.*`, `keyring.*`, `approval.*`, `audit.read` | 6003 API Activity |
 //!
 //! What has no attribute in a class stands under `unmapped`.
@@ -54,7 +54,14 @@ fn class(entry: &Entry) -> Class {
         Action::KekLoad => entity((2, "Read")),
         Action::KekRetire | Action::DekRetire | Action::CustodiansOff => entity((11, "Deactivate")),
         Action::DekDestroy => entity((4, "Delete")),
-        Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => Class {
+        Action::PolicyApply
+        | Action::PolicyRollback
+        | Action::PolicyConfirm
+        | Action::PolicyFallback
+        | Action::CounterRepair
+        | Action::EnforcementOff
+        | Action::EnforcementOn
+        | Action::Recovery => Class {
             category: (5, "Discovery"),
             uid: 5019,
             name: "Device Config State Change",
@@ -229,7 +236,11 @@ fn key_type(action: Action) -> &'static str {
         | Action::AuditHandOver
         | Action::PolicyApply
         | Action::PolicyRollback
+        | Action::PolicyConfirm
+        | Action::PolicyFallback
         | Action::CounterRepair
+        | Action::EnforcementOff
+        | Action::EnforcementOn
         | Action::KeyDrill
         | Action::BackupCreate
         | Action::BackupRestore
@@ -258,7 +269,14 @@ fn finding_title(entry: &Entry) -> String {
 /// What kind of thing an action is about.
 fn offered(action: Action) -> &'static str {
     match action {
-        Action::PolicyApply | Action::PolicyRollback | Action::CounterRepair | Action::Recovery => "policy",
+        Action::PolicyApply
+        | Action::PolicyRollback
+        | Action::PolicyConfirm
+        | Action::PolicyFallback
+        | Action::CounterRepair
+        | Action::Recovery => "policy",
+        // Refused for its signature is the approval that came with it.
+        Action::EnforcementOff | Action::EnforcementOn => "approval",
         Action::KeyAdd
         | Action::KeyRemove
         | Action::KeyRevoke
@@ -296,6 +314,8 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
     match (entry.outcome, entry.action) {
         _ if is_detection(entry) => (4, "High"),
         (Outcome::Refused | Outcome::Failed, _) => (3, "Medium"),
+        // What was denied no longer is, or not by the policy that somebody meant.
+        (Outcome::Accepted, Action::EnforcementOff | Action::PolicyFallback) => (3, "Medium"),
         (
             Outcome::Accepted,
             Action::PolicyRollback
@@ -316,11 +336,13 @@ fn severity(entry: &Entry) -> (u64, &'static str) {
             | Action::CustodianReplace
             | Action::CustodianRoles
             | Action::ApprovalUse
-            | Action::EmergencyRotate,
+            | Action::EmergencyRotate
+            | Action::EnforcementOn,
         ) => (2, "Low"),
         (
             Outcome::Accepted,
             Action::PolicyApply
+            | Action::PolicyConfirm
             | Action::KeyAdd
             | Action::KeyRemove
             | Action::KeyDrill

@@ -11,7 +11,7 @@
 
 use std::fmt::Write as _;
 
-use crate::event::{Entry, Outcome};
+use crate::event::{Action, Entry, Outcome};
 use crate::line::json;
 use crate::stamp;
 
@@ -54,6 +54,8 @@ pub(super) fn line(entry: &Entry, host: &str) -> Vec<u8> {
 /// RFC 5424, table 2.
 fn severity(entry: &Entry) -> u8 {
     match entry.outcome {
+        // What was denied no longer is, or not by the policy that somebody meant.
+        Outcome::Accepted if matches!(entry.action, Action::EnforcementOff | Action::PolicyFallback) => 4,
         Outcome::Accepted => 5,
         Outcome::Refused if is_detection(entry) => 2,
         Outcome::Refused => 4,

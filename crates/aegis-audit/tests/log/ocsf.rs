@@ -97,13 +97,38 @@ fn events_are_in_the_classes_that_are_promised() {
             assert_eq!(class, 3004, "{action}");
         }
     }
-    for action in [Action::PolicyApply, Action::PolicyRollback, Action::CounterRepair] {
+    for action in [
+        Action::PolicyApply,
+        Action::PolicyRollback,
+        Action::PolicyConfirm,
+        Action::PolicyFallback,
+        Action::CounterRepair,
+        Action::EnforcementOff,
+        Action::EnforcementOn,
+    ] {
         assert_eq!(class(action, Outcome::Accepted, ""), 5019);
         assert_eq!(class(action, Outcome::Refused, "expired"), 5019);
         assert_eq!(class(action, Outcome::Refused, "rollback"), 2004);
         assert_eq!(class(action, Outcome::Refused, "bad_signature"), 2004);
     }
     assert_eq!(class(Action::AuditRead, Outcome::Accepted, ""), 6003);
+}
+
+#[test]
+fn what_ends_denials_is_more_than_a_note() {
+    let severity = |action: Action, format: Format| {
+        line(&entry_of(&Event { action, ..event(3) }.outcome(Outcome::Accepted)), format)
+    };
+    for action in [Action::EnforcementOff, Action::PolicyFallback] {
+        let found = ocsf(&Event { action, ..event(3) }.outcome(Outcome::Accepted));
+        assert_eq!(found["severity"], "Medium", "{action}");
+        assert!(severity(action, Format::Cef).contains("accepted|6|"), "{action}");
+        assert!(severity(action, Format::Rfc5424).starts_with("<108>"), "{action}");
+    }
+    for action in [Action::EnforcementOn, Action::PolicyConfirm] {
+        assert!(severity(action, Format::Cef).contains("accepted|3|"), "{action}");
+        assert!(severity(action, Format::Rfc5424).starts_with("<109>"), "{action}");
+    }
 }
 
 #[test]

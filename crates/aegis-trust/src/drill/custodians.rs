@@ -18,12 +18,12 @@ use crate::{
 const HOST: &str = "host:drill";
 
 /// Two custodians with their private keys, in memory alone.
-pub(super) struct DrillCustodians {
+pub(crate) struct DrillCustodians {
     people: Vec<(Registration, CustodianPrivateKey)>,
 }
 
 impl DrillCustodians {
-    pub(super) fn new(now: Timestamp) -> Result<Self, String> {
+    pub(crate) fn new(now: Timestamp) -> Result<Self, String> {
         let mut people = Vec::new();
         for (person, role) in [("drill-one", Role::RISK_LEAD), ("drill-two", Role::SECURITY_LEAD)] {
             let key = CustodianPrivateKey::generate(CustodianAlgorithm::Bip322)
@@ -36,7 +36,7 @@ impl DrillCustodians {
     }
 
     /// One of each role.
-    pub(super) fn offer<'a>(&self, registrations: &'a [PathBuf]) -> InitSource<'a> {
+    pub(crate) fn offer<'a>(&self, registrations: &'a [PathBuf]) -> InitSource<'a> {
         InitSource::Files {
             quorum: Quorum::classic()
                 .groups()
@@ -49,7 +49,7 @@ impl DrillCustodians {
     }
 
     /// Their registrations, as files of the shadow.
-    pub(super) fn write(&self, shadow: &Host) -> Result<Vec<PathBuf>, String> {
+    pub(crate) fn write(&self, shadow: &Host) -> Result<Vec<PathBuf>, String> {
         let mut files = Vec::new();
         for (registration, _) in &self.people {
             let path = shadow.paths().state_dir.join(format!("{}.custodian", registration.person()));
@@ -61,7 +61,7 @@ impl DrillCustodians {
     }
 
     /// An approval by both, requested by a third.
-    pub(super) fn approve(&self, subject: Subject, now: Timestamp) -> Result<ApprovalFile, String> {
+    pub(crate) fn approve(&self, subject: Subject, now: Timestamp) -> Result<ApprovalFile, String> {
         let now = truncate_to_seconds(now);
         let new = NewRequest {
             subject,
