@@ -101,35 +101,34 @@ impl Names {
     /// Takes in what has happened to the watched directories until now.
     pub(super) fn read_news(&mut self, marks: &mut Marks) {
         let mut stale = HashSet::new();
-        for _ in 0..MAX_NEWS {
+        let mut read = 0;
+        // News that comes meanwhile is of no file that the question at hand is about.
+        while read < MAX_NEWS {
             let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
-            let mut reader = inotify::Reader::new(Arc::clone(&self.inotify), &mut buffer);
-            let mut done = false;
-            loop {
-                match reader.next() {
-                    Ok(event) => {
-                        let name = event.file_name().map(|name| name.to_bytes().to_vec());
-                        let (watch, what) = (event.wd(), event.events());
-                        self.take_news(watch, what, name, &mut stale);
-                    }
-                    Err(Errno::INTR) => continue,
-                    Err(_) => {
-                        done = true;
-                        break;
-                    }
-                }
+            let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
+            let mut news = Vec::new();
+            while let Ok(event) = reader.next() {
+                news.push((
+                    event.wd(),
+                    event.events(),
+                    event.file_name().map(|name| name.to_bytes().to_vec()),
+                ));
                 if reader.is_buffer_empty() {
                     break;
                 }
+            }
+            if news.is_empty() {
+                break;
+            }
+            read += news.len();
+            for (watch, what, name) in news {
+                self.take_news(watch, what, name, &mut stale);
             }
             // One look at a name is enough, however often it changed.
             for node in stale.drain() {
                 if self.refresh(node, marks, true).is_err() {
                     self.faults += 1;
                 }
-            }
-            if done {
-                return;
             }
         }
     }
@@ -205,7 +204,8 @@ impl Names {
         while let Some(index) = waiting.pop() {
             match self.look(index, marks, later) {
                 Ok(true) => {
-                    waiting.extend(self.nodes.get(index).into_iter().flat_map(|node| node.children.values()))
+                    let nodes = self.nodes.get(index).into_iter();
+                    waiting.extend(nodes.flat_map(|node| node.children.values()));
                 }
                 Ok(false) => {}
                 Err(fault) => result = result.and(Err(fault)),
