@@ -8,6 +8,7 @@ use clap::Parser;
 
 use crate::backup::BackupCommand;
 use crate::custodians::CustodiansCommand;
+use crate::emergency::EmergencyCommand;
 use crate::events::EventsArguments;
 use crate::health::HealthArguments;
 use crate::keys::KeysCommand;
@@ -92,6 +93,15 @@ Examples:
   sudo aegisbpf status
   sudo aegisbpf status --json | jq .in_force.generation")]
     Status(StatusArguments),
+    /// Turn denials off for a time, in an emergency, and on again
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  sudo aegisbpf emergency disable --reason \"INC-4711: the database does not start\"
+  sudo aegisbpf emergency enable"
+    )]
+    Emergency(EmergencyCommand),
     /// Show what was denied, or would have been
     #[command(after_help = "\
 The agent, `aegisbpf run`, writes them down. --json prints a line an event.

@@ -6,6 +6,7 @@
 //! | [`keys`], [`custodians`], [`policy`], [`probe`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
 //! | [`approval`] | the option by which a change shows that custodians agreed |
 //! | [`run`], [`status`] | the agent; what the kernel enforces now |
+//! | [`emergency`] | denials off for a time, and on again |
 //! | [`events`] | what was denied, from the log that the agent writes |
 //! | [`signer`] | the three ways to name a signing key |
 //! | [`destination`] | files that the command line asks to be written, unless this host keeps its own there |
@@ -18,6 +19,7 @@ mod backup;
 mod command_line;
 mod custodians;
 mod destination;
+mod emergency;
 mod events;
 mod health;
 mod keys;
@@ -67,6 +69,7 @@ fn run(command: Subcommand, session: &Session) -> Result<ExitCode, Failure> {
         Subcommand::Probe(arguments) => probe::run(&arguments, session),
         Subcommand::Run(arguments) => run::run(&arguments, session),
         Subcommand::Status(arguments) => status::run(&arguments, session),
+        Subcommand::Emergency(command) => emergency::run(command, session),
         Subcommand::Events(arguments) => events::run(&arguments, session),
         Subcommand::Health(arguments) => health::run(&arguments, session),
         Subcommand::Backup(command) => backup::run(command, session),

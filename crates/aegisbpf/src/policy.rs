@@ -1,5 +1,6 @@
 //! `aegisbpf policy …`: write, sign, verify and apply policy.
 
+mod confirming;
 mod counter;
 mod force;
 mod signing;
@@ -13,6 +14,8 @@ use std::process::ExitCode;
 use aegis_terminal::failure::Failure;
 use clap::Subcommand;
 
+pub(crate) use self::confirming::policy_of;
+pub(crate) use self::force::time;
 use crate::session::Session;
 
 #[derive(Subcommand)]
@@ -100,6 +103,14 @@ Examples:
   sudo aegisbpf policy test draft.conf -- /usr/local/bin/backup --dry-run
   sudo aegisbpf policy test draft.conf --mode audit --json -- curl https://example.org")]
     Test(testing::TestArguments),
+    /// Keep the policy that was applied with --confirm-within
+    #[command(after_help = "\
+Without it, the policy before it is in force again when the time is over.
+
+Examples:
+  sudo aegisbpf policy apply policy.signed --confirm-within 5m
+  sudo aegisbpf policy confirm")]
+    Confirm(confirming::ConfirmArguments),
     /// Put the previous verified policy in force again; the counter stays
     #[command(after_help = "\
 Health is degraded until a newer bundle is applied.
@@ -131,6 +142,7 @@ pub(crate) fn run(command: PolicyCommand, session: &Session) -> Result<ExitCode,
         PolicyCommand::Verify(arguments) => verifying::verify(&arguments, session),
         PolicyCommand::Apply(arguments) => force::apply(&arguments, session),
         PolicyCommand::Test(arguments) => testing::test(&arguments, session),
+        PolicyCommand::Confirm(_) => confirming::confirm(session),
         PolicyCommand::Rollback(_) => force::rollback(session),
         PolicyCommand::Counter(command) => counter::run(command, session),
     }
