@@ -390,16 +390,24 @@ impl Host {
             (true, Some(EnforcementMode::Audit)) => bad(
                 name,
                 Status::Degraded,
-                format!("the {backend} backend tells what {rules} rules would deny, and denies nothing (audit mode)"),
-                Some("`aegisbpf events` shows it; apply the policy with --mode enforce when that is right".to_owned()),
+                format!(
+                    "the {backend} backend tells what {rules} rules would deny, and denies nothing (audit mode)"
+                ),
+                Some(
+                    "`aegisbpf events` shows it; apply the policy with --mode enforce when that is right"
+                        .to_owned(),
+                ),
             ),
             (true, _) => good(name, format!("{rules} rules are enforced by the {backend} backend")),
             (false, _) => bad(
                 name,
                 Status::Degraded,
-                format!("nothing is enforced: the {backend} backend recorded {rules} rules and denies nothing"),
+                format!(
+                    "nothing is enforced: the {backend} backend recorded {rules} rules and denies nothing"
+                ),
                 Some(
-                    "below another root, or with `enforcement = \"record\"`, policies are only recorded".to_owned(),
+                    "below another root, or with `enforcement = \"record\"`, policies are only recorded"
+                        .to_owned(),
                 ),
             ),
         }

@@ -305,7 +305,7 @@ fn the_old_policy_stays_if_the_kernel_refuses_the_new_one() {
     *host.kernel.refuses.borrow_mut() = true;
     assert!(matches!(host.apply(host.bundle(2)), Err(ApplyError::Enforce { .. })));
     assert_eq!((host.in_force(), host.counter()), (Some(1), Some(2)));
-    assert_eq!(host.entries().last().unwrap().outcome, Outcome::Failed);
+    assert_eq!(host.entries().last().unwrap().outcome, Outcome::Refused);
     *host.kernel.refuses.borrow_mut() = false;
     // The counter does not go down for it, and the same bundle may be tried again.
     host.apply(host.bundle(2)).unwrap();
