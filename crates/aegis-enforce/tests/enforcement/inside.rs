@@ -1,18 +1,21 @@
 //! What runs inside the machine, as root, with nobody else there.
 
+mod bypasses;
 mod canaries;
 mod files;
 mod flags;
 mod groups;
 mod network;
+mod pins;
 mod programs;
+mod swaps;
 
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aegis_enforce::{
     Canary, Compiled, Enforcement, FileId, HostResolver, Label, Mode, Options, Resolver, compile,
@@ -37,8 +40,17 @@ pub(crate) enum Start {
 
 pub(crate) type Scenario = (&'static str, Start);
 
-const ALL: &[&[Scenario]] =
-    &[files::ALL, programs::ALL, network::ALL, groups::ALL, flags::ALL, canaries::ALL];
+const ALL: &[&[Scenario]] = &[
+    files::ALL,
+    programs::ALL,
+    network::ALL,
+    groups::ALL,
+    flags::ALL,
+    canaries::ALL,
+    bypasses::ALL,
+    swaps::ALL,
+    pins::ALL,
+];
 
 pub(crate) fn all() -> impl Iterator<Item = &'static Scenario> {
     ALL.iter().copied().flatten()
@@ -134,6 +146,15 @@ pub(crate) fn hash_of(path: &str) -> String {
 pub(crate) fn inode_of(path: &str) -> String {
     let metadata = fs::metadata(path).unwrap();
     format!("{}:{}", metadata.dev(), metadata.ino())
+}
+
+/// Programs leave their hooks when the kernel comes to it, and deadlines pass.
+pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < end, "not so: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 pub(crate) fn this_program() -> FileId {

@@ -27,7 +27,7 @@ fn run(test: &str, kernel: Kernel) {
         .module("overlay")
         .module("fuse")
         .cpus(2)
-        .timeout(Duration::from_secs(300))
+        .timeout(Duration::from_secs(600))
         .run(&["/t/enforcement", "inside::scenarios_run_where_they_belong", "--exact", "--nocapture"]);
     println!("{}", outcome.stderr);
     let said = outcome.success();

@@ -1,0 +1,234 @@
+//! What is pinned: the agent's own, and what outlives it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use aegis_enforce::{Enforcement, FileId, HostResolver, KernelError, Mode, Options, Resolver as _};
+
+use super::swaps::Hammers;
+use super::{Canary, EMPTY, LABEL, Place, Scenario, Start, compiled, load, swap, until};
+use crate::probe::{DENIED, ask};
+
+pub(super) const ALL: &[Scenario] = &[
+    ("what is the agent's is changed by nobody else", Start::Bare(own)),
+    ("another build takes over from the one before", Start::Bare(upgrade)),
+    ("an agent killed at any point leaves enforcement as it was", Start::Bare(killed)),
+    ("an unconfirmed policy falls back", Start::Bare(unconfirmed)),
+];
+
+const PINS: &str = "/sys/fs/bpf/aegis-test";
+
+fn pinned(more: Options) -> Options {
+    Options { pins: Some(PathBuf::from(PINS)), ..more }
+}
+
+fn in_place(policy: &str) -> Enforcement {
+    let enforcement = load(&pinned(Options::default()));
+    swap(&enforcement, policy, Mode::Enforce);
+    enforcement.settle().unwrap();
+    enforcement
+}
+
+fn id(path: &str) -> FileId {
+    HostResolver::new().file(path).unwrap()
+}
+
+fn deny(path: &str) -> String {
+    format!("version=6\n[deny_path]\n{path}\n")
+}
+
+fn nothing_else_is_left() {
+    for suffix in [".new", ".old"] {
+        assert!(!Path::new(&format!("{PINS}{suffix}")).exists(), "{suffix} is left");
+    }
+}
+
+fn own() {
+    let place = Place::new("own");
+    let (agent, other) = (place.other_probe("agent"), place.file("other", "x"));
+    let state = place.directory("state");
+    let file = place.file("state/file", "x");
+    let options = Options { programs: vec![id(&agent)], directories: vec![id(&state)], ..Options::default() };
+    let enforcement = load(&pinned(options));
+    swap(&enforcement, EMPTY, Mode::Audit);
+    enforcement.settle().unwrap();
+    let control = format!("{PINS}/maps/aegis_control");
+    let link = format!("{PINS}/links/aegis_file_open");
+    for what in [
+        format!("unlink {link}"),
+        format!("unlink {control}"),
+        format!("rename {link} {PINS}/links/x"),
+        format!("rename {PINS} /sys/fs/bpf/elsewhere"),
+        format!("rmdir {PINS}/links"),
+        format!("rmdir {PINS}"),
+        format!("bpf-pin {control} 0"),
+        "bpf-by-number aegis_".to_owned(),
+        "unmount /sys/fs/bpf".to_owned(),
+        format!("write {agent}"),
+        format!("truncate {agent}"),
+        format!("unlink {agent}"),
+        format!("rename {agent} {}", place.path("x")),
+        format!("rename {other} {agent}"),
+        format!("write {file}"),
+        format!("truncate {file}"),
+        format!("create {state}/new"),
+        format!("mkdir {state}/new"),
+        format!("unlink {file}"),
+        format!("rename {file} {other}"),
+        format!("rename {other} {file}"),
+        format!("rename {state} {}", place.path("x")),
+        format!("link {other} {state}/new"),
+        format!("symlink {other} {state}/new"),
+        format!("attach-to {}", std::process::id()),
+    ] {
+        let before = enforcement.counters().unwrap().denied;
+        assert_eq!(ask(&what), DENIED, "{what}");
+        assert!(enforcement.counters().unwrap().denied > before, "{what}: counted");
+    }
+    for what in [
+        format!("open {agent}"),
+        format!("exec {agent} nothing"),
+        format!("open {file}"),
+        format!("bpf-pin {control} 8"),
+        "bpf-map".to_owned(),
+        format!("write {other}"),
+    ] {
+        assert_eq!(ask(&what), 0, "{what}");
+    }
+    assert_ne!(ask(&format!("bpf-detach {link}")), 0, "such a link cannot be detached");
+    fs::write(&file, "the agent itself may").unwrap();
+    let attached = enforcement.attached().unwrap();
+    assert!(attached.iter().any(|name| name == "aegis_file_open"), "{attached:?}");
+    enforcement.remove().unwrap();
+    assert!(!Path::new(PINS).exists());
+    until("nothing is left of it", || ask(&format!("unlink {file}")) == 0);
+}
+
+fn upgrade() {
+    let place = Place::new("upgrade");
+    let (secret, open) = (place.file("secret", "x"), place.file("open", "x"));
+    let first = in_place(&deny(&secret));
+    assert!(first.is_of_this_build().unwrap());
+    drop(first);
+    assert_eq!(ask(&format!("open {secret}")), DENIED, "it outlives the process's handle");
+    let mut hammers = Hammers::start(1, &secret, &open);
+    let second = load(&pinned(Options::default()));
+    assert_eq!(ask(&format!("open {secret}")), DENIED);
+    swap(&second, &deny(&secret), Mode::Enforce);
+    second.settle().unwrap();
+    nothing_else_is_left();
+    assert_eq!(ask(&format!("open {secret}")), DENIED);
+    let adopted = Enforcement::adopt(Path::new(PINS)).unwrap().unwrap();
+    assert_eq!(adopted.in_force().unwrap().unwrap().generation, 1, "of the new one");
+    hammers.stop();
+    adopted.remove().unwrap();
+    until("nothing is left of it", || ask(&format!("open {secret}")) == 0);
+}
+
+/// Set in the process that is killed: the file that it denies, and the seed of what it does.
+const VICTIM: &str = "AEGIS_ENFORCE_VICTIM";
+
+/// The agent of [`killed`]: does what agents do, over and over.
+#[test]
+fn an_agent_that_is_killed() {
+    let Ok(secret) = std::env::var(VICTIM) else { return };
+    let policy = |round: u32| format!("{}[deny_ip]\n192.0.2.{}\n", deny(&secret), round % 250 + 1);
+    for round in 0.. {
+        let enforcement = Enforcement::adopt(Path::new(PINS)).unwrap().unwrap();
+        for swapped in 0..3 {
+            swap(&enforcement, &policy(round + swapped), Mode::Enforce);
+        }
+        if round % 2 == 1 {
+            let enforcement = load(&pinned(Options::default()));
+            swap(&enforcement, &policy(round), Mode::Enforce);
+            enforcement.settle().unwrap();
+        }
+    }
+}
+
+fn victim(secret: &str) -> Child {
+    let child = Command::new("/proc/self/exe")
+        .args(["inside::pins::an_agent_that_is_killed", "--exact", "--nocapture"])
+        .env(VICTIM, secret)
+        .env_remove(super::SCENARIOS)
+        .stdout(Stdio::null())
+        .spawn();
+    child.unwrap()
+}
+
+fn killed() {
+    let place = Place::new("killed");
+    let (secret, open) = (place.file("secret", "x"), place.file("open", "x"));
+    drop(in_place(&deny(&secret)));
+    let mut hammers = Hammers::start(1, &secret, &open);
+    // Any sequence will do, and the same one each time can be repeated.
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for point in 0..50 {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        // Each tenth is left long enough to load anew.
+        let longest = if point % 10 == 0 { 4000 } else { 300 };
+        let mut child = victim(&secret);
+        std::thread::sleep(Duration::from_millis(random % longest));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ask(&format!("open {secret}")), DENIED, "point {point}: before it is adopted");
+        let adopted = Enforcement::adopt(Path::new(PINS)).unwrap().expect("enforcement is found");
+        nothing_else_is_left();
+        assert!(adopted.in_force().unwrap().is_some());
+        adopted.verify().unwrap();
+        swap(&adopted, &deny(&secret), Mode::Enforce);
+        assert_eq!(ask(&format!("open {secret}")), DENIED, "point {point}: after the next swap");
+    }
+    hammers.stop();
+    Enforcement::adopt(Path::new(PINS)).unwrap().unwrap().remove().unwrap();
+    until("nothing is left of it", || ask(&format!("open {secret}")) == 0);
+}
+
+fn unconfirmed() {
+    let place = Place::new("unconfirmed");
+    let (first, second) = (place.file("first", "x"), place.file("second", "x"));
+    let denied = || (ask(&format!("open {first}")) == DENIED, ask(&format!("open {second}")) == DENIED);
+    let apply = |enforcement: &Enforcement, policy: &str, within: Option<Duration>| {
+        enforcement.swap(&compiled(policy, Mode::Enforce, Canary { file: None }), &LABEL, within).unwrap();
+    };
+    let wait_for = |what: (bool, bool)| until(&format!("{what:?}"), || denied() == what);
+    let short = Some(Duration::from_secs(1));
+    let enforcement = load(&Options::default());
+    assert!(matches!(enforcement.confirm(), Err(KernelError::NothingToConfirm)));
+    // The first one, with nothing before it.
+    apply(&enforcement, &deny(&first), short);
+    assert_eq!(denied(), (true, false));
+    wait_for((false, false));
+    assert!(matches!(enforcement.confirm(), Err(KernelError::TooLate)));
+    assert!(enforcement.in_force().unwrap().is_none_or(|in_force| in_force.fell_back));
+    apply(&enforcement, &deny(&first), None);
+    assert_eq!(denied(), (true, false));
+    assert!(matches!(enforcement.confirm(), Err(KernelError::NothingToConfirm)));
+    // One that is not confirmed.
+    apply(&enforcement, &deny(&second), short);
+    assert_eq!(denied(), (false, true));
+    let in_force = enforcement.in_force().unwrap().unwrap();
+    assert!(in_force.unconfirmed_for.is_some() && !in_force.fell_back);
+    wait_for((true, false));
+    assert!(matches!(enforcement.confirm(), Err(KernelError::TooLate)));
+    assert!(enforcement.in_force().unwrap().unwrap().fell_back);
+    // Another one after that, not confirmed either, and one that is.
+    apply(&enforcement, &deny(&second), short);
+    assert_eq!(denied(), (false, true));
+    wait_for((true, false));
+    apply(&enforcement, &deny(&second), Some(Duration::from_secs(2)));
+    enforcement.confirm().unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(denied(), (false, true), "it stays");
+    let in_force = enforcement.in_force().unwrap().unwrap();
+    assert!(in_force.unconfirmed_for.is_none() && !in_force.fell_back);
+    // Two in a row before either is confirmed.
+    apply(&enforcement, &deny(&first), Some(Duration::from_secs(60)));
+    apply(&enforcement, &format!("version=6\n[deny_path]\n{first}\n{second}\n"), short);
+    assert_eq!(denied(), (true, true));
+    wait_for((true, false));
+}
