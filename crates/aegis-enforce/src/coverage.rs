@@ -235,7 +235,7 @@ fn list(sections: &[SectionCoverage]) -> String {
 }
 
 fn listed(reasons: &[impl ToString]) -> String {
-    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// A way to enforce a section.

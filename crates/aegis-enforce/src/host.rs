@@ -18,9 +18,9 @@ use crate::canary::{self, Sign};
 use crate::compile::{Canary, Mode, compile};
 use crate::coverage::{Backend as Chosen, Coverage, Unenforced};
 use crate::error::KernelError;
-use crate::kernel::{Enforcement, InForce, Label, Options, PINS, try_load};
+use crate::kernel::{Enforcement, InForce, Label, Options, PINS};
 use crate::layout::FileId;
-use crate::probe::{Answer, Attempt, Probe};
+use crate::probe::{self, Answer, Probe};
 use crate::resolve::{HostResolver, Resolver as _, read_proc};
 use crate::survival::{self, LiveHost};
 
@@ -99,7 +99,7 @@ impl HostEnforcer {
     }
 
     fn judge(&self, policy: &Policy<'_>, terms: &Terms) -> Result<(Probe, Coverage), EnforceError> {
-        let probe = Probe::of_host().settled(attempt);
+        let probe = Probe::of_host().settled(probe::try_bpf_lsm);
         let coverage = Coverage::of(policy, &probe);
         if let Some(refusal) = coverage.refusal(terms.unenforced) {
             return Err(rejected(&refusal, refusal.help()));
@@ -272,15 +272,6 @@ impl HostEnforcer {
             })
             .collect()
     }
-}
-
-/// Where no file says what the kernel does, loading says it.
-pub(crate) fn attempt() -> Attempt {
-    let bpf_lsm = match try_load(crate::kernel::Backend::BpfLsm) {
-        Ok(()) => Answer::Yes,
-        Err(_) => Answer::No,
-    };
-    Attempt { bpf_lsm, ima_hashes: Answer::Unknown }
 }
 
 /// On the kernel's command line: the way into a host that its policy keeps from starting.

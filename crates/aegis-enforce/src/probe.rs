@@ -29,6 +29,7 @@ use aegis_durable::read_bounded;
 use serde::Serialize;
 
 pub use self::privilege::Privilege;
+pub(crate) use self::trial::bpf_lsm as try_bpf_lsm;
 
 use self::boot::{BuildConfig, CommandLine};
 
@@ -136,7 +137,9 @@ impl Probe {
         // Some kernels call themselves tainted from the first such group on, so none is made that is not needed.
         match probe.bpf_lsm {
             Answer::Yes => probe,
-            Answer::No | Answer::Unknown => Self { fanotify: trial::fanotify().or(|| probe.fanotify), ..probe },
+            Answer::No | Answer::Unknown => {
+                Self { fanotify: trial::fanotify().or(|| probe.fanotify), ..probe }
+            }
         }
     }
 

@@ -112,6 +112,7 @@ impl<'a> Check<'a> {
         let mut by_name = HashMap::new();
         for file in vital {
             by_id.entry(file.id).or_insert(file);
+            by_id.entry(file.hook_id).or_insert(file);
             for name in file.names.iter().filter(|_| file.role.is_program()) {
                 by_name.entry(name.as_str()).or_insert(file);
             }

@@ -134,7 +134,7 @@ pub fn try_command(
     command: &mut Command,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Tried, TrialError> {
-    let probe = Probe::of_host().settled(crate::host::attempt);
+    let probe = Probe::of_host().settled(crate::probe::try_bpf_lsm);
     let group = Group::new()?;
     let lsm = probe.bpf_lsm == Answer::Yes;
     let network = Coverage::of(policy, &probe).backends().contains(&Chosen::Cgroup);

@@ -18,6 +18,7 @@ use super::Host;
 use super::elf::{self, Needs};
 use crate::layout::FileId;
 use crate::probe::Probe;
+use crate::resolve::{HostResolver, Resolver as _};
 
 /// At most so many files are looked at; a host has some forty.
 const MAX_FILES: usize = 512;
@@ -85,8 +86,10 @@ pub struct VitalFile {
     pub path: PathBuf,
     /// The file names by which it is run: of that path, and of the file that it leads to.
     pub names: Vec<String>,
-    /// The file.
+    /// The file, as `stat(2)` tells.
     pub id: FileId,
+    /// The same as the kernel's hooks see it, by which a rule may name it: on some file systems another number.
+    pub hook_id: FileId,
 }
 
 /// Programs and files, where distributions have them.
@@ -133,17 +136,19 @@ const CONSOLE_GROUPS: &[&str] = &[
 pub struct LiveHost {
     root: PathBuf,
     groups: Option<PathBuf>,
+    /// Of this host alone: its kernel can be asked.
+    resolver: Option<HostResolver>,
 }
 
 impl LiveHost {
     /// This host.
     pub fn new() -> Self {
-        Self::below(Path::new("/"))
+        Self { resolver: Some(HostResolver::new()), ..Self::below(Path::new("/")) }
     }
 
     /// The host whose files are below `root`. Its links lead nowhere else.
     pub fn below(root: &Path) -> Self {
-        Self { root: root.to_owned(), groups: Probe::read(root).cgroup2 }
+        Self { root: root.to_owned(), groups: Probe::read(root).cgroup2, resolver: None }
     }
 
     /// Opens a file of this host's, links followed as on it.
@@ -233,7 +238,7 @@ impl Host for LiveHost {
     }
 
     fn file(&self, path: &str) -> Option<FileId> {
-        if self.root != Path::new("/") {
+        if self.resolver.is_none() {
             return self.id(Path::new(path));
         }
         // One call instead of five: a policy may have a million paths.
@@ -303,7 +308,8 @@ impl List<'_> {
             return true;
         }
         let names = self.host.names(path, &file);
-        self.files.push(VitalFile { role, path: path.to_owned(), names, id });
+        let asked = self.host.resolver.as_ref().and_then(|resolver| resolver.file(path.to_str()?));
+        self.files.push(VitalFile { role, path: path.to_owned(), names, id, hook_id: asked.unwrap_or(id) });
         if role.is_code() && !known && depth < MAX_DEPTH {
             self.add_needs(path, depth + 1);
         }
