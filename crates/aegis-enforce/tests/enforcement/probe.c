@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/fuse.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/io_uring.h>
 #include <linux/openat2.h>
 #include <netinet/in.h>
@@ -413,6 +415,18 @@ static int do_raw_header(char **a)
 	packet.udp.dest = htons(9);
 	packet.udp.len = htons(sizeof(packet.udp));
 	return call(sendto(fd, &packet, sizeof(packet), 0, (void *)&to, length));
+}
+
+/* A packet for an address, sent as a frame. */
+static int do_packet(char **a)
+{
+	struct iphdr ip = {.version = 4, .ihl = 5, .ttl = 4, .protocol = IPPROTO_UDP, .tot_len = htons(sizeof(ip))};
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP), .sll_ifindex = 1, .sll_halen = 6};
+	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_IP));
+
+	inet_pton(AF_INET, a[0], &ip.daddr);
+	return call(sendto(fd, &ip, sizeof(ip), 0, (void *)&to, sizeof(to)));
 }
 
 /* An unspecified address of IPv6, from a socket that is bound to one of IPv4, reaches 127.0.0.1. */
@@ -912,6 +926,7 @@ static const struct {
 	{"sendmmsg", 2, do_sendmmsg},
 	{"raw", 2, do_raw},
 	{"raw-header", 3, do_raw_header},
+	{"packet", 1, do_packet},
 	{"fast-open", 2, do_fast_open},
 	{"any-six-by-four", 1, do_any_six_by_four},
 	{"bind-tcp", 2, do_bind_tcp},

@@ -7,7 +7,7 @@ use std::process::Command;
 use aegis_enforce::{Enforcement, Mode};
 
 use super::{EMPTY, Place, Scenario, Start, hash_of, swap};
-use crate::probe::{DENIED, DYNAMIC, Session, ask};
+use crate::probe::{DENIED, DYNAMIC, PROBE, Session, ask};
 
 pub(super) const ALL: &[Scenario] = &[
     ("bypasses of a path", Start::Loaded(of_a_path)),
@@ -198,6 +198,11 @@ fn of_a_program(enforcement: &Enforcement) {
     fs::copy(DYNAMIC, &dynamic).unwrap();
     let loader = "/lib64/ld-linux-x86-64.so.2";
     let shell = format!("exec /bin/sh {script}");
+    let load = format!("exec {loader} {dynamic} nothing");
+    let listed = |programs: &[&str]| {
+        let hashes: Vec<String> = programs.iter().map(|path| hash_of(path)).collect();
+        format!("version=6\n[allow_binary_hash]\n{}\n", hashes.join("\n"))
+    };
     let hashes = [&bad, &script, &dynamic].map(|path| hash_of(path)).join("\n");
 
     swap(enforcement, &deny(&[&bad, &script, &dynamic]), Mode::Enforce);
@@ -227,6 +232,23 @@ fn of_a_program(enforcement: &Enforcement) {
         NotSeen("it has no name; deny its hash"),
     );
     bypass("execveat of a denied name", ask(&format!("execveat {bad}")), Denied);
+    swap(enforcement, "version=6\n[deny_comm]\ndynamic\n", Mode::Enforce);
+    assert_eq!(ask(&format!("exec {dynamic} nothing")), DENIED);
+    bypass(
+        "ld.so given a program that is denied by name",
+        ask(&load),
+        NotSeen("the name that is run is the loader's"),
+    );
+    swap(enforcement, &listed(&[PROBE]), Mode::Enforce);
+    bypass("ld.so, not listed, given a program that is not listed", ask(&load), Denied);
+    swap(enforcement, &listed(&[PROBE, loader]), Mode::Enforce);
+    assert_eq!(ask(&format!("exec {dynamic} nothing")), DENIED);
+    bypass(
+        "ld.so, listed, given a program that is not listed",
+        ask(&load),
+        NotSeen("the loader is run, and maps the program; do not list it"),
+    );
+    swap(enforcement, "version=6\n[deny_comm]\nbad\n", Mode::Enforce);
     let renamed = place.path("renamed");
     fs::copy(&bad, &renamed).unwrap();
     let copy = ask(&format!("exec {renamed} nothing"));
@@ -264,6 +286,11 @@ fn of_an_address(enforcement: &Enforcement) {
         "raw socket whose own header names the address",
         ask("raw-header 127.0.0.5 127.0.0.99 9"),
         NotSeen("it needs CAP_NET_RAW; what a header says is not looked at"),
+    );
+    bypass(
+        "packet socket",
+        ask("packet 127.0.0.5"),
+        NotSeen("it needs CAP_NET_RAW; a frame goes to no address"),
     );
 }
 
