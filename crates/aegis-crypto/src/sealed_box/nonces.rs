@@ -35,7 +35,7 @@ impl NonceSource {
 
     /// Fills `nonces`, of an event.
     ///
-    /// For eight of them that took 0.4 µs in the place of 0.7 µs, of 4.4 µs that sealing an event did: what the kernel
+    /// For eight of them that took 0.45 µs in the place of 0.75 µs, of 4.4 µs that sealing an event did: what the kernel
     /// does for more than 32 bytes it does in further blocks, and copies.
     pub(crate) fn draw(&self, nonces: &mut [u8]) -> Result<(), RandomError> {
         let mut first = [0; 16];

@@ -259,7 +259,10 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
     /// Waits until a chunk may have so many bytes of memory. What is next in order waits for nobody, so that there always
     /// is one that goes on.
     fn make_room(&self, number: u64, loan: &mut Loan, bytes: usize) {
+        /// Asked for at a time, so that most events ask for nothing.
+        const STEP: usize = 64 << 10;
         if bytes > loan.counted() {
+            let bytes = bytes.next_multiple_of(STEP);
             self.wait_until(|writing| {
                 let is_next = writing.next == number;
                 writing.pool.grow(loan, bytes, is_next).then_some(())
