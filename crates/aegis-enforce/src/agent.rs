@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use aegis_crypto::{Digest, sha256};
 use aegis_policy::Section;
 use aegis_trust::bundle::{self, SignedBundle};
+use aegis_trust::enforce::PolicyIdentity;
 use aegis_trust::host::ChangeError;
 use aegis_trust::rollback::RollbackError;
 use aegis_trust::{Caller, Host};
@@ -173,9 +174,8 @@ impl<'a> Agent<'a> {
                     Err(error) => notice(Notice::BadRecord(error.to_string())),
                 }
             }
-            if !events.is_empty()
-                && let Err(error) = self.log.append(&events)
-            {
+            // Without new ones too: what was written before goes to the disk in its time.
+            if let Err(error) = self.log.append(&events) {
                 notice(Notice::CannotWrite(error));
             }
             let lost = loaded.counters()?.lost;
@@ -215,21 +215,44 @@ impl<'a> Agent<'a> {
             }
         };
         match in_force {
-            Some(in_force) if in_force.fell_back => match self.host.rollback(&caller()) {
-                Ok(_) => notice(Notice::FellBack),
-                Err(error) => {
-                    self.failed = Some(now);
-                    notice(Notice::CannotFallBack(error));
-                }
-            },
+            Some(in_force) if in_force.fell_back => self.fall_back(caller, notice, now, digest),
             Some(in_force) if in_force.policy_sha256 == *digest.as_bytes() => {
                 if in_force.unconfirmed_for.is_none() && self.means_something_else(&text, now) {
                     self.load(caller, notice, now, Notice::Resolved);
                 }
             }
+            // The host was restarted before it was confirmed; or it was the first one, and nothing is in force.
+            None if self.kernel.is_overdue(&digest) => self.fall_back(caller, notice, now, digest),
             _ => self.load(caller, notice, now, Notice::Loaded),
         }
         true
+    }
+
+    /// Makes official that a policy was not confirmed in time.
+    fn fall_back(
+        &mut self,
+        caller: &dyn Fn() -> Caller,
+        notice: &dyn Fn(Notice),
+        now: Instant,
+        digest: Digest,
+    ) {
+        let policy_version = aegis_durable::read_state(&self.host.paths().applied(), self.host.max_file_len())
+            .ok()
+            .flatten()
+            .and_then(|file| SignedBundle::parse(file).ok())
+            .map(|bundle| bundle.manifest().policy_version);
+        let logged = self.host.log_fallback(&caller(), &PolicyIdentity { policy_version, policy_sha256: digest });
+        if let Err(error) = logged {
+            self.failed = Some(now);
+            return notice(Notice::CannotLoad(error));
+        }
+        match self.host.rollback(&caller()) {
+            Ok(_) => notice(Notice::FellBack),
+            Err(error) => {
+                self.failed = Some(now);
+                notice(Notice::CannotFallBack(error));
+            }
+        }
     }
 
     fn load(&mut self, caller: &dyn Fn() -> Caller, notice: &dyn Fn(Notice), now: Instant, done: Notice) {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aegis_crypto::Digest;
 use aegis_policy::{Policy, Section};
 use aegis_trust::HostPaths;
 use aegis_trust::enforce::{
@@ -91,11 +92,22 @@ impl HostEnforcer {
         }
         // Loaded again, by a recovery or after a restart: it was accepted before.
         let known = self.record.read().ok().flatten().filter(|known| known.policy == *identity);
-        let mode = match known.and_then(|known| known.mode) {
+        let mode = match known.as_ref().and_then(|known| known.mode) {
             Some(EnforcementMode::Audit) => Mode::Audit,
             Some(EnforcementMode::Enforce) | None => Mode::Enforce,
         };
-        Terms { mode, unenforced: Unenforced::Accept, force: true, confirm_within: None }
+        // A restart confirms nothing: what is left of the time is left.
+        let confirm_within = known.and_then(|known| known.confirm_by).map(|by| {
+            let left = Duration::try_from(by.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
+            left.max(Duration::from_secs(1))
+        });
+        Terms { mode, unenforced: Unenforced::Accept, force: true, confirm_within }
+    }
+
+    /// Whether `policy` was applied with a time limit that is over.
+    pub fn is_overdue(&self, policy: &Digest) -> bool {
+        let recorded = self.record.read().ok().flatten().filter(|known| known.policy.policy_sha256 == *policy);
+        recorded.and_then(|known| known.confirm_by).is_some_and(|by| by <= Timestamp::now())
     }
 
     fn judge(&self, policy: &Policy<'_>, terms: &Terms) -> Result<(Probe, Coverage), EnforceError> {

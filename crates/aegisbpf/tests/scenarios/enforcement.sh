@@ -97,6 +97,7 @@ for _ in $(seq 100); do
 done
 says 'the_agent_makes_it_official' 'rolled back' cat /tmp/agent
 says 'in_the_log_too' 'policy.rollback' $A audit show
+says 'and_why' 'policy.fallback' $A audit show
 sign two.conf v5 5 second/second.key
 check 'applied_for_a_longer_time' $A policy apply v5 --confirm-within 1h
 check 'confirmed' $A policy confirm
@@ -124,7 +125,7 @@ check 'enforced_again' $A policy apply v8
 # A command under a policy of its own.
 printf 'version=1\n[deny_path]\n/w/open\n' >three.conf
 refused 'tested' 'Operation not permitted' $A policy test three.conf -- cat /w/open
-says 'tested_says_what' 'denied: open /w/open' $A policy test three.conf -- cat /w/open
+says 'tested_says_what' 'denied open of /w/open' $A policy test three.conf -- cat /w/open
 check 'tested_in_audit_mode' $A policy test three.conf --mode audit -- cat /w/open
 check 'the_host_is_as_before' cat open
 denied 'also_in_what_it_denies' other
