@@ -3,7 +3,7 @@
 //! Nothing that only tests need is needed to build or use `aegisbpf`. A test whose program is missing says that it was
 //! skipped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::checkout;
@@ -94,16 +94,24 @@ const TESTS: &[Tool] = &[
         purpose: "checking the shell scripts",
     },
     Tool { needs: Needs::Program("g++"), package: "g++", purpose: "building the fuzz targets" },
+    Tool {
+        needs: Needs::Program("java"),
+        package: "openjdk-17-jre-headless",
+        purpose: "Spark, in local mode",
+    },
 ];
 
 /// The kernels that tests boot, as `vm/run-in-vm` calls them: the oldest that is supported, and the newest there is.
 const KERNELS: &[&str] = &["6.1", "newest"];
 /// The longest that fetching one of them may take, in seconds.
 const KERNEL_LIMIT_SECS: &str = "900";
+/// The longest that one call of pip may take, in seconds: PySpark is 300 MB, and is built.
+const PIP_LIMIT_SECS: &str = "600";
 
 /// What a set-up left behind.
 pub(crate) struct Ready {
-    /// A Python with the packages of `xtask/requirements.txt`; tests get it as `AEGIS_TEST_PYTHON`.
+    /// A Python with the packages of `xtask/requirements.txt`, and PySpark if it could be had; tests get it as
+    /// `AEGIS_TEST_PYTHON`.
     pub(crate) python: Option<PathBuf>,
     /// What could not be installed, a sentence each.
     pub(crate) missing: Vec<String>,
@@ -164,7 +172,10 @@ pub(crate) fn prepare() -> Ready {
         format!("there is no VM with kernel {kernel}, for what the kernel enforces; why is said above")
     }));
     let python = match python_environment() {
-        Ok(python) => Some(python),
+        Ok(python) => {
+            missing.extend(add_spark(&python).err().map(|failure| failure.to_string()));
+            Some(python)
+        }
         Err(failure) => {
             missing.push(failure.to_string());
             None
@@ -207,7 +218,7 @@ fn has_postgres() -> bool {
 /// Tests start servers of their own. The package would make and start one for the machine, unless it is told not to; what
 /// somebody has told it already stays.
 fn keep_postgres_from_running() {
-    let directory = std::path::Path::new("/etc/postgresql-common");
+    let directory = Path::new("/etc/postgresql-common");
     let file = directory.join("createcluster.conf");
     if rustix::process::geteuid().is_root() && !file.exists() && std::fs::create_dir_all(directory).is_ok() {
         let _ = std::fs::write(file, "create_main_cluster = false\n");
@@ -259,15 +270,7 @@ fn python_environment() -> Outcome<PathBuf> {
     }
     println!("making {}", directory.display());
     let made = succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&directory));
-    // The digests in the file make sure that only the reviewed releases are taken.
-    let filled = made
-        && succeeds(
-            Command::new(&python)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(["--only-binary", ":all:", "--require-hashes", "-r"])
-                .arg(&requirements),
-        );
-    if !filled {
+    if !made || !pip_install(&python, &["--only-binary", ":all:"], &requirements) {
         return Err(Failure::new(format!(
             "cannot install {} into {}",
             requirements.display(),
@@ -276,6 +279,43 @@ fn python_environment() -> Outcome<PathBuf> {
     }
     std::fs::write(&installed, wanted).map_err(Failure::of(format_args!("write {}", installed.display())))?;
     Ok(python)
+}
+
+/// Adds PySpark and what it needs, half a gigabyte, to `target/python`. Apart from the rest: where it cannot be had, the
+/// test of Spark alone is skipped.
+fn add_spark(python: &Path) -> Outcome {
+    let wheels = checkout::root().join("xtask/requirements-spark.txt");
+    let source = checkout::root().join("xtask/requirements-pyspark.txt");
+    let mut wanted = Vec::new();
+    for file in [&wheels, &source] {
+        wanted.extend(std::fs::read(file).map_err(Failure::of(format_args!("read {}", file.display())))?);
+    }
+    // Made anew, the environment has neither the packages nor this file.
+    let installed = checkout::target_dir().join("python/installed-spark.txt");
+    if std::fs::read(&installed).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    println!("adding PySpark to {}", python.display());
+    let added = pip_install(python, &["--only-binary", ":all:"], &wheels)
+        // Built by the setuptools that has just been installed, so that nothing without a digest is fetched.
+        && pip_install(python, &["--no-build-isolation", "--no-deps"], &source);
+    if !added {
+        return Err(Failure::new(format!("cannot install {} and {}", wheels.display(), source.display())));
+    }
+    std::fs::write(&installed, wanted).map_err(Failure::of(format_args!("write {}", installed.display())))
+}
+
+/// Installs what a file lists. The digests in it make sure that only the reviewed releases are taken.
+fn pip_install(python: &Path, options: &[&str], requirements: &Path) -> bool {
+    succeeds(
+        Command::new("timeout")
+            .args(["--kill-after=10", PIP_LIMIT_SECS])
+            .arg(python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"])
+            .args(options)
+            .arg("-r")
+            .arg(requirements),
+    )
 }
 
 fn succeeds(command: &mut Command) -> bool {

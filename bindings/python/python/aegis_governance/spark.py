@@ -7,7 +7,7 @@ executor, so that no private key is in a job's code, its plan, or the driver's m
 A cell of a column that is called like a field becomes an envelope, a JSON text, and is bound to the field's name as in any
 event. Null stays null. A row that is refused fails its task with the row's number and nothing of its content.
 
-This module needs PySpark 3.4 or later, and ``pyarrow``, which PySpark asks for itself.
+This module needs PySpark 3.4 or later, and ``pyarrow`` and ``pandas``, which PySpark asks for itself.
 """
 
 from __future__ import annotations
