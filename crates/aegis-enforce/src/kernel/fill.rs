@@ -166,7 +166,9 @@ pub(super) fn sum_of(
         }
         return Ok(sum);
     }
-    let batches = map.lookup_batch(u32::try_from(BATCH).unwrap_or(u32::MAX), MapFlags::ANY, MapFlags::ANY);
+    // All at once: the kernel gives whole buckets, so a batch may be short, and the library takes a short one for the last.
+    let all = map.max_entries().saturating_add(1);
+    let batches = map.lookup_batch(all, MapFlags::ANY, MapFlags::ANY);
     for (key, value) in batches.map_err(|source| failed("read", name, source))? {
         if counts(&value) {
             sum.add(&key, &value);

@@ -8,6 +8,7 @@ mod groups;
 mod network;
 mod pins;
 mod programs;
+mod scale;
 mod swaps;
 
 use std::fmt::Write as _;
@@ -26,6 +27,9 @@ use crate::probe::{DENIED, PROBE, ask};
 
 /// Set inside the machine.
 pub(crate) const SCENARIOS: &str = "AEGIS_ENFORCE_SCENARIOS";
+
+/// Set inside the machine that is for a million rules.
+pub(crate) const MILLION: &str = "AEGIS_ENFORCE_MILLION";
 
 /// A policy that denies nothing.
 pub(crate) const EMPTY: &str = "version=6\n";
@@ -47,6 +51,7 @@ const ALL: &[&[Scenario]] = &[
     groups::ALL,
     flags::ALL,
     canaries::ALL,
+    scale::ALL,
     bypasses::ALL,
     swaps::ALL,
     pins::ALL,

@@ -46,3 +46,25 @@ fn rules_hold_on_the_oldest_kernel() {
 fn rules_hold_on_the_newest_kernel() {
     run("rules_hold_on_the_newest_kernel", Kernel::New);
 }
+
+/// As many rules as memory holds. A minute or more, since everything is emulated.
+#[test]
+#[ignore = "takes minutes; `cargo test -p aegis-enforce --test enforcement -- --ignored`"]
+fn a_million_rules_load() {
+    if !vm::need("a_million_rules_load", Kernel::New) {
+        return;
+    }
+    let scratch = scratch::dir();
+    let probe = probe::compile(scratch.path());
+    let outcome = Machine::new(Kernel::New)
+        .file(std::env::current_exe().unwrap(), "/t/enforcement")
+        .file(&probe, probe::PROBE)
+        .env(inside::MILLION, "1")
+        .memory(2560)
+        .cpus(2)
+        .timeout(Duration::from_secs(900))
+        .run(&["/t/enforcement", "inside::scale::a_million_rules", "--exact", "--nocapture"]);
+    let said = outcome.success();
+    println!("{said}");
+    assert!(said.contains("1000000 rules are in force"), "{said}");
+}
