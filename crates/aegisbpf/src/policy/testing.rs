@@ -67,7 +67,7 @@ pub(super) fn test(arguments: &TestArguments, session: &Session) -> Result<ExitC
             Outcome::Audited => audited += 1,
         }
         if !session.output.is_json() {
-            session.output.diagnostics(&format!("{}\n", line(&event)));
+            session.output.diagnostics(&format!("{event}\n"));
         }
         if events.len() < MAX_LISTED {
             events.push(event);
@@ -99,20 +99,4 @@ pub(super) fn test(arguments: &TestArguments, session: &Session) -> Result<ExitC
         ))),
         Err(error) => Err(Failure::new(what, &error, error.help())),
     }
-}
-
-/// An event in one line. What a process or a file calls itself is escaped already.
-fn line(event: &Event) -> String {
-    let Event { operation, outcome, rule, process, file, network, .. } = event;
-    let object = match (file, network) {
-        (Some(file), _) => file.path.clone().unwrap_or_default(),
-        (None, Some(network)) => match network.address {
-            Some(address) => format!("{address} port {}", network.port),
-            None => format!("port {}", network.port),
-        },
-        (None, None) => String::new(),
-    };
-    let at = rule.line.map_or(String::new(), |line| format!(" line {line}"));
-    let (outcome, operation) = (outcome.as_str(), operation.as_str());
-    format!("{outcome}: {operation} {object} by [{}]{at}, pid {} {}", rule.section, process.pid, process.comm)
 }
