@@ -14,6 +14,7 @@ use aegis_trust::host::ChangeError;
 use aegis_trust::rollback::RollbackError;
 use aegis_trust::{Caller, Host};
 
+use crate::answerer::Decisions;
 use crate::compile::{Canary, Mode, compile};
 use crate::error::KernelError;
 use crate::event::{BootClock, Context, KnownPolicy, Limits, Log, LogError, PolicyText};
@@ -82,6 +83,7 @@ pub struct Agent<'a> {
     host: &'a Host,
     kernel: HostEnforcer,
     log: Log,
+    decisions: Option<Decisions>,
     context: Context,
     looked: Option<Instant>,
     resolved: Option<Instant>,
@@ -104,6 +106,7 @@ impl<'a> Agent<'a> {
             host,
             kernel: HostEnforcer::new(host.paths(), None),
             log,
+            decisions: None,
             context: Context::of_host(BootClock::measure(), group_mount().as_deref()),
             looked: None,
             resolved: None,
@@ -113,6 +116,13 @@ impl<'a> Agent<'a> {
             known: 0,
             lost: 0,
         })
+    }
+
+    /// Writes down what fanotify denies, too, and sees to it that it has what was applied.
+    #[must_use]
+    pub fn with_decisions(mut self, decisions: Decisions) -> Self {
+        self.decisions = Some(decisions);
+        self
     }
 
     /// Runs until `stop` says so, which is asked at least once a second. Each round is told to `alive`.
@@ -127,6 +137,7 @@ impl<'a> Agent<'a> {
         while !stop() {
             alive();
             self.keep(caller, notice);
+            self.write_decisions(notice);
             let loaded = match self.kernel.loaded() {
                 Ok(loaded) => loaded,
                 Err(error) => {
@@ -148,6 +159,7 @@ impl<'a> Agent<'a> {
                 std::thread::sleep(ROUND);
             }
         }
+        self.write_decisions(notice);
         if let Err(error) = self.log.sync() {
             notice(Notice::CannotWrite(error));
         }
@@ -178,6 +190,7 @@ impl<'a> Agent<'a> {
             if let Err(error) = self.log.append(&events) {
                 notice(Notice::CannotWrite(error));
             }
+            self.write_decisions(notice);
             let lost = loaded.counters()?.lost;
             if lost > self.lost {
                 let written = self.log.append_lost(lost - self.lost);
@@ -191,6 +204,19 @@ impl<'a> Agent<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Writes down what fanotify denied since it was last asked.
+    fn write_decisions(&mut self, notice: &dyn Fn(Notice)) {
+        let Some(decisions) = &self.decisions else { return };
+        let (events, lost) = decisions.take();
+        let mut written = if events.is_empty() { Ok(()) } else { self.log.append(&events) };
+        if lost > 0 {
+            written = written.and(self.log.append_lost(lost));
+        }
+        if let Err(error) = written {
+            notice(Notice::CannotWrite(error));
+        }
     }
 
     /// Sees to it that the kernel has what was applied. True if it looked.
@@ -216,7 +242,13 @@ impl<'a> Agent<'a> {
         };
         match in_force {
             Some(in_force) if in_force.fell_back => self.fall_back(caller, notice, now, digest),
-            Some(in_force) if in_force.policy_sha256 == *digest.as_bytes() => {
+            Some(in_force)
+                if in_force.policy_sha256 == *digest.as_bytes()
+                    // Unconfirmed, it may be over in a moment, here or there; then it is rolled back.
+                    && (in_force.unconfirmed_for.is_some()
+                        || self.decisions.is_none()
+                        || self.kernel.watched() == Some(digest)) =>
+            {
                 if in_force.unconfirmed_for.is_none() && self.means_something_else(&text, now) {
                     self.load(caller, notice, now, Notice::Resolved);
                 }
@@ -236,12 +268,14 @@ impl<'a> Agent<'a> {
         now: Instant,
         digest: Digest,
     ) {
-        let policy_version = aegis_durable::read_state(&self.host.paths().applied(), self.host.max_file_len())
-            .ok()
-            .flatten()
-            .and_then(|file| SignedBundle::parse(file).ok())
-            .map(|bundle| bundle.manifest().policy_version);
-        let logged = self.host.log_fallback(&caller(), &PolicyIdentity { policy_version, policy_sha256: digest });
+        let policy_version =
+            aegis_durable::read_state(&self.host.paths().applied(), self.host.max_file_len())
+                .ok()
+                .flatten()
+                .and_then(|file| SignedBundle::parse(file).ok())
+                .map(|bundle| bundle.manifest().policy_version);
+        let logged =
+            self.host.log_fallback(&caller(), &PolicyIdentity { policy_version, policy_sha256: digest });
         if let Err(error) = logged {
             self.failed = Some(now);
             return notice(Notice::CannotLoad(error));
@@ -267,12 +301,10 @@ impl<'a> Agent<'a> {
 
     /// The policy that was applied last: its digest and its text.
     fn applied(&self) -> Option<(Digest, Vec<u8>)> {
-        let file = aegis_durable::read_state(&self.host.paths().applied(), self.host.max_file_len()).ok()??;
-        let text = if bundle::is_bundle(&file) {
-            SignedBundle::parse(file).ok()?.policy().to_vec()
-        } else {
-            file
-        };
+        let file =
+            aegis_durable::read_state(&self.host.paths().applied(), self.host.max_file_len()).ok()??;
+        let text =
+            if bundle::is_bundle(&file) { SignedBundle::parse(file).ok()?.policy().to_vec() } else { file };
         Some((sha256(&text), text))
     }
 

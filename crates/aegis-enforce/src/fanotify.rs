@@ -14,6 +14,7 @@
 //! | `interpreter` | the dynamic linker, told from programs |
 //! | `measure`, `questions` | SHA-256 of programs, in threads of their own |
 //! | `listener` | reads, decides, answers, tells |
+//! | `tell` | a decision as an event |
 //! | `supervisor`, `lifeline` | hold the descriptor while the worker is started anew |
 //!
 //! # What it costs
@@ -44,6 +45,7 @@ mod rules;
 mod stop;
 mod subject;
 mod supervisor;
+mod tell;
 
 use std::path::PathBuf;
 
@@ -56,6 +58,7 @@ pub use self::listener::{Fanotify, FanotifyCounters, OnDecision};
 pub use self::rules::{FanotifyRules, Filesystems, RuleOptions};
 pub use self::stop::Stop;
 pub use self::supervisor::{Happened, supervise};
+pub(crate) use self::tell::event;
 
 /// What somebody tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

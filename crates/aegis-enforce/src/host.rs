@@ -19,6 +19,7 @@ use crate::canary::{self, Sign};
 use crate::compile::{Canary, Mode, compile};
 use crate::coverage::{Backend as Chosen, Coverage, Unenforced};
 use crate::error::KernelError;
+use crate::handover::{Handover, HandoverError, Meant, Request};
 use crate::kernel::{Enforcement, InForce, Label, Options, PINS};
 use crate::layout::FileId;
 use crate::probe::{self, Answer, Probe};
@@ -51,6 +52,7 @@ pub struct HostEnforcer {
     pins: PathBuf,
     state_dir: PathBuf,
     own_dirs: Vec<PathBuf>,
+    handover: Handover,
     /// What the caller asks for; without, what was in force goes on as it was.
     terms: Option<Terms>,
 }
@@ -63,6 +65,7 @@ impl HostEnforcer {
             pins: PathBuf::from(PINS),
             state_dir: paths.state_dir.clone(),
             own_dirs: vec![paths.state_dir.clone(), paths.audit_dir()],
+            handover: Handover::of(&paths.state_dir),
             terms,
         }
     }
@@ -106,8 +109,23 @@ impl HostEnforcer {
 
     /// Whether `policy` was applied with a time limit that is over.
     pub fn is_overdue(&self, policy: &Digest) -> bool {
-        let recorded = self.record.read().ok().flatten().filter(|known| known.policy.policy_sha256 == *policy);
+        let recorded =
+            self.record.read().ok().flatten().filter(|known| known.policy.policy_sha256 == *policy);
         recorded.and_then(|known| known.confirm_by).is_some_and(|by| by <= Timestamp::now())
+    }
+
+    /// Whether sections that the agent alone can enforce are taken without one: because it was asked for, now or when
+    /// what is in force was applied.
+    fn is_waived(&self, watched: &[String]) -> bool {
+        match self.terms {
+            Some(terms) => terms.unenforced == Unenforced::Accept,
+            None => self
+                .record
+                .read()
+                .ok()
+                .flatten()
+                .is_some_and(|known| known.unenforced.iter().any(|section| watched.contains(section))),
+        }
     }
 
     fn judge(&self, policy: &Policy<'_>, terms: &Terms) -> Result<(Probe, Coverage), EnforceError> {
@@ -117,15 +135,16 @@ impl HostEnforcer {
             return Err(rejected(&refusal, refusal.help()));
         }
         // What answers for fanotify is a process; the kernel alone does not go on with it.
-        if coverage.backends().contains(&Chosen::Fanotify) && terms.unenforced == Unenforced::Refuse {
-            return Err(EnforceError::Rejected {
+        let watched = sections_of(&coverage, Chosen::Fanotify);
+        if !watched.is_empty() && !self.is_waived(&watched) && !self.handover.agent_runs() {
+            return Err(EnforceError::Unavailable {
                 backend: NAME,
                 detail: format!(
-                    "without BPF-LSM, {} can be enforced by fanotify alone, which `policy apply` does not use",
-                    sections_of(&coverage, Chosen::Fanotify).join(", ")
+                    "without BPF-LSM, {} can be enforced by the agent alone, by fanotify, and it does not run",
+                    watched.join(", ")
                 ),
                 help: Some(
-                    "boot a kernel with `bpf` in its list of security modules, or give --audit-unenforced to put the rest in force"
+                    "start the agent: systemctl start aegisbpf; or give --audit-unenforced to put the rest in force"
                         .to_owned(),
                 ),
             });
@@ -153,11 +172,13 @@ impl HostEnforcer {
     fn options(&self, coverage: &Coverage, probe: &Probe) -> Options {
         let lsm = probe.bpf_lsm == Answer::Yes;
         let network = coverage.backends().contains(&Chosen::Cgroup);
+        // Also without rules for them: they know which policy is in force, and until when it may be.
+        let files = coverage.backends().contains(&Chosen::Fanotify);
         Options {
             pins: Some(self.pins.clone()),
             scope: None,
             lsm,
-            group: (!lsm && network).then(|| probe.cgroup2.clone()).flatten(),
+            group: (!lsm && (network || files)).then(|| probe.cgroup2.clone()).flatten(),
             programs: Vec::new(),
             directories: Vec::new(),
         }
@@ -174,6 +195,58 @@ impl HostEnforcer {
         Enforcement::load(options).map(|loaded| (loaded, true))
     }
 
+    fn make_canary(&self) -> Result<Option<FileId>, KernelError> {
+        let at = self.canary();
+        canary::make(&at).map_err(|source| KernelError::Pin { action: "make the canary", path: at, source })
+    }
+
+    /// Hands a policy to the agent, which watches files and programs; waits until it does. Whether it does: without an
+    /// agent, the policy is left for the next one.
+    fn hand_over(
+        &self,
+        policy: &Policy<'_>,
+        identity: &PolicyIdentity,
+        terms: &Terms,
+        before: Option<&Request>,
+    ) -> Result<bool, HandoverError> {
+        let wait = terms.confirm_within.and_then(|time| SignedDuration::try_from(time).ok());
+        let confirm_by = wait.and_then(|time| Timestamp::now().checked_add(time).ok());
+        let before = before.filter(|_| confirm_by.is_some()).and_then(|before| {
+            // Asked for again: what it would go back to stays what it was.
+            if before.confirm_by.is_some() && before.policy_sha256 == identity.policy_sha256 {
+                return before.before.clone();
+            }
+            let Meant { policy_sha256, policy_version, audit } = before.meant(Timestamp::now());
+            Some(Box::new(Request { policy_sha256, policy_version, audit, ..before.clone().confirmed() }))
+        });
+        let wanted = Request {
+            serial: 0,
+            policy_sha256: identity.policy_sha256,
+            policy_version: identity.policy_version,
+            audit: terms.mode == Mode::Audit || booted_for_audit(),
+            lifted_until: None,
+            confirm_by,
+            before,
+        };
+        if self.handover.agent_runs() {
+            return self.handover.ask(policy.source(), wanted).map(|()| true);
+        }
+        self.handover.leave(policy.source(), wanted).map(|_| false)
+    }
+
+    /// What the agent has in force, and the text of it.
+    fn handed_over(&self) -> Option<(Request, Vec<u8>)> {
+        let request = self.handover.state().ok()??.in_force?;
+        let text = self.handover.text(&request.policy_sha256, MAX_POLICY).ok()?;
+        Some((request, text))
+    }
+
+    /// The policy that the agent enforces by fanotify; none if there is no agent, or it has none.
+    pub fn watched(&self) -> Option<Digest> {
+        let state = self.handover.state().ok().flatten().filter(|_| self.handover.agent_runs());
+        Some(state?.meant?.policy_sha256)
+    }
+
     fn put_in_force(
         &self,
         policy: &Policy<'_>,
@@ -181,12 +254,7 @@ impl HostEnforcer {
         terms: &Terms,
         options: &Options,
     ) -> Result<(), KernelError> {
-        let at = self.canary();
-        let file = canary::make(&at).map_err(|source| KernelError::Pin {
-            action: "make the canary",
-            path: at,
-            source,
-        })?;
+        let file = self.make_canary()?;
         let mode = if booted_for_audit() { Mode::Audit } else { terms.mode };
         let resolver = HostResolver::new();
         let compiled = compile(policy, &resolver, mode, &Canary { file });
@@ -251,7 +319,11 @@ impl HostEnforcer {
             }
             Some(in_force) => remarks.extend(mismatch(&in_force, recorded)),
         }
-        remarks.extend(self.signs());
+        let by_agent = recorded.backend == WATCHED;
+        if by_agent {
+            remarks.extend(self.agent_remarks(recorded));
+        }
+        remarks.extend(self.signs(by_agent));
         let enforced = !remarks.iter().any(|remark| remark.failed);
         for section in &recorded.unenforced {
             remarks.push(Remark {
@@ -263,13 +335,35 @@ impl HostEnforcer {
         (enforced, remarks)
     }
 
+    /// What the agent says against what was recorded, where it answers for files and programs.
+    fn agent_remarks(&self, recorded: &Report) -> Option<Remark> {
+        let help = |text: &str| Some(text.to_owned());
+        if !self.handover.agent_runs() {
+            return Some(Remark {
+                failed: true,
+                message: "the agent does not run, so rules for files and programs are without effect"
+                    .to_owned(),
+                help: help("start the agent: systemctl start aegisbpf"),
+            });
+        }
+        match self.watched() {
+            Some(digest) if digest == recorded.policy.policy_sha256 => None,
+            _ => Some(Remark {
+                failed: true,
+                message: "the agent has another policy for files and programs than the one that was applied"
+                    .to_owned(),
+                help: help("apply the policy again"),
+            }),
+        }
+    }
+
     /// Whether a harmless denial comes, of each kind.
-    fn signs(&self) -> Vec<Remark> {
+    fn signs(&self, by_agent: bool) -> Vec<Remark> {
         let signs = canary::signs(&self.canary());
         let of_lsm =
             matches!(self.loaded(), Ok(Some(loaded)) if loaded.backend() == crate::kernel::Backend::BpfLsm);
         let mut asked = vec![("connecting", signs.network)];
-        if of_lsm {
+        if of_lsm || by_agent {
             asked.push(("opening a file", signs.file));
         }
         let silent = asked.into_iter().filter(|(_, sign)| *sign != Sign::Denied);
@@ -297,6 +391,10 @@ fn booted_for_audit() -> bool {
 
 /// The name in reports and errors.
 const NAME: &str = "kernel";
+/// What enforces where the agent answers for files and programs.
+const WATCHED: &str = "cgroup and fanotify";
+/// The most that a policy may have, as in the configuration.
+const MAX_POLICY: u64 = 1 << 30;
 
 fn mismatch(in_force: &InForce, recorded: &Report) -> Vec<Remark> {
     let mut remarks = Vec::new();
@@ -356,16 +454,36 @@ impl Enforcer for HostEnforcer {
         let terms = self.terms_for(identity);
         let (probe, coverage) = self.judge(policy, &terms)?;
         let options = self.options(&coverage, &probe);
-        self.put_in_force(policy, identity, &terms, &options).map_err(|error| unavailable(&error))?;
+        // Before it is denied to everybody, and this process could not make it.
+        self.make_canary().map_err(|error| unavailable(&error))?;
+        let before = self.handed_over();
+        // Where BPF-LSM enforces, nobody has to be asked; what an agent was given before is not in its way.
+        let current = before.as_ref().map(|(request, _)| request);
+        let watched = !options.lsm
+            && self.hand_over(policy, identity, &terms, current).map_err(|error| not_handed_over(&error))?;
+        if let Err(error) = self.put_in_force(policy, identity, &terms, &options) {
+            // The other half goes back as well.
+            if let Some((request, text)) = before.filter(|_| watched) {
+                self.handover.ask(&text, request).map_err(|error| not_handed_over(&error))?;
+            }
+            return Err(unavailable(&error));
+        }
         let mut unenforced: Vec<String> =
             coverage.unenforced().map(|section| section.section.name().to_owned()).collect();
-        unenforced.extend(sections_of(&coverage, Chosen::Fanotify));
+        if !watched {
+            unenforced.extend(sections_of(&coverage, Chosen::Fanotify));
+        }
         let confirm_by = terms
             .confirm_within
             .and_then(|time| SignedDuration::try_from(time).ok())
             .and_then(|time| Timestamp::now().checked_add(time).ok());
         let report = Report {
-            backend: if options.lsm { "bpf-lsm" } else { "cgroup" }.to_owned(),
+            backend: match (options.lsm, watched) {
+                (true, _) => "bpf-lsm",
+                (false, true) => WATCHED,
+                (false, false) => "cgroup",
+            }
+            .to_owned(),
             enforced: true,
             policy: *identity,
             rules: policy.rule_count() as u64,
@@ -383,6 +501,13 @@ impl Enforcer for HostEnforcer {
     }
 
     fn confirm(&self) -> Result<(), EnforceError> {
+        // First what can fail; if the kernel says that it is too late, the agent goes back with it.
+        let unconfirmed = self.handed_over().filter(|(request, _)| {
+            self.handover.agent_runs() && request.confirm_by.is_some_and(|by| Timestamp::now() < by)
+        });
+        if let Some((request, text)) = unconfirmed {
+            self.handover.ask(&text, request.confirmed()).map_err(|error| not_handed_over(&error))?;
+        }
         self.on_loaded(Enforcement::confirm)?;
         if let Some(report) = self.record.read()? {
             self.record.write(&Report { confirm_by: None, ..report })?;
@@ -391,7 +516,17 @@ impl Enforcer for HostEnforcer {
     }
 
     fn lift(&self, time: Duration) -> Result<(), EnforceError> {
-        self.on_loaded(|loaded| loaded.lift(time))
+        self.on_loaded(|loaded| loaded.lift(time))?;
+        let Some((request, text)) = self.handed_over().filter(|_| self.handover.agent_runs()) else {
+            return Ok(());
+        };
+        let until = SignedDuration::try_from(time).ok().filter(SignedDuration::is_positive);
+        let lifted_until = until.and_then(|time| Timestamp::now().checked_add(time).ok());
+        if request.lifted_until.is_none() && lifted_until.is_none() {
+            return Ok(());
+        }
+        let wanted = Request { lifted_until, ..request };
+        self.handover.ask(&text, wanted).map_err(|error| not_handed_over(&error))
     }
 
     fn state(&self) -> Result<Option<Report>, EnforceError> {
@@ -399,6 +534,12 @@ impl Enforcer for HostEnforcer {
         let (enforced, remarks) = self.remarks(&recorded);
         Ok(Some(Report { enforced, remarks, ..recorded }))
     }
+}
+
+/// Whether files and programs are watched by the agent here: there is fanotify, and no BPF-LSM.
+pub fn agent_answers() -> bool {
+    let probe = Probe::of_host().settled(probe::try_bpf_lsm);
+    probe.bpf_lsm != Answer::Yes && probe.fanotify == Answer::Yes
 }
 
 fn own_program() -> Vec<FileId> {
@@ -411,6 +552,14 @@ fn unavailable(error: &KernelError) -> EnforceError {
         backend: NAME,
         detail: detail.collect::<Vec<_>>().join(": "),
         help: error.help(),
+    }
+}
+
+fn not_handed_over(error: &HandoverError) -> EnforceError {
+    let (detail, help) = (error.to_string(), error.help());
+    match error {
+        HandoverError::Refused { .. } => EnforceError::Rejected { backend: NAME, detail, help },
+        _ => EnforceError::Unavailable { backend: NAME, detail, help },
     }
 }
 

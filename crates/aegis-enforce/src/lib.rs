@@ -19,14 +19,18 @@
 //! | `trial` | a policy for one command, in a control group of its own |
 //! | `event` | what was denied, or would have been: records, JSON, OCSF |
 //! | `fanotify` | files and programs where there is no BPF-LSM |
+//! | `handover` | how a policy reaches the agent there |
+//! | `answerer` | the agent's threads that answer there |
 
 mod agent;
+mod answerer;
 mod canary;
 mod compile;
 pub mod coverage;
 mod error;
 pub mod event;
 pub mod fanotify;
+mod handover;
 mod host;
 mod kernel;
 mod layout;
@@ -37,12 +41,14 @@ pub mod survival;
 mod trial;
 
 pub use self::agent::{Agent, AgentError, Notice};
+pub use self::answerer::{Answerer, AnswererError, Decisions, lock_agent};
 pub use self::canary::{Sign, Signs, make as make_canary, signs as canary_signs};
 pub use self::compile::{Canary, Compiled, Mode, Unresolved, compile};
 pub use self::error::KernelError;
-pub use self::host::{HostEnforcer, Terms};
+pub use self::handover::HandoverError;
+pub use self::host::{HostEnforcer, Terms, agent_answers};
 pub use self::kernel::{Backend, Counters, Enforcement, InForce, Label, Options, PINS, Swapped, try_load};
 pub use self::layout::FileId;
 pub use self::reader::EventReader;
-pub use self::trial::{TrialError, Tried, try_command};
 pub use self::resolve::{GroupId, HostResolver, Resolver, group_mount};
+pub use self::trial::{TrialError, Tried, try_command};

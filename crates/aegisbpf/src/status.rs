@@ -27,6 +27,9 @@ struct Status {
     programs: Vec<String>,
     in_force: Option<Policy>,
     counters: Option<Counters>,
+    /// The policy that the agent enforces by fanotify, where there is no BPF-LSM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fanotify: Option<Digest>,
 }
 
 /// The policy that counts.
@@ -67,7 +70,8 @@ pub(crate) fn run(_: &StatusArguments, session: &Session) -> Result<ExitCode, Fa
     let what = "cannot tell what is enforced";
     let failed = |error: KernelError| Failure::new(what, &error, error.help());
     let host = session.host()?;
-    let mut status = Status { backend: None, programs: Vec::new(), in_force: None, counters: None };
+    let mut status =
+        Status { backend: None, programs: Vec::new(), in_force: None, counters: None, fanotify: None };
     let kernel = session.kernel_enforces(host.paths(), host.config());
     if kernel {
         let enforcer = HostEnforcer::new(host.paths(), None);
@@ -77,6 +81,7 @@ pub(crate) fn run(_: &StatusArguments, session: &Session) -> Result<ExitCode, Fa
             status.in_force = loaded.in_force().map_err(failed)?.map(Policy::from);
             status.counters = Some(loaded.counters().map_err(failed)?);
         }
+        status.fanotify = enforcer.watched();
     }
     session.output.report(&status, |out| {
         let Some(backend) = status.backend else {
@@ -86,10 +91,20 @@ pub(crate) fn run(_: &StatusArguments, session: &Session) -> Result<ExitCode, Fa
             };
         };
         writeln!(out, "backend     {} ({} programs)", backend.name(), status.programs.len())?;
+        if let Some(digest) = &status.fanotify {
+            let same = status.in_force.as_ref().is_some_and(|policy| policy.policy_sha256 == *digest);
+            writeln!(
+                out,
+                "backend     fanotify ({})",
+                if same { "the same policy" } else { "another policy" }
+            )?;
+        }
         match &status.in_force {
             None => writeln!(out, "policy      none")?,
             Some(policy) => {
-                let version = policy.policy_version.map_or("unsigned".to_owned(), |version| format!("version {version}"));
+                let version = policy
+                    .policy_version
+                    .map_or("unsigned".to_owned(), |version| format!("version {version}"));
                 writeln!(out, "policy      {version}, generation {}", policy.generation)?;
                 writeln!(out, "  sha256    {}", policy.policy_sha256)?;
                 writeln!(out, "  rules     {} ({} entries in the kernel)", policy.rules, policy.entries)?;

@@ -322,7 +322,7 @@ impl Fanotify {
             Question::Program(_, used) => self.rules.judge_program(None, *used),
             Question::Verified(_, rule) => Some(*rule),
         };
-        if rule.is_some_and(|rule| self.rules.enforced(rule.section)) {
+        if rule.is_some_and(|rule| self.rules.enforced(rule)) {
             question.event_mut().fallback = Answer::Deny;
         }
         if let Err(question) = questions.ask(question) {
@@ -449,7 +449,7 @@ impl Fanotify {
         measured.ok()
     }
 
-    /// Answers, then tells.
+    /// Tells, then answers.
     fn conclude(
         &self,
         event: Event,
@@ -457,10 +457,13 @@ impl Fanotify {
         sha256: Option<Digest>,
         on_decision: OnDecision<'_>,
     ) {
-        let rule = rule.filter(|_| !self.is_exempt(event.pid));
+        let rule = rule.filter(|rule| rule.is_canary() || !self.is_exempt(event.pid));
         add(&self.counts.answered);
         let Some(rule) = rule else { return event.answer(Answer::Allow) };
-        let denied = self.rules.enforced(rule.section);
+        if rule.is_canary() {
+            return event.answer(Answer::Deny);
+        }
+        let denied = self.rules.enforced(rule);
         let link = event.link();
         let file = Subject::at(&link).ok();
         let decision = Decision {
@@ -475,8 +478,9 @@ impl Fanotify {
             sha256,
         };
         add(if denied { &self.counts.denied } else { &self.counts.audited });
-        event.answer(if denied { Answer::Deny } else { Answer::Allow });
+        // First, since who waits can still be asked who it is.
         on_decision(decision);
+        event.answer(if denied { Answer::Deny } else { Answer::Allow });
     }
 
     fn is_own(&self, pid: i32) -> bool {

@@ -64,7 +64,7 @@ impl Opener {
     }
 
     /// Its control group of version 2, from the root of those that can be seen here.
-    fn group(self) -> Option<PathBuf> {
+    pub(super) fn group(self) -> Option<PathBuf> {
         let text = self.text("cgroup")?;
         let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
         let path = Path::new(path);

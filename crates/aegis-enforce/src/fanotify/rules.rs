@@ -17,6 +17,16 @@ pub(super) struct Origin {
     pub(super) line: u32,
 }
 
+/// No line of a policy has this number.
+const CANARY: u32 = 0;
+
+impl Origin {
+    /// Whether it is in no policy, and denies to everybody.
+    pub(super) fn is_canary(self) -> bool {
+        self.line == CANARY
+    }
+}
+
 /// Where programs and files known by number are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filesystems {
@@ -134,6 +144,13 @@ impl FanotifyRules {
         }
     }
 
+    /// Denies a file to everybody but this process, in every mode: what shows that denials come.
+    #[must_use]
+    pub fn with_canary(mut self, path: &str) -> Self {
+        self.paths.push((path.to_owned(), Origin { section: Section::DenyPath, line: CANARY }));
+        self
+    }
+
     /// Whether there is nothing to watch.
     pub fn is_empty(&self) -> bool {
         self.paths.is_empty() && self.inodes.is_empty() && self.scoped.is_empty() && !self.watch_programs()
@@ -175,9 +192,11 @@ impl FanotifyRules {
         (listed.allowed || listed.trusted) && listed.denied.is_none()
     }
 
-    /// Whether a rule of the section stops anybody, or only tells.
-    pub(super) fn enforced(&self, section: Section) -> bool {
-        self.mode == Mode::Enforce && !super::cannot().iter().any(|(other, _)| *other == section)
+    /// Whether a rule stops anybody, or only tells.
+    pub(super) fn enforced(&self, rule: Origin) -> bool {
+        rule.is_canary()
+            || (self.mode == Mode::Enforce
+                && !super::cannot().iter().any(|(section, _)| *section == rule.section))
     }
 }
 

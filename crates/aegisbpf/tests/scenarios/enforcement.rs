@@ -1,20 +1,29 @@
-//! Policies in force, end to end: the program, in a machine whose kernel has BPF-LSM.
+//! Policies in force, end to end: the program, in a machine whose kernel has BPF-LSM, and in one whose kernel has not.
 
 use std::path::Path;
 use std::time::Duration;
 
 use test_services::vm::{self, Kernel, Machine};
 
-fn run(test: &str, kernel: Kernel) {
+/// The checks that both scripts begin with.
+const CHECKS: &str = "tests/scenarios/checks.sh";
+
+fn run(test: &str, kernel: Kernel, script: &str, lsm: Option<&str>) {
     if !vm::need(test, kernel) {
         return;
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/enforcement.sh");
-    let outcome = Machine::new(kernel)
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = here.join("tests/scenarios").join(script);
+    let machine = Machine::new(kernel)
         .file(Path::new(env!("CARGO_BIN_EXE_aegisbpf")), "/usr/sbin/aegisbpf")
-        .file(&script, "/t/enforcement.sh")
-        .timeout(Duration::from_secs(420))
-        .run(&["sh", "/t/enforcement.sh"]);
+        .file(here.join(CHECKS), "/t/checks.sh")
+        .file(&script, "/t/script.sh")
+        .timeout(Duration::from_secs(420));
+    let machine = match lsm {
+        Some(list) => machine.lsm(list),
+        None => machine,
+    };
+    let outcome = machine.run(&["sh", "/t/script.sh"]);
     let said = outcome.success();
     let failed: Vec<&str> = said.lines().filter(|line| line.starts_with("failed: ")).collect();
     assert!(failed.is_empty(), "{failed:#?}\n{said}");
@@ -31,10 +40,16 @@ fn run(test: &str, kernel: Kernel) {
 
 #[test]
 fn a_policy_is_in_force_on_the_oldest_kernel() {
-    run("a_policy_is_in_force_on_the_oldest_kernel", Kernel::Old);
+    run("a_policy_is_in_force_on_the_oldest_kernel", Kernel::Old, "enforcement.sh", None);
 }
 
 #[test]
 fn a_policy_is_in_force_on_the_newest_kernel() {
-    run("a_policy_is_in_force_on_the_newest_kernel", Kernel::New);
+    run("a_policy_is_in_force_on_the_newest_kernel", Kernel::New, "enforcement.sh", None);
+}
+
+#[test]
+fn a_policy_is_in_force_without_bpf_lsm() {
+    let lsm = "landlock,lockdown,yama,integrity";
+    run("a_policy_is_in_force_without_bpf_lsm", Kernel::Old, "fanotify.sh", Some(lsm));
 }
