@@ -119,7 +119,7 @@ class _Seal:
         self.enricher = enricher
         self.columns = columns
 
-    def __call__(self, batches: Batches) -> Batches:
+    def __call__(self, batches: Iterable[Any]) -> Batches:
         return _through(batches, lambda reader: self.enricher.encrypt_arrow(reader, **self.columns))
 
 
@@ -129,7 +129,7 @@ class _Open:
         self.columns = columns
         self.only = list(only) if only is not None else None
 
-    def __call__(self, batches: Batches) -> Batches:
+    def __call__(self, batches: Iterable[Any]) -> Batches:
         decryptor = PIIDecryptor(self.keys(), fields=self.only)
         return _through(batches, lambda reader: decryptor.decrypt_arrow(reader, **self.columns))
 
@@ -139,7 +139,7 @@ class _Chain:
         self.first = first
         self.second = second
 
-    def __call__(self, batches: Batches) -> Batches:
+    def __call__(self, batches: Iterable[Any]) -> Batches:
         return self.second(self.first(batches))
 
 
