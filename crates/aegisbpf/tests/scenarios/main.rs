@@ -10,6 +10,7 @@
 //! | [`durability`] | what a power cut would keep |
 //! | [`concurrency`] | commands at once: one order, no loss |
 //! | [`enforcement`] | policies in force, in a virtual machine: the signed path, events, emergencies, kills |
+//! | [`enforcement_guide`] | the guide to enforcement, each of its commands |
 //! | [`custodians`] | hosts on which no single person changes the trusted keys |
 //! | [`interop`], [`token`] | openssl, OpenSSH, Python and a PKCS#11 token |
 //! | [`host`], [`people`], [`snapshot`], [`forge`], [`faults`], [`tools`] | what they share |
@@ -26,6 +27,7 @@ mod crash;
 mod custodians;
 mod durability;
 mod enforcement;
+mod enforcement_guide;
 mod faults;
 mod forge;
 mod host;
