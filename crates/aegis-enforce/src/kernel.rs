@@ -215,11 +215,17 @@ impl Enforcement {
         let map = self.map(name::SELF)?;
         let kept: Vec<_> = programs.iter().map(|file| self_key(*file, SelfKind::Program)).collect();
         let is_program = |key: &[u8]| crate::layout::u32_at(key, 12) == SelfKind::Program as u32;
-        let others: Vec<Vec<u8>> =
-            map.keys().filter(|key| is_program(key) && !kept.iter().any(|kept| kept == key.as_slice())).collect();
+        let others: Vec<Vec<u8>> = map
+            .keys()
+            .filter(|key| is_program(key) && !kept.iter().any(|kept| kept == key.as_slice()))
+            .collect();
         for key in others {
             let deleted = map.delete(&key);
-            deleted.map_err(|source| KernelError::Map { action: "write", name: name::SELF.to_owned(), source })?;
+            deleted.map_err(|source| KernelError::Map {
+                action: "write",
+                name: name::SELF.to_owned(),
+                source,
+            })?;
         }
         Ok(())
     }

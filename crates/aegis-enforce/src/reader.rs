@@ -32,8 +32,7 @@ impl Enforcement {
     ///
     /// [`KernelError::Map`] if the ring buffer cannot be mapped.
     pub fn reader(&self) -> Result<EventReader<'_>, KernelError> {
-        let failed =
-            |source| KernelError::Map { action: "read", name: name::EVENTS.to_owned(), source };
+        let failed = |source| KernelError::Map { action: "read", name: name::EVENTS.to_owned(), source };
         let records = Rc::new(RefCell::new(Vec::new()));
         let into = Rc::clone(&records);
         let mut builder = RingBufferBuilder::new();

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use aegis_enforce::{HostEnforcer, Terms};
 use aegis_terminal::audit::Program;
 use aegis_terminal::failure::Failure;
 use aegis_terminal::output::Output;
-use aegis_enforce::{HostEnforcer, Terms};
 use aegis_trust::config::{Config, ConfigError, EnforcementSetting};
 use aegis_trust::enforce::{Enforcer, RecordingEnforcer};
 use aegis_trust::{Caller, Host, HostPaths};

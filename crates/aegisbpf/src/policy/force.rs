@@ -11,8 +11,8 @@ use aegis_terminal::Form;
 use aegis_terminal::escape::Escaped;
 use aegis_terminal::failure::Failure;
 use aegis_terminal::input;
-use aegis_trust::enforce::EnforcementMode;
 use aegis_trust::apply::{Applied, ApplyOptions, ApplyResult, Mode, Offer, SignatureRule};
+use aegis_trust::enforce::EnforcementMode;
 use aegis_trust::verify::V1;
 use clap::{Args, ValueEnum};
 
@@ -121,7 +121,9 @@ pub(super) fn apply(arguments: &ApplyArguments, session: &Session) -> Result<Exi
     };
     let host = session.host_on(Some(terms))?;
     if terms != Terms::default() && !session.kernel_enforces(host.paths(), host.config()) {
-        session.output.warn("policies of this host are only recorded, so the options for the kernel mean nothing here");
+        session
+            .output
+            .warn("policies of this host are only recorded, so the options for the kernel mean nothing here");
     }
     let offer = if input::is_stdin(file) {
         let bytes = input::read_stdin(host.max_file_len())

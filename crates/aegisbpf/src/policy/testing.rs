@@ -73,7 +73,8 @@ pub(super) fn test(arguments: &TestArguments, session: &Session) -> Result<ExitC
             events.push(event);
         }
     };
-    let (program, rest) = command.split_first().map_or((OsString::new(), &[][..]), |(first, rest)| (first.clone(), rest));
+    let (program, rest) =
+        command.split_first().map_or((OsString::new(), &[][..]), |(first, rest)| (first.clone(), rest));
     let mut command = Command::new(program);
     command.args(rest);
     let tried = try_command(&policy, (*mode).into(), &mut command, &mut on_event)

@@ -94,7 +94,8 @@ fn every_example_is_a_command_line_that_the_program_takes() {
 fn an_option_that_lists_or_reports_offers_json() {
     let dir = fixtures();
     // What these print is a document of its own kind; the agent prints none, and tells systemd how it is.
-    let plain = ["run", "completions", "man", "keys challenge", "audit export", "audit checkpoint", "audit prove"];
+    let plain =
+        ["run", "completions", "man", "keys challenge", "audit export", "audit checkpoint", "audit prove"];
     for command in commands(dir.path()) {
         let help = help(dir.path(), &command);
         let name = command.join(" ");
