@@ -1,5 +1,11 @@
 //! Compiles the BPF programs with clang, and leaves the object where the crate embeds it.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "so does a build script speak to cargo and to whoever builds"
+)]
+
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -14,7 +20,7 @@ fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
     let (Some(out), Some(headers)) = (env::var_os("OUT_DIR"), env::var_os("DEP_BPF_INCLUDE")) else {
-        return fail("cargo did not say where to build, or where the headers of libbpf are".to_owned());
+        return fail("cargo did not say where to build, or where the headers of libbpf are");
     };
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     for name in OBJECTS {
@@ -30,13 +36,13 @@ fn main() -> ExitCode {
         match compile {
             Ok(output) if output.status.success() => {}
             Ok(output) => {
-                return fail(format!(
+                return fail(&format!(
                     "{clang} cannot compile bpf/{name}.c (version {OLDEST_CLANG} or newer is needed):\n{}",
                     String::from_utf8_lossy(&output.stderr)
                 ));
             }
             Err(error) => {
-                return fail(format!(
+                return fail(&format!(
                     "cannot run {clang}: {error}\n\nThe BPF programs of aegis-enforce are C, compiled by clang {OLDEST_CLANG} or newer. \
                      Install it:\n\n    apt-get install clang libelf-dev zlib1g-dev pkg-config make      (Debian, Ubuntu)\n    \
                      dnf install clang elfutils-libelf-devel zlib-devel pkgconf make   (Fedora)\n\nor name another one in the \
@@ -48,7 +54,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn fail(message: String) -> ExitCode {
+fn fail(message: &str) -> ExitCode {
     eprintln!("{message}");
     ExitCode::FAILURE
 }
