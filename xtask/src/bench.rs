@@ -7,6 +7,7 @@
 mod approval;
 mod audit;
 mod crypto;
+mod enforce;
 mod keyring;
 mod peers;
 mod pii;
@@ -57,9 +58,12 @@ const GROUPS: &[Group] = &[
     Group { name: "pii", measure: pii::measure },
 ];
 
-/// Those that are measured only if they are named: they need a network.
-const ON_REQUEST: &[Group] =
-    &[Group { name: "peers", measure: peers::measure }, Group { name: "python", measure: python::measure }];
+/// Those that are measured only if they are named: they need a network, or virtual machines.
+const ON_REQUEST: &[Group] = &[
+    Group { name: "peers", measure: peers::measure },
+    Group { name: "python", measure: python::measure },
+    Group { name: "enforce", measure: enforce::measure },
+];
 
 /// Set in the environment of the run that is bound to one core.
 const BOUND: &str = "AEGIS_BENCH_BOUND";

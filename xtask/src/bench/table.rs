@@ -38,6 +38,11 @@ impl Table {
         self.row(what, format!("{ratio:.2}x"), format!("at least {least}x"), judge(ratio >= least));
     }
 
+    /// A ratio of counts that must not be above `most`.
+    pub(crate) fn at_most(&mut self, what: &str, ratio: f64, most: f64) {
+        self.row(what, format!("{ratio:.3}x"), format!("at most {most}x"), judge(ratio <= most));
+    }
+
     /// Somebody else's rate, how many times that our library and our program do, and how often the library must at least.
     pub(crate) fn peer(&mut self, what: &str, rate: f64, times: f64, program_times: f64, least: Option<f64>) {
         let measured = format!("{times:.1}x ({rate:.0}/s), program {program_times:.1}x");

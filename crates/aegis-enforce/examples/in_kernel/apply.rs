@@ -1,0 +1,128 @@
+//! A policy put in force, beside the bare filling of the same maps.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use aegis_enforce::{Enforcement, Options, group_mount};
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType};
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{LABEL, Made, compiled, parsed, policies, this_program};
+
+/// Entries in one call, as the library has it.
+const BATCH: usize = 16 * 1024;
+/// Rounds of which the middle one counts.
+const ROUNDS: usize = 5;
+
+/// What is in a map: bytes of a key and of a value, and how many.
+struct Shape(usize, usize, u32);
+
+/// All rows, for policies of so many rules.
+pub(crate) fn measure(rules: u32) -> Made {
+    let _ = fs::write("/sys/kernel/rcu_expedited", "1");
+    let place = Place::new()?;
+    let lsm = std::env::var_os("AEGIS_VM").is_some();
+    let group = (!lsm).then(|| place.group.clone());
+    let enforcement =
+        Enforcement::load(&Options { lsm, group, programs: this_program(), ..Options::default() })?;
+    one(&enforcement, "ip", &policies::of_addresses(rules), &[Shape(24, 8, rules)])?;
+    one(&enforcement, "inode", &policies::of_inodes(rules), &[Shape(16, 8, rules)])?;
+    let paths = place.files(rules)?;
+    one(&enforcement, "path", &policies::of_paths(&paths), &[Shape(16, 8, rules), Shape(40, 16, rules)])
+}
+
+fn one(enforcement: &Enforcement, name: &str, text: &str, shapes: &[Shape]) -> Made {
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let bare: Duration = shapes.iter().map(fill).sum::<Made<_>>()?;
+        let (parse, policy) = timed(|| parsed(text))?;
+        let (compile, made) = timed(|| Ok(compiled(&policy)))?;
+        let begun = Instant::now();
+        let (swap, _) = timed(|| Ok(enforcement.swap(&made, &LABEL, None)?))?;
+        let wall = begun.elapsed();
+        rounds.push([bare, parse, compile, swap, wall]);
+    }
+    for (index, what) in ["bare", "parse", "compile", "swap", "swap-clock"].iter().enumerate() {
+        let mut times: Vec<u128> =
+            rounds.iter().filter_map(|round| round.get(index)).map(Duration::as_nanos).collect();
+        times.sort_unstable();
+        println!("{name}-{what} {}", times.get(times.len() / 2).ok_or("no round")?);
+    }
+    Ok(())
+}
+
+/// Makes a map and fills it, and does nothing else.
+fn fill(Shape(key, value, count): &Shape) -> Made<Duration> {
+    let mut keys = vec![0_u8; key * usize::try_from(*count)?];
+    for (number, key) in (0_u32..).zip(keys.chunks_exact_mut(*key)) {
+        key.iter_mut().zip(number.to_ne_bytes()).for_each(|(to, from)| *to = from);
+    }
+    let values = vec![1_u8; value * usize::try_from(*count)?];
+    let (time, _map) = timed(|| {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            ..Default::default()
+        };
+        let (key_size, value_size) = (u32::try_from(*key)?, u32::try_from(*value)?);
+        let map = MapHandle::create(MapType::Hash, Some("bare"), key_size, value_size, *count, &options)?;
+        for (keys, values) in keys.chunks(key * BATCH).zip(values.chunks(value * BATCH)) {
+            let count = u32::try_from(keys.len() / key)?;
+            map.update_batch(keys, values, count, MapFlags::ANY, MapFlags::ANY)?;
+        }
+        Ok(map)
+    })?;
+    Ok(time)
+}
+
+/// The processor's time that it takes, of all threads of this process.
+fn timed<T>(act: impl FnOnce() -> Made<T>) -> Made<(Duration, T)> {
+    let begun = processor_time();
+    let result = act()?;
+    Ok((processor_time().saturating_sub(begun), result))
+}
+
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanoseconds.unwrap_or(0))
+}
+
+/// A directory and a control group, gone at the end.
+struct Place {
+    root: PathBuf,
+    group: PathBuf,
+}
+
+impl Place {
+    fn new() -> Made<Self> {
+        let name = format!("aegis-in-kernel-{}", std::process::id());
+        let group = group_mount().ok_or("no control groups of version 2 are mounted")?.join(&name);
+        let place = Self { root: std::env::temp_dir().join(name), group };
+        fs::create_dir_all(&place.root)?;
+        fs::create_dir(&place.group)?;
+        Ok(place)
+    }
+
+    /// So many files, a thousand in each directory.
+    fn files(&self, count: u32) -> Made<Vec<String>> {
+        let mut paths = Vec::new();
+        for number in 0..count {
+            let directory = self.root.join(format!("{:03}", number / 1000));
+            if number % 1000 == 0 {
+                fs::create_dir(&directory)?;
+            }
+            let path = directory.join(format!("file-{number:07}"));
+            fs::File::create(&path)?;
+            paths.push(path.display().to_string());
+        }
+        Ok(paths)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.group);
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}

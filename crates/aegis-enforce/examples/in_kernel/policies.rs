@@ -1,0 +1,67 @@
+//! Policies of any size.
+
+use std::fmt::Write as _;
+
+use crate::targets::Targets;
+
+/// No rule.
+pub(crate) const EMPTY: &str = "version=6\n";
+
+/// A policy of exactly `rules` rules, 4 at least: those of the targets, and of the rest a third each for files (half of
+/// those by path, half by number), addresses, and names of programs.
+pub(crate) fn mixed(rules: u32, targets: &Targets) -> String {
+    let rest = rules.saturating_sub(4);
+    let (paths, inodes, addresses) = (rest / 6, rest / 6, rest / 3);
+    let comms = rest - paths - inodes - addresses;
+    let mut text = format!("version=6\n[deny_path]\n{}\n", targets.denied_by_path);
+    deny_paths(&mut text, paths);
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "[deny_inode]\n{}", targets.denied_inode);
+    deny_inodes(&mut text, inodes);
+    let _ = writeln!(text, "[deny_ip]\n{}", targets.denied_address);
+    deny_addresses(&mut text, addresses);
+    let _ = writeln!(text, "[deny_comm]\n{}", targets.denied_comm);
+    for number in 0..comms {
+        let _ = writeln!(text, "c{number:07}");
+    }
+    text
+}
+
+/// `[deny_ip]` alone.
+pub(crate) fn of_addresses(rules: u32) -> String {
+    let mut text = "version=6\n[deny_ip]\n".to_owned();
+    deny_addresses(&mut text, rules);
+    text
+}
+
+/// `[deny_inode]` alone.
+pub(crate) fn of_inodes(rules: u32) -> String {
+    let mut text = "version=6\n[deny_inode]\n".to_owned();
+    deny_inodes(&mut text, rules);
+    text
+}
+
+/// `[deny_path]` alone.
+pub(crate) fn of_paths(paths: &[String]) -> String {
+    format!("version=6\n[deny_path]\n{}\n", paths.join("\n"))
+}
+
+fn deny_paths(text: &mut String, rules: u32) {
+    for number in 0..rules {
+        let _ = writeln!(text, "/srv/data/{:03}/file-{number:07}.key", number % 1000);
+    }
+}
+
+fn deny_inodes(text: &mut String, rules: u32) {
+    for number in 0..rules {
+        // A device that no host has, and numbers as a file system gives them.
+        let _ = writeln!(text, "65280:{}", 1_000_003 + 2 * u64::from(number));
+    }
+}
+
+fn deny_addresses(text: &mut String, rules: u32) {
+    for number in 0..rules {
+        let [_, a, b, c] = number.to_be_bytes();
+        let _ = writeln!(text, "10.{a}.{b}.{c}");
+    }
+}
