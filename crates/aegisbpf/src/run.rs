@@ -151,7 +151,7 @@ fn tell(session: &Session, systemd: &Systemd, notice: &Notice) {
         Notice::Resolved => good("names of the policy mean something else now; it was loaded again"),
         Notice::FellBack => good("a policy that was not confirmed in time was rolled back"),
         Notice::CannotFallBack(error) => {
-            failure("a policy was not confirmed in time and cannot be rolled back", error)
+            failure("a policy was not confirmed in time and cannot be rolled back", error);
         }
         Notice::CannotLoad(error) => failure("the applied policy cannot be loaded", error),
         Notice::Kernel(error) => failure("the kernel cannot be asked", error),

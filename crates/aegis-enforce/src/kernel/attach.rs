@@ -41,6 +41,7 @@ impl Backend {
 /// What the library said last. It prints by a function without a context, for the whole process.
 static LOG: Mutex<String> = Mutex::new(String::new());
 
+#[expect(clippy::needless_pass_by_value, reason = "the library calls it so")]
 fn keep(_: PrintLevel, text: String) {
     let mut log = LOG.lock().unwrap_or_else(PoisonError::into_inner);
     log.push_str(&text);

@@ -26,7 +26,7 @@ const DIFFERENT: [i64; 4] = [
 
 /// Whether `stat` of a file there may tell other numbers than a hook sees.
 pub(super) fn differs_from_stat(path: &str) -> bool {
-    statfs(path).is_ok_and(|stat| DIFFERENT.contains(&i64::from(stat.f_type)))
+    statfs(path).is_ok_and(|stat| DIFFERENT.contains(&stat.f_type))
 }
 
 /// A program that says what this process has open.
