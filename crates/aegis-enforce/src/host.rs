@@ -10,8 +10,8 @@ use aegis_crypto::Digest;
 use aegis_policy::{Policy, Section};
 use aegis_trust::HostPaths;
 use aegis_trust::enforce::{
-    EnforceError, Enforcement as Report, EnforcementMode, Enforcer, PolicyIdentity, RecordingEnforcer,
-    Remark, section_counts,
+    Before, EnforceError, Enforcement as Report, EnforcementMode, Enforcer, PolicyIdentity,
+    RecordingEnforcer, Remark, section_counts,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -93,9 +93,12 @@ impl HostEnforcer {
         if let Some(terms) = self.terms {
             return terms;
         }
-        // Loaded again, by a recovery or after a restart: it was accepted before.
-        let known = self.record.read().ok().flatten().filter(|known| known.policy == *identity);
-        let mode = match known.as_ref().and_then(|known| known.mode) {
+        // Loaded again, by a recovery, a rollback or after a restart: it was accepted before.
+        let recorded = self.record.read().ok().flatten();
+        let known = recorded.as_ref().filter(|known| known.policy == *identity);
+        let before =
+            recorded.as_ref().and_then(|recorded| recorded.before).filter(|it| it.policy == *identity);
+        let mode = match known.and_then(|known| known.mode).or(before.map(|before| before.mode)) {
             Some(EnforcementMode::Audit) => Mode::Audit,
             Some(EnforcementMode::Enforce) | None => Mode::Enforce,
         };
@@ -477,6 +480,12 @@ impl Enforcer for HostEnforcer {
             .confirm_within
             .and_then(|time| SignedDuration::try_from(time).ok())
             .and_then(|time| Timestamp::now().checked_add(time).ok());
+        let last = self.record.read()?;
+        let before = match last {
+            Some(last) if last.policy == *identity => last.before,
+            Some(Report { policy, mode: Some(mode), .. }) => Some(Before { policy, mode }),
+            _ => None,
+        };
         let report = Report {
             backend: match (options.lsm, watched) {
                 (true, _) => "bpf-lsm",
@@ -494,6 +503,7 @@ impl Enforcer for HostEnforcer {
             }),
             unenforced,
             confirm_by,
+            before,
             remarks: Vec::new(),
         };
         self.record.write(&report)?;
@@ -583,4 +593,48 @@ fn causes(error: &KernelError) -> String {
         source = cause.source();
     }
     text.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody applies a policy in audit mode to have a rollback enforce it.
+    #[test]
+    fn what_is_loaded_again_is_as_strict_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = HostPaths::under(dir.path());
+        std::fs::create_dir_all(&paths.state_dir).unwrap();
+        let identity = |number: u8| PolicyIdentity {
+            policy_version: Some(u64::from(number)),
+            policy_sha256: aegis_crypto::sha256(&[number]),
+        };
+        let (audited, enforced, unknown) = (identity(1), identity(2), identity(3));
+        let report = Report {
+            backend: "bpf-lsm".to_owned(),
+            enforced: true,
+            policy: enforced,
+            rules: 1,
+            sections: std::collections::BTreeMap::new(),
+            mode: Some(EnforcementMode::Enforce),
+            unenforced: Vec::new(),
+            confirm_by: Some(Timestamp::now().checked_sub(SignedDuration::from_secs(1)).unwrap()),
+            before: Some(Before { policy: audited, mode: EnforcementMode::Audit }),
+            remarks: Vec::new(),
+        };
+        RecordingEnforcer::new(&paths).write(&report).unwrap();
+        let host = HostEnforcer::new(&paths, None);
+        assert_eq!(host.terms_for(&audited).mode, Mode::Audit);
+        assert_eq!(host.terms_for(&audited).confirm_within, None);
+        assert_eq!(host.terms_for(&enforced).mode, Mode::Enforce);
+        assert_eq!(
+            host.terms_for(&enforced).confirm_within,
+            Some(Duration::from_secs(1)),
+            "it was not confirmed"
+        );
+        assert_eq!(host.terms_for(&unknown).mode, Mode::Enforce);
+        assert!(host.is_overdue(&enforced.policy_sha256) && !host.is_overdue(&audited.policy_sha256));
+        let asked = Terms { mode: Mode::Audit, ..Terms::default() };
+        assert_eq!(HostEnforcer::new(&paths, Some(asked)).terms_for(&unknown), asked);
+    }
 }

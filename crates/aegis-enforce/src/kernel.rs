@@ -133,6 +133,9 @@ impl Enforcement {
         let slot = slot_of(generation);
         let (filled, digest) = fill::fill(policy)?;
         let deadline = confirm_within.map_or(0, state::deadline_after);
+        // An emergency goes on when the same policy is loaded again, as when a mount has changed what a path is.
+        let same = self.policy_in(counting)?.filter(|value| value.sha256 == label.sha256);
+        let lifted = same.map_or(0, |value| value.lifted);
         let value = PolicyValue {
             deadline,
             version: label.version.unwrap_or(0),
@@ -146,7 +149,7 @@ impl Enforcement {
             sha256: label.sha256,
             digest,
             entries: policy.entries(),
-            lifted: 0,
+            lifted,
         };
         let header = fill::header(&value)?;
         let inner = filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]);
@@ -179,7 +182,7 @@ impl Enforcement {
     }
 
     /// For `time`, by the kernel's own clock, what the policy in force denies is only told. [`Duration::ZERO`] ends it.
-    /// The next [`Self::swap`] ends it too.
+    /// The next [`Self::swap`] to another policy ends it too.
     ///
     /// # Errors
     ///

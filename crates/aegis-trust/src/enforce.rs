@@ -47,9 +47,22 @@ pub struct Enforcement {
     /// Until when the policy waits for a confirmation; after that the one before it counts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_by: Option<Timestamp>,
+    /// The policy that was in force before, and how: what a rollback goes back to is not made stricter by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
     /// What keeps it from being what it should be, a sentence each, with what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remarks: Vec<Remark>,
+}
+
+/// A policy that was in force, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// Which.
+    pub policy: PolicyIdentity,
+    /// Whether what it denied was refused or only told.
+    pub mode: EnforcementMode,
 }
 
 /// Something about what is enforced that somebody should know.
@@ -227,6 +240,7 @@ impl Enforcer for RecordingEnforcer {
             mode: None,
             unenforced: Vec::new(),
             confirm_by: None,
+            before: None,
             remarks: Vec::new(),
         };
         self.write(&enforcement)?;

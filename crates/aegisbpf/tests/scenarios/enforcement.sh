@@ -87,12 +87,22 @@ sign two.conf v6 6 second/second.key
 check 'audit_mode' $A policy apply v6 --mode audit
 check 'only_told' cat secret
 says 'health_calls_it_audit' 'audit mode' $A health
+sign one.conf v7 7 second/second.key
+check 'from_audit_to_enforce_for_a_time' $A policy apply v7 --confirm-within 2s
+denied 'enforced_for_a_time' secret
+for _ in $(seq 100); do
+    $A status --json | grep -q '"policy_version": 6' && break
+    usleep 100000
+done
+usleep 3000000
+says 'back_to_audit_as_it_was' '"mode": "audit"' $A status --json
+check 'only_told_again' cat secret
 printf 'version=1\n[deny_comm]\nsh\n' >locked.conf
-sign locked.conf v7 7 second/second.key
-refused 'locks_nobody_out' 'denies' $A policy apply v7
-check 'nothing_changed_by_that' grep -q 'policy_version=6\|^6' /var/lib/aegisbpf/version_counter
-sign two.conf v8 8 second/second.key
-check 'enforced_again' $A policy apply v8
+sign locked.conf v8 8 second/second.key
+refused 'locks_nobody_out' 'denies' $A policy apply v8
+check 'nothing_changed_by_that' grep -q '^7' /var/lib/aegisbpf/version_counter
+sign two.conf v9 9 second/second.key
+check 'enforced_again' $A policy apply v9
 
 # A command under a policy of its own.
 printf 'version=1\n[deny_path]\n/w/open\n' >three.conf
@@ -115,8 +125,8 @@ check 'off_to_replace_it' $A emergency disable --reason 'another build' --for 10
 check 'replaced' mv /w/newer $A
 check 'on_by_the_new_one' $A emergency enable
 denied 'denied_under_the_new_one' secret
-sign two.conf v9 9 second/second.key
-check 'the_new_one_applies' $A policy apply v9
+sign two.conf v10 10 second/second.key
+check 'the_new_one_applies' $A policy apply v10
 refused 'and_stays_the_agent' 'not permitted' rm $A
 
 # Killed: the agent at 50 points, an apply at 15. Somebody tries all the time.
