@@ -64,7 +64,7 @@ impl HostEnforcer {
             record: RecordingEnforcer::new(paths),
             pins: PathBuf::from(PINS),
             state_dir: paths.state_dir.clone(),
-            own_dirs: vec![paths.state_dir.clone(), paths.audit_dir()],
+            own_dirs: vec![paths.state_dir.clone(), paths.audit_dir(), paths.events_dir()],
             handover: Handover::of(&paths.state_dir),
             terms,
         }
@@ -84,9 +84,14 @@ impl HostEnforcer {
         let loaded = Enforcement::look(&self.pins)?;
         if let Some(loaded) = &loaded {
             // Refused to a program that is not the agent yet, unless denials are off: then it is the one that replaces it.
-            let _ = loaded.own(&own_program(), &[]);
+            let _ = loaded.own(&own_program(), &self.own_directories(&HostResolver::new()));
         }
         Ok(loaded)
+    }
+
+    /// Those that are there already: the agent makes the others when it needs them, and is asked again.
+    fn own_directories(&self, resolver: &HostResolver) -> Vec<FileId> {
+        self.own_dirs.iter().filter_map(|dir| resolver.file(dir.to_str()?)).collect()
     }
 
     fn terms_for(&self, identity: &PolicyIdentity) -> Terms {
@@ -262,9 +267,7 @@ impl HostEnforcer {
         let resolver = HostResolver::new();
         let compiled = compile(policy, &resolver, mode, &Canary { file });
         let (enforcement, fresh) = self.open(options)?;
-        let directories: Vec<FileId> =
-            self.own_dirs.iter().filter_map(|dir| resolver.file(dir.to_str()?)).collect();
-        enforcement.own(&[], &directories)?;
+        enforcement.own(&[], &self.own_directories(&resolver))?;
         enforcement.own_only(&own_program())?;
         let label = Label {
             version: identity.policy_version,

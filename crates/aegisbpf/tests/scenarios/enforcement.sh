@@ -115,6 +115,7 @@ denied 'also_in_what_it_denies' other
 # Nobody but the agent touches what is its own.
 refused 'pins_stay' 'not permitted' rm /sys/fs/bpf/aegisbpf/links/aegis_file_open
 refused 'state_stays' 'not permitted' rm /var/lib/aegisbpf/policy.applied
+refused 'events_stay' 'not permitted' rm /var/lib/aegisbpf/events/events.jsonl
 refused 'program_stays' 'not permitted' mv /w/other $A
 
 # Another build takes its place while denials are off, and only then.
