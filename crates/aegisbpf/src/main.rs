@@ -5,7 +5,7 @@
 //! | [`command_line`] | the global options and the list of commands |
 //! | [`keys`], [`custodians`], [`policy`], [`probe`], [`health`], [`backup`] | a command group each: its arguments, then what it runs; `audit`, `completions` and `man` are in `aegis-terminal` |
 //! | [`approval`] | the option by which a change shows that custodians agreed |
-//! | [`run`], [`status`] | the agent; what the kernel enforces now |
+//! | [`mod@run`], [`status`] | the agent; what the kernel enforces now |
 //! | [`emergency`] | denials off for a time, and on again |
 //! | [`events`] | what was denied, from the log that the agent writes |
 //! | [`signer`] | the three ways to name a signing key |
