@@ -154,6 +154,8 @@ time.sleep(0.05)
 
 def test_a_program_that_is_interrupted_is_not_held_up(program: Program, key: str) -> None:
     output = ok(program(COMMON + """
+# Whoever started the tests in the background had it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pipeline = aegis.TelemetryPipeline()
 pipeline.add_enricher(enricher)
 def down(event): raise OSError
