@@ -134,7 +134,7 @@ fn wrong_usage_ends_with_2_and_touches_nothing() {
         &["frobnicate"],
         &["policy"],
         &["policy", "apply"],
-        &["policy", "apply", "v5.signed", "--force"],
+        &["policy", "apply", "v5.signed", "--force=yes"],
         &["policy", "apply", "v5.signed", "--no-verify"],
         &["policy", "apply", "v5.signed", "--require-signature=false"],
         &["policy", "apply", "v5.signed", "--require-signature", "--allow-unsigned"],
