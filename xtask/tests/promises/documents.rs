@@ -9,6 +9,8 @@ use super::program;
 const DOCUMENTS: &[&str] = &[
     "docs/guides/approvals.md",
     "docs/guides/audit-log.md",
+    // Run in a virtual machine: crates/aegisbpf/tests/scenarios/enforcement_guide.rs.
+    "docs/guides/enforce-on-a-host.md",
     "docs/guides/kek-providers.md",
     "docs/guides/migrate-from-format-1.md",
     "docs/guides/pii-encryption.md",
