@@ -108,6 +108,24 @@ pub(crate) fn build() -> Outcome<Built> {
     if status.success() { Ok(Built::Ready) } else { Err(Failure::new("the fuzz targets do not build")) }
 }
 
+/// Runs all targets, as many at once as there are processors, and tells how each ended, in order.
+pub(crate) fn all(seconds: u64) -> Vec<(&'static str, Outcome)> {
+    let at_once = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut ended = Vec::with_capacity(TARGETS.len());
+    for targets in TARGETS.chunks(at_once) {
+        std::thread::scope(|scope| {
+            let running: Vec<_> =
+                targets.iter().map(|target| (*target, scope.spawn(|| fuzz(target, seconds)))).collect();
+            for (target, thread) in running {
+                let outcome =
+                    thread.join().unwrap_or_else(|_| Err(Failure::new("the thread that ran it panicked")));
+                ended.push((target, outcome));
+            }
+        });
+    }
+    ended
+}
+
 /// Runs one target on a copy of its corpus; an input that breaks it stays in `fuzz/artifacts`.
 pub(crate) fn fuzz(target: &str, seconds: u64) -> Outcome {
     let program = target_dir().join(host_triple()?).join("release").join(target);

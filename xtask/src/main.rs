@@ -38,6 +38,7 @@ usage: cargo xtask COMMAND
 
 variables that the tests read:
   AEGIS_TEST_PYTHON           a python with xtask/requirements.txt installed; `test` sets it to the one of `setup`
+  AEGIS_TEST_PROGRAMS         a directory with `aegis` and `aegisbpf`, built already; `test` sets it to what it has built
   AEGIS_TEST_SKIPS            a file to which a test that lacks something adds a line; `test` counts those lines
   AEGIS_TEST_REQUIRE_ALL=1    fail instead of skipping
 ";

@@ -29,10 +29,15 @@ enum Expect {
     Degraded(&'static str),
 }
 
-/// Runs all of it; fails at the first command that does not end as expected.
+/// Builds the programs and runs all of it; fails at the first command that does not end as expected.
 pub(crate) fn run(keep: Keep) -> Outcome {
     setup::for_build()?;
     checkout::build(Profile::Debug, &["--quiet", "--package", "aegisbpf", "--package", "aegis"])?;
+    run_built(keep)
+}
+
+/// The same with the programs as they were built last.
+pub(crate) fn run_built(keep: Keep) -> Outcome {
     let scratch = Scratch::new("aegis-quickstart", keep)?;
     let tour = Tour { directory: scratch.path().to_path_buf() };
     for (name, source) in

@@ -34,7 +34,8 @@ pub(crate) fn run(fuzz_seconds: u64) -> Outcome {
     check(&mut tally, "a build without every provider", without_providers());
 
     title("quickstart");
-    check(&mut tally, "quickstart", quickstart::run(Keep::No));
+    // The tests have built the programs. Built alone they would ask for fewer features, and for minutes.
+    check(&mut tally, "quickstart", quickstart::run_built(Keep::No));
 
     title("shellcheck");
     shellcheck(&mut tally);
@@ -76,6 +77,7 @@ fn cargo_tests(tally: &mut Tally, python: Option<&Path>, skips: &Path) -> Outcom
     let mut command = checkout::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
     command.env("AEGIS_TEST_SKIPS", skips);
+    command.env("AEGIS_TEST_PROGRAMS", checkout::target_dir().join("debug"));
     if let (None, Some(python)) = (std::env::var_os("AEGIS_TEST_PYTHON"), python) {
         command.env("AEGIS_TEST_PYTHON", python);
     }
@@ -172,8 +174,8 @@ fn fuzz_targets(tally: &mut Tally, seconds: u64) {
     }
     match fuzz::build() {
         Ok(fuzz::Built::Ready) => {
-            for target in fuzz::TARGETS {
-                check(tally, target, fuzz::fuzz(target, seconds));
+            for (target, outcome) in fuzz::all(seconds) {
+                check(tally, target, outcome);
             }
         }
         Ok(fuzz::Built::NoTools(why)) => {
