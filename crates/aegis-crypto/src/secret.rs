@@ -1,5 +1,7 @@
 //! Secret bytes: erased on drop, compared in constant time, shown to nobody; long ones locked in memory.
 
+use std::mem::MaybeUninit;
+
 use aws_lc_rs::rand;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
@@ -82,8 +84,12 @@ impl<const N: usize> Secret<N> {
 /// not be inlined into the caller, or their values are in its frame instead.
 #[inline(never)]
 pub fn bleach_stack<const KIB: usize>() {
-    let used = [[0_u8; 1024]; KIB];
-    zeroize::optimization_barrier(&used);
+    let mut used = [const { MaybeUninit::<[u8; 1024]>::uninit() }; KIB];
+    // A piece at a time: for more at once, the C library takes an instruction that is slow to begin.
+    for piece in &mut used {
+        piece.write([0; 1024]);
+        zeroize::optimization_barrier(piece);
+    }
 }
 
 /// The system's random generator gave no bytes.

@@ -16,12 +16,12 @@ mod sha;
 
 use zeroize::Zeroize;
 
-use super::lanes::{self, ShortMessage, Workspace};
+use super::lanes::{self, Lane, ShortMessage, Workspace};
 use super::{KeyStates, TAG_LEN};
 
 /// KiB of the stack in which compressing leaves what it has no registers for: states of keys, and words of messages.
 /// Without optimisation that is every value that there ever was.
-pub(super) const USED_STACK: usize = if cfg!(debug_assertions) { 32 } else { 2 };
+pub(super) const USED_STACK: usize = if cfg!(debug_assertions) { 32 } else { 4 };
 
 /// Bytes of a block.
 pub(super) const BLOCK_LEN: usize = 64;
@@ -56,6 +56,13 @@ static ROUNDS: [[u32; 4]; 16] = [
     [0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208],
     [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2],
 ];
+
+/// What is kept from messages to the next ones, of which nothing is secret.
+#[cfg(target_arch = "x86_64")]
+pub(super) type Kept = avx2::Kept;
+/// Nothing.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) type Kept = ();
 
 /// A way to compress blocks that this processor has.
 #[derive(Debug, Clone, Copy)]
@@ -95,33 +102,21 @@ impl Compressor {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Sha(sha) if most < 4 => {
-                lanes::sign_each::<2>(
-                    key,
-                    |states, blocks| sha.compress(states, blocks),
-                    messages,
-                    workspace,
-                    put,
-                );
+                let sign = |lanes: &[Lane; 2], _: &mut Kept| {
+                    lanes::sign_in_step(key, lanes, |states, blocks| sha.compress(states, blocks))
+                };
+                lanes::sign_each(sign, messages, workspace, put);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Sha(sha) => {
-                lanes::sign_each::<4>(
-                    key,
-                    |states, blocks| sha.compress(states, blocks),
-                    messages,
-                    workspace,
-                    put,
-                );
+                let sign = |lanes: &[Lane; 4], _: &mut Kept| {
+                    lanes::sign_in_step(key, lanes, |states, blocks| sha.compress(states, blocks))
+                };
+                lanes::sign_each(sign, messages, workspace, put);
             }
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(avx2) => {
-                lanes::sign_each::<{ avx2::LANES }>(
-                    key,
-                    |states, blocks| avx2.compress(states, blocks),
-                    messages,
-                    workspace,
-                    put,
-                );
+                lanes::sign_each(|lanes, kept| avx2.sign(key, lanes, kept), messages, workspace, put);
             }
         }
     }

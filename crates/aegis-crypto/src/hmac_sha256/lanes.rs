@@ -1,10 +1,10 @@
-//! Messages of any number, in as many lanes as a compressor has: a lane that is done takes the next message.
+//! Messages of any number, as many at a time as a compressor has lanes: all of them in step, each up to its own end.
 
 use std::fmt;
 
 use zeroize::Zeroize;
 
-use super::compressor::{BLOCK_LEN, Block, State, USED_STACK};
+use super::compressor::{BLOCK_LEN, Block, Kept, State, USED_STACK};
 use super::{KeyStates, Message, TAG_LEN};
 use crate::secret::bleach_stack;
 
@@ -32,9 +32,13 @@ impl<'a> ShortMessage<'a> {
     }
 }
 
-/// Where messages are laid out. Given again, its memory is used again; nothing of a message stays in it.
+/// Where messages are laid out. Given again, its memory is used again; nothing stays in it of what is secret in a message.
 #[derive(Default)]
-pub(crate) struct Workspace(Vec<Lane>);
+pub(crate) struct Workspace {
+    lanes: Vec<Lane>,
+    /// What a compressor keeps from messages to the next ones.
+    pub(super) kept: Kept,
+}
 
 impl fmt::Debug for Workspace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,142 +46,144 @@ impl fmt::Debug for Workspace {
     }
 }
 
-/// What a lane is at.
-struct Lane {
+/// A message, laid out in blocks.
+pub(super) struct Lane {
     blocks: [Block; MAX_BLOCKS],
-    /// The block that comes next.
-    at: usize,
     /// How many there are.
     end: usize,
-    work: Work,
-    /// How many blocks have something of a message in them.
-    used: usize,
+    /// How many bytes of the message nobody has to erase.
+    public: usize,
 }
 
-/// Which hash of which message.
-#[derive(Clone, Copy)]
-enum Work {
-    None,
-    Inner(usize),
-    Outer(usize),
-}
-
-/// Gives `put` the tag of each message.
+/// Gives `put` the tag of each message, as `sign` makes them.
 #[inline(never)]
 pub(super) fn sign_each<'a, const N: usize>(
-    key: &KeyStates,
-    compress: impl Fn(&mut [State; N], [&Block; N]),
+    sign: impl Fn(&[Lane; N], &mut Kept) -> [[u8; TAG_LEN]; N],
     mut messages: impl Iterator<Item = (usize, ShortMessage<'a>)>,
     workspace: &mut Workspace,
     mut put: impl FnMut(usize, [u8; TAG_LEN]),
 ) {
-    let Workspace(lanes) = workspace;
+    let Workspace { lanes, kept } = workspace;
     if lanes.len() < N {
         lanes.resize_with(N, || Lane::EMPTY);
     }
     let lanes = lanes.first_chunk_mut::<N>().expect("so many were made");
-    let mut states = [[0; 8]; N];
-    let (mut idle, mut is_more) = (N, true);
     loop {
-        if idle > 0 && is_more {
-            for (lane, state) in lanes.iter_mut().zip(&mut states) {
-                if !matches!(lane.work, Work::None) {
-                    continue;
-                }
-                let Some((number, message)) = messages.next() else {
-                    is_more = false;
-                    break;
-                };
-                lane.begin(number, message);
-                *state = key.inner;
-                idle -= 1;
-            }
+        let mut numbers = [None; N];
+        for (lane, number) in lanes.iter_mut().zip(&mut numbers) {
+            *number = messages.next().map(|(number, message)| {
+                lane.begin(message);
+                number
+            });
         }
-        if idle == N {
+        if numbers.iter().all(Option::is_none) {
             break;
         }
-        compress(&mut states, lanes.each_ref().map(Lane::block));
-        for (lane, state) in lanes.iter_mut().zip(&mut states) {
-            lane.at += 1;
-            if lane.at < lane.end {
-                continue;
-            }
-            match lane.work {
-                Work::None => {}
-                Work::Inner(number) => {
-                    lane.begin_outer(number, &bytes_of(state));
-                    *state = key.outer;
-                }
-                Work::Outer(number) => {
-                    put(number, bytes_of(state));
-                    lane.work = Work::None;
-                    idle += 1;
-                }
+        let tags = sign(lanes, kept);
+        lanes.iter_mut().for_each(Lane::erase);
+        for (number, tag) in numbers.into_iter().zip(tags) {
+            if let Some(number) = number {
+                put(number, tag);
             }
         }
     }
-    states.zeroize();
-    lanes.iter_mut().for_each(Lane::erase);
     bleach_stack::<USED_STACK>();
 }
 
-impl Lane {
-    const EMPTY: Self =
-        Self { blocks: [[0; BLOCK_LEN]; MAX_BLOCKS], at: 0, end: 0, work: Work::None, used: 0 };
+/// The tags of messages, by a function that compresses a block of each.
+pub(super) fn sign_in_step<const N: usize>(
+    key: &KeyStates,
+    lanes: &[Lane; N],
+    compress: impl Fn(&mut [State; N], [&Block; N]),
+) -> [[u8; TAG_LEN]; N] {
+    let mut states = [key.inner; N];
+    let mut outer = [[0; BLOCK_LEN]; N];
+    for number in 0..most_blocks(lanes) {
+        compress(&mut states, lanes.each_ref().map(|lane| lane.block(number)));
+        for ((lane, state), outer) in lanes.iter().zip(&states).zip(&mut outer) {
+            if lane.ends_after(number) {
+                *outer = block_of(state);
+            }
+        }
+    }
+    states = [key.outer; N];
+    compress(&mut states, outer.each_ref());
+    let tags = states.each_ref().map(bytes_of);
+    states.zeroize();
+    outer.zeroize();
+    tags
+}
 
-    /// The block that comes next; some block if there is none.
-    fn block(&self) -> &Block {
+/// How many blocks the longest message has.
+pub(super) fn most_blocks(lanes: &[Lane]) -> usize {
+    lanes.iter().fold(0, |most, lane| most.max(lane.end))
+}
+
+impl Lane {
+    const EMPTY: Self = Self { blocks: [[0; BLOCK_LEN]; MAX_BLOCKS], end: 0, public: 0 };
+
+    /// A block of it; some block if it has no such one.
+    #[inline]
+    pub(super) fn block(&self, number: usize) -> &Block {
         let [first, ..] = &self.blocks;
-        self.blocks.get(self.at).unwrap_or(first)
+        self.blocks.get(number).unwrap_or(first)
+    }
+
+    /// How many blocks there are. None if there is no message.
+    pub(super) const fn blocks(&self) -> usize {
+        self.end
+    }
+
+    /// Whether that block is the last one.
+    pub(super) const fn ends_after(&self, number: usize) -> bool {
+        self.end == number + 1
+    }
+
+    /// Whether that block is of a message, and has nothing in it that is secret.
+    pub(super) const fn is_public(&self, number: usize) -> bool {
+        self.public >= (number + 1) * BLOCK_LEN
     }
 
     /// Takes a message, and appends what SHA-256 wants after it (FIPS 180-4 §5.1.1).
-    fn begin(&mut self, number: usize, message: ShortMessage<'_>) {
+    fn begin(&mut self, message: ShortMessage<'_>) {
         let ShortMessage { parts, len } = message;
-        (self.at, self.end, self.work) = (0, (len + MIN_PADDING).div_ceil(BLOCK_LEN), Work::Inner(number));
-        self.used = self.used.max(self.end);
-        // What is appended reaches into the last two blocks, and no further back.
-        let last_two = self.end.saturating_sub(2)..self.end;
-        self.blocks.get_mut(last_two).unwrap_or_default().fill([0; BLOCK_LEN]);
-        let mut rest = self.blocks.as_flattened_mut();
-        for part in parts {
+        let [first, second, secret] = parts;
+        self.end = (len + MIN_PADDING).div_ceil(BLOCK_LEN);
+        self.public = first.len() + second.len();
+        let mut rest = self.blocks.get_mut(..self.end).unwrap_or_default().as_flattened_mut();
+        for part in [first, second, secret] {
             let (to, after) = rest.split_at_mut(part.len());
             to.copy_from_slice(part);
             rest = after;
         }
+        rest.fill(0);
         if let Some(byte) = rest.first_mut() {
             *byte = 0x80;
         }
-        self.end_with(KEY_BITS + 8 * len as u64);
-    }
-
-    /// Takes the digest of the inner hash for the outer one.
-    fn begin_outer(&mut self, number: usize, digest: &[u8; TAG_LEN]) {
-        (self.at, self.end, self.work) = (0, 1, Work::Outer(number));
-        let [block, ..] = &mut self.blocks;
-        let (to, padding) = block.split_at_mut(TAG_LEN);
-        to.copy_from_slice(digest);
-        padding.fill(0);
-        if let Some(byte) = padding.first_mut() {
-            *byte = 0x80;
+        if let Some(end) = rest.last_chunk_mut() {
+            *end = (KEY_BITS + 8 * len as u64).to_be_bytes();
         }
-        self.end_with(KEY_BITS + 8 * TAG_LEN as u64);
     }
 
-    /// Erases what there was of messages.
+    /// Erases what is secret of the message, and has none then.
     fn erase(&mut self) {
-        self.blocks.get_mut(..self.used).unwrap_or_default().as_flattened_mut().zeroize();
-        self.used = 0;
-    }
-
-    /// Writes the number of bits at the end of the last block.
-    fn end_with(&mut self, bits: u64) {
-        let last = self.blocks.get_mut(..self.end).and_then(<[Block]>::last_mut);
-        if let Some(end) = last.and_then(|block| block.last_chunk_mut()) {
-            *end = bits.to_be_bytes();
-        }
+        let Self { blocks, end, public } = self;
+        let used = blocks.get_mut(..*end).unwrap_or_default().as_flattened_mut();
+        used.get_mut(*public..).unwrap_or_default().zeroize();
+        (*end, *public) = (0, 0);
     }
 }
+
+/// The only block of the outer hash: a digest, a bit, and the length.
+fn block_of(digest: &State) -> Block {
+    let mut block = [0; BLOCK_LEN];
+    let words = digest.iter().chain(&OUTER_PADDING);
+    block.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
+    block
+}
+
+/// What follows the digest in the block of the outer hash, as words.
+pub(super) const OUTER_PADDING: State = [0x8000_0000, 0, 0, 0, 0, 0, 0, 512 + 256];
 
 /// A state as a digest.
 pub(super) fn bytes_of(state: &State) -> [u8; TAG_LEN] {

@@ -161,4 +161,31 @@ proptest! {
             prop_assert_eq!(tags(&key, &messages), expected, "{:?}", compressor);
         }
     }
+
+    /// What is kept of public parts is used for the same ones only, in whatever lane one changes.
+    #[test]
+    fn agrees_with_the_provider_when_public_parts_come_again(
+        key in any::<[u8; 32]>(),
+        public in vec(vec(any::<u8>(), 112..180), 1..12),
+        changes in vec(proptest::option::of((any::<prop::sample::Index>(), 0..112_usize)), 1..6),
+        secret in vec(any::<u8>(), 0..90),
+    ) {
+        for compressor in Compressor::every().into_iter().flatten() {
+            let (key, mut workspace) = (HmacKey::with(&Secret::copy_of(&key), Some(compressor)), Workspace::default());
+            let mut public = public.clone();
+            for (round, change) in changes.iter().enumerate() {
+                if let Some((which, place)) = change {
+                    let which = which.index(public.len());
+                    public[which][*place] ^= 1;
+                }
+                let nonce = [u8::try_from(round).unwrap(); 12];
+                let messages: Vec<Message<'_>> =
+                    public.iter().map(|public| [&nonce[..], public, &secret]).collect();
+                let mut found = vec![None; messages.len()];
+                key.sign_each(messages.iter().copied(), &mut workspace, |number, tag| found[number] = Some(tag));
+                let expected: Vec<_> = messages.iter().map(|message| Some(key.sign(*message))).collect();
+                prop_assert_eq!(found, expected, "{:?}, round {}", compressor, round);
+            }
+        }
+    }
 }

@@ -3,12 +3,15 @@
 #![allow(unsafe_code, reason = "the call of a function that was compiled for AVX2")]
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_extract_epi32, _mm256_or_si256,
-    _mm256_permute2x128_si256, _mm256_setr_epi8, _mm256_setr_epi32, _mm256_shuffle_epi8, _mm256_slli_epi32,
-    _mm256_srli_epi32, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
-    _mm256_unpacklo_epi64, _mm256_xor_si256,
+    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8, _mm256_cmpeq_epi32,
+    _mm256_extract_epi32, _mm256_movemask_epi8, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_setr_epi8,
+    _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
+    _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    _mm256_xor_si256,
 };
 
+use super::super::lanes::{self, Lane, OUTER_PADDING};
+use super::super::{KeyStates, TAG_LEN};
 use super::{Block, ROUNDS, State};
 
 /// Blocks at once.
@@ -23,10 +26,21 @@ impl Avx2 {
         is_x86_feature_detected!("avx2").then_some(Self(()))
     }
 
+    /// The tags of eight messages.
+    pub(super) fn sign(
+        self,
+        key: &KeyStates,
+        lanes: &[Lane; LANES],
+        kept: &mut Kept,
+    ) -> [[u8; TAG_LEN]; LANES] {
+        // SAFETY: `self` was made by `detect`, so the processor has AVX2, and the function was compiled for nothing else.
+        unsafe { sign(key, lanes, kept) }
+    }
+
     /// Compresses a block into each state.
     #[inline]
     pub(super) fn compress(self, states: &mut [State; LANES], blocks: [&Block; LANES]) {
-        // SAFETY: `self` was made by `detect`, so the processor has AVX2, and the function was compiled for nothing else.
+        // SAFETY: as above.
         unsafe { compress(states, blocks) }
     }
 }
@@ -50,36 +64,112 @@ static CONSTANTS: [[u32; LANES]; 64] = {
     constants
 };
 
+/// The message schedule of the last second blocks, if all of them had nothing secret in them: in a stream of events, they are
+/// mostly the same again.
+pub(in super::super) type Kept = Option<Box<[[u32; LANES]; 64]>>;
+
+/// The number of the block whose schedule is kept. The first one has the nonce in it, and few have a third without a secret.
+const KEPT: usize = 1;
+
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn compress(states: &mut [State; LANES], blocks: [&Block; LANES]) {
     let [s0, s1, s2, s3, s4, s5, s6, s7] = &*states;
     let before = transposed([word(s0), word(s1), word(s2), word(s3), word(s4), word(s5), word(s6), word(s7)]);
-    let mut words = first_words(blocks);
-    let mut state = before;
-    for (number, constants) in CONSTANTS.as_chunks::<16>().0.iter().enumerate() {
+    let after = transposed(compressed(&before, &mut first_words(blocks)));
+    for (state, after) in states.iter_mut().zip(after) {
+        *state = words_of(after);
+    }
+}
+
+/// The tags of eight messages. States and digests stay in the form that the rounds want until the tags are there.
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn sign(key: &KeyStates, lanes: &[Lane; LANES], kept: &mut Kept) -> [[u8; TAG_LEN]; LANES] {
+    let KeyStates { inner, outer } = key;
+    let ends = word(&lanes.each_ref().map(|lane| u32::try_from(lane.blocks()).unwrap_or_default()));
+    let most = lanes::most_blocks(lanes);
+    let mut state = in_all_lanes(inner);
+    let mut words = [_mm256_setzero_si256(); 16];
+    for number in 0..=most {
+        if number == most {
+            // What is in `words` by then is the digests.
+            words.as_chunks_mut::<8>().0.iter_mut().skip(1).for_each(|to| *to = in_all_lanes(&OUTER_PADDING));
+            state = compressed(&in_all_lanes(outer), &mut words);
+            break;
+        }
+        let mut blocks = first_words(lanes.each_ref().map(|lane| lane.block(number)));
+        state = if number == KEPT && lanes.iter().all(|lane| lane.blocks() == 0 || lane.is_public(KEPT)) {
+            compressed_by(state, schedule(&blocks, kept))
+        } else {
+            compressed(&state, &mut blocks)
+        };
+        let number = u32::try_from(number).unwrap_or_default();
+        let is_last = _mm256_cmpeq_epi32(ends, word(&[number + 1; LANES]));
+        if _mm256_movemask_epi8(is_last) != 0 {
+            for (digest, state) in words.iter_mut().zip(state) {
+                *digest = _mm256_blendv_epi8(*digest, state, is_last);
+            }
+        }
+    }
+    transposed(state).map(|words| bytes_of(words))
+}
+
+/// The schedule of blocks, of which nothing is secret: that of the last ones, if they are the same.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn schedule<'a>(blocks: &[Word; 16], kept: &'a mut Kept) -> &'a [[u32; LANES]; 64] {
+    let is_new = kept.is_none();
+    let kept = kept.get_or_insert_with(|| Box::new([[0; LANES]; 64]));
+    let ones = _mm256_cmpeq_epi32(blocks[0], blocks[0]);
+    let same = kept
+        .iter()
+        .zip(blocks)
+        .fold(ones, |same, (kept, block)| _mm256_and_si256(same, _mm256_cmpeq_epi32(word(kept), *block)));
+    if is_new || _mm256_movemask_epi8(same) != -1 {
+        write_schedule(*blocks, kept);
+    }
+    kept
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn write_schedule(mut words: [Word; 16], to: &mut [[u32; LANES]; 64]) {
+    for (number, to) in to.as_chunks_mut::<16>().0.iter_mut().enumerate() {
         if number > 0 {
             extend(&mut words);
+        }
+        to.iter_mut().zip(words).for_each(|(to, word)| *to = words_of(word));
+    }
+}
+
+/// A state after a block, given as its words (FIPS 180-4 §6.2.2).
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn compressed(before: &[Word; 8], words: &mut [Word; 16]) -> [Word; 8] {
+    let mut state = *before;
+    for (number, constants) in CONSTANTS.as_chunks::<16>().0.iter().enumerate() {
+        if number > 0 {
+            extend(words);
         }
         for (constants, words) in constants.as_chunks::<8>().0.iter().zip(words.as_chunks::<8>().0) {
             state = eight_rounds(state, constants, words);
         }
     }
-    let [a, b, c, d, e, f, g, h] = state;
-    let [a0, b0, c0, d0, e0, f0, g0, h0] = before;
-    let after = transposed([
-        add(a, a0),
-        add(b, b0),
-        add(c, c0),
-        add(d, d0),
-        add(e, e0),
-        add(f, f0),
-        add(g, g0),
-        add(h, h0),
-    ]);
-    for (state, after) in states.iter_mut().zip(after) {
-        *state = words_of(after);
+    sum(*before, state)
+}
+
+/// The same, of a block whose schedule is there.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn compressed_by(before: [Word; 8], schedule: &[[u32; LANES]; 64]) -> [Word; 8] {
+    let mut state = before;
+    for (constants, words) in CONSTANTS.as_chunks::<8>().0.iter().zip(schedule.as_chunks::<8>().0) {
+        let [w0, w1, w2, w3, w4, w5, w6, w7] = words;
+        let words = [word(w0), word(w1), word(w2), word(w3), word(w4), word(w5), word(w6), word(w7)];
+        state = eight_rounds(state, constants, &words);
     }
+    sum(before, state)
 }
 
 /// Eight rounds (FIPS 180-4 §6.2.2, step 3), after which each letter is in its place again.
@@ -142,19 +232,38 @@ fn first_words(blocks: [&Block; LANES]) -> [Word; 16] {
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
 }
 
+/// Each word with its bytes in the other order.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn turned(words: Word) -> Word {
+    #[rustfmt::skip]
+    let order = _mm256_setr_epi8(
+        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
+        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
+    );
+    _mm256_shuffle_epi8(words, order)
+}
+
+/// The words of a state as those of a digest.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bytes_of(state: Word) -> [u8; TAG_LEN] {
+    let mut bytes = [0; TAG_LEN];
+    let words = words_of(turned(state));
+    bytes.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_le_bytes());
+    bytes
+}
+
 /// The words of a block: eight, and eight more.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn halves(block: &Block) -> (Word, Word) {
     let mut words = [0; 16];
     words.iter_mut().zip(block.as_chunks().0).for_each(|(word, bytes)| *word = u32::from_le_bytes(*bytes));
-    #[rustfmt::skip]
-    let order = _mm256_setr_epi8(
-        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
-        3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12,
-    );
-    let [low, high] = words.as_chunks::<8>().0 else { return (order, order) };
-    (_mm256_shuffle_epi8(word(low), order), _mm256_shuffle_epi8(word(high), order))
+    let [low, high] = words.as_chunks::<8>().0 else {
+        return (_mm256_setzero_si256(), _mm256_setzero_si256());
+    };
+    (turned(word(low)), turned(word(high)))
 }
 
 /// Eight registers of eight words each, as rows, turned into columns.
@@ -187,6 +296,23 @@ fn transposed(rows: [Word; 8]) -> [Word; 8] {
 #[target_feature(enable = "avx2")]
 fn add(a: Word, b: Word) -> Word {
     _mm256_add_epi32(a, b)
+}
+
+/// Each word with that in its place.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum(one: [Word; 8], other: [Word; 8]) -> [Word; 8] {
+    let [a, b, c, d, e, f, g, h] = one;
+    let [i, j, k, l, m, n, o, p] = other;
+    [add(a, i), add(b, j), add(c, k), add(d, l), add(e, m), add(f, n), add(g, o), add(h, p)]
+}
+
+/// The same words in every lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_all_lanes(state: &State) -> [Word; 8] {
+    let [a, b, c, d, e, f, g, h] = state.map(|number| word(&[number; LANES]));
+    [a, b, c, d, e, f, g, h]
 }
 
 #[inline]
