@@ -184,7 +184,7 @@ fn during_init() {
 }
 
 /// A passphrase takes a third of a second each time that it is stretched. So every call that touches the key file is
-/// disturbed, and of the others, which are those above, every tenth.
+/// disturbed, and of the others, which are those above, every 25th.
 #[test]
 fn during_init_with_a_key_file() {
     if !tools::need("during_init_with_a_key_file", &["strace"]) {
@@ -196,7 +196,7 @@ fn during_init_with_a_key_file() {
         changes: &[("kek.enrol", "enrolled"), ("dek.create", "created")],
         again: 0,
         opened_by: (&[], &[]),
-        pick: |at, point| point.shown.contains("kek.age") || at % 10 == 0,
+        pick: |at, point| point.shown.contains("kek.age") || at % 25 == 0,
     }
     .run();
 }
