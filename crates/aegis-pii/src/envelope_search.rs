@@ -1,16 +1,17 @@
 //! The search for envelopes, which needs no catalogue.
 
 use crate::envelope::{EnvelopeReader, Reading};
-use crate::json::{Frame, Interest, Watch, scan};
+use crate::json::{Courses, Frame, Interest, Watch, scan};
 use crate::limits::shrink;
 use crate::outermost::{HeaderPlace, Outermost};
-use crate::place::Places;
+use crate::place::{Place, Places, StoredPlace};
 use crate::search::{check_places, name_of};
 use crate::{Limits, ScanError};
 
 /// What a search found, in buffers that the next one uses again.
 #[derive(Debug, Default)]
 pub(crate) struct EnvelopeSearch {
+    courses: Courses,
     frames: Vec<Frame>,
     name: Vec<u8>,
     pub(crate) places: Places,
@@ -36,7 +37,11 @@ impl EnvelopeSearch {
 
     /// Finds the envelopes in `event`, in order.
     pub(crate) fn run(&mut self, event: &[u8], limits: &Limits) -> Result<(), ScanError> {
-        let found = self.find(event, limits, Reading::Deferred);
+        self.clear(Reading::Deferred);
+        let mut courses = std::mem::take(&mut self.courses);
+        let is_known = courses.follow(event, limits, &mut self.searching().0);
+        self.courses = courses;
+        let found = if is_known { Ok(()) } else { self.find(event, limits, Reading::Deferred) };
         if self.reader.has_deferred() && !(found.is_ok() && self.reader.read_deferred()) {
             // Something was taken for an envelope that is none, so what was found or refused may not be right.
             self.find(event, limits, Reading::AtOnce)?;
@@ -49,15 +54,28 @@ impl EnvelopeSearch {
 
     /// Finds what may be envelopes, and is if base64 was read at once.
     fn find(&mut self, event: &[u8], limits: &Limits, reading: Reading) -> Result<(), ScanError> {
-        let Self { frames, name, places, reader, outermost, header: _, malformed } = self;
-        places.clear();
-        reader.clear();
-        reader.set_reading(reading);
-        outermost.clear();
-        *malformed = 0;
-        let mut watch = Searching { name, places, reader, outermost, malformed };
-        scan(event, limits, frames, &mut watch)?;
-        check_places(event, places)
+        self.clear(reading);
+        let (mut watch, frames, courses) = self.searching();
+        let mut course = if reading == Reading::Deferred { courses.begin() } else { None };
+        scan(event, limits, frames, &mut watch, course.as_mut())?;
+        check_places(event, &self.places)?;
+        if let Some(course) = course {
+            self.courses.remember(course, event, &self.places);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self, reading: Reading) {
+        self.places.clear();
+        self.reader.clear();
+        self.reader.set_reading(reading);
+        self.outermost.clear();
+        self.malformed = 0;
+    }
+
+    const fn searching(&mut self) -> (Searching<'_>, &mut Vec<Frame>, &mut Courses) {
+        let Self { courses, frames, name, places, reader, outermost, header: _, malformed } = self;
+        (Searching { name, places, reader, outermost, malformed, last: None }, frames, courses)
     }
 
     /// Reads the header, and leaves compact fields out if there is no good one.
@@ -81,6 +99,8 @@ struct Searching<'a> {
     reader: &'a mut EnvelopeReader,
     outermost: &'a mut Outermost,
     malformed: &'a mut usize,
+    /// Where the object is that was known last, if it is an envelope.
+    last: Option<Place>,
 }
 
 impl Watch for Searching<'_> {
@@ -105,13 +125,34 @@ impl Watch for Searching<'_> {
             return None;
         }
         if let Some(end) = self.reader.known_header(event, start) {
+            self.last = None;
             return Some(end);
         }
         let draft = self.reader.read_written(event, start)?;
         let end = draft.end;
         let place = self.places.note(event, frames);
+        self.last = Some(place.clone());
         self.reader.keep(start, draft, place);
         Some(end)
+    }
+
+    #[inline]
+    fn known_again(
+        &mut self,
+        event: &[u8],
+        start: usize,
+        place: Option<(&[u8], &StoredPlace)>,
+    ) -> Option<usize> {
+        let Some((text, place)) = place else { return self.reader.known_header(event, start) };
+        let draft = self.reader.read_written(event, start)?;
+        let end = draft.end;
+        let place = self.places.note_again(text, place);
+        self.reader.keep(start, draft, place);
+        Some(end)
+    }
+
+    fn last_place(&self) -> Option<Place> {
+        self.last.clone()
     }
 
     fn taken(&mut self, _: &[u8], _: usize, _: usize, _: &[Frame]) {}

@@ -9,10 +9,12 @@
 //! numbers have no range (`1e400` is copied as it stands), names may repeat, and an escaped surrogate without its
 //! partner (`"\ud800"`) is accepted, because section 7 allows it and the bytes pass through unchanged.
 
+mod course;
 mod fault;
 mod scan;
 mod token;
 
+pub(crate) use course::Courses;
 pub use fault::{ScanError, ScanFault};
 pub(crate) use scan::{Frame, Interest, Shape, Watch, check_value, scan};
 pub(crate) use token::{skip_string, skip_white_space, unescape};

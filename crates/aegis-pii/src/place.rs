@@ -23,6 +23,19 @@ pub(crate) struct Place {
     pub(crate) is_in_object: bool,
 }
 
+/// A place that is kept beyond its event, in a text of whoever keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredPlace {
+    /// The pointer, and the name after it unless that is the end of it.
+    start: u32,
+    end: u32,
+    pointer_len: u16,
+    /// Where in it the name is.
+    name_start: u16,
+    name_end: u16,
+    is_in_object: bool,
+}
+
 impl Places {
     /// The longest pointer, in bytes. Many fields inside a member with a name of a megabyte would need gigabytes.
     pub(crate) const MAX_POINTER_LEN: usize = 2048;
@@ -90,6 +103,36 @@ impl Places {
             name = self.push_name(event, frames);
         }
         Place { pointer, name, is_in_object }
+    }
+
+    /// Appends a place to `text`, so that it can be noted again. `None` if it is unusually long.
+    pub(crate) fn store(&self, place: &Place, text: &mut Vec<u8>) -> Option<StoredPlace> {
+        let Place { pointer, name, is_in_object } = place;
+        let start = pointer.start;
+        let bytes = self.bytes.get(start..pointer.end.max(name.end))?;
+        let stored = StoredPlace {
+            start: u32::try_from(text.len()).ok()?,
+            end: u32::try_from(text.len() + bytes.len()).ok()?,
+            pointer_len: u16::try_from(pointer.len()).ok()?,
+            name_start: u16::try_from(name.start.checked_sub(start)?).ok()?,
+            name_end: u16::try_from(name.end.checked_sub(start)?).ok()?,
+            is_in_object: *is_in_object,
+        };
+        text.extend_from_slice(bytes);
+        Some(stored)
+    }
+
+    /// Notes a place that is kept in `text`.
+    #[inline]
+    pub(crate) fn note_again(&mut self, text: &[u8], place: &StoredPlace) -> Place {
+        let StoredPlace { start, end, pointer_len, name_start, name_end, is_in_object } = *place;
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(text.get(start as usize..end as usize).unwrap_or_default());
+        Place {
+            pointer: at..at + usize::from(pointer_len),
+            name: at + usize::from(name_start)..at + usize::from(name_end),
+            is_in_object,
+        }
     }
 
     /// Whether the next token may be more than a pointer that begins at `start` can take. Of an escaped name, only a

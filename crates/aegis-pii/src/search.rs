@@ -1,10 +1,10 @@
 //! The search for values that are personal, whoever asks.
 
 use crate::catalogue::{Catalogue, Follower};
-use crate::json::{Frame, Interest, Watch, scan, unescape};
+use crate::json::{Courses, Frame, Interest, Watch, scan, unescape};
 use crate::limits::shrink;
 use crate::outermost::Outermost;
-use crate::place::{Place, Places};
+use crate::place::{Place, Places, StoredPlace};
 use crate::{Limits, ScanError, ScanFault};
 
 /// A value that the catalogue calls personal.
@@ -18,6 +18,7 @@ pub(crate) struct Found {
 /// What a search found, in buffers that the next one uses again.
 #[derive(Debug, Default)]
 pub(crate) struct Search {
+    courses: Courses,
     frames: Vec<Frame>,
     follower: Follower,
     name: Vec<u8>,
@@ -41,24 +42,56 @@ impl Search {
         self.found.shrink_to(64);
     }
 
-    /// Finds the values in `event`, in order.
+    /// Finds the values in `event`, in order. All events have to be searched with the same catalogue.
     pub(crate) fn run(
         &mut self,
         event: &[u8],
         catalogue: &Catalogue,
         limits: &Limits,
     ) -> Result<(), ScanError> {
-        let Self { frames, follower, name, places, found, outermost, other_claims } = self;
-        places.clear();
-        found.clear();
-        outermost.clear();
-        *other_claims = 0;
-        follower.restart();
+        self.clear();
         let has_pointers = !catalogue.pointers().is_empty();
-        let mut watch =
-            Searching { catalogue, has_pointers, follower, name, places, found, outermost, other_claims };
-        scan(event, limits, frames, &mut watch)?;
-        check_places(event, places)
+        let mut courses = std::mem::take(&mut self.courses);
+        let is_known = courses.follow(event, limits, &mut self.searching(catalogue, has_pointers));
+        let found = if is_known { Ok(()) } else { self.scan(event, catalogue, limits, &mut courses) };
+        self.courses = courses;
+        found
+    }
+
+    /// Finds the values of an event whose like was not seen before.
+    fn scan(
+        &mut self,
+        event: &[u8],
+        catalogue: &Catalogue,
+        limits: &Limits,
+        courses: &mut Courses,
+    ) -> Result<(), ScanError> {
+        self.clear();
+        let has_pointers = !catalogue.pointers().is_empty();
+        let mut frames = std::mem::take(&mut self.frames);
+        let mut watch = self.searching(catalogue, has_pointers);
+        let mut course = courses.begin();
+        let scanned = scan(event, limits, &mut frames, &mut watch, course.as_mut());
+        self.frames = frames;
+        scanned?;
+        check_places(event, &self.places)?;
+        if let Some(course) = course {
+            courses.remember(course, event, &self.places);
+        }
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        self.places.clear();
+        self.found.clear();
+        self.outermost.clear();
+        self.other_claims = 0;
+        self.follower.restart();
+    }
+
+    const fn searching<'a>(&'a mut self, catalogue: &'a Catalogue, has_pointers: bool) -> Searching<'a> {
+        let Self { courses: _, frames: _, follower, name, places, found, outermost, other_claims } = self;
+        Searching { catalogue, has_pointers, follower, name, places, found, outermost, other_claims }
     }
 }
 
@@ -141,6 +174,16 @@ impl Watch for Searching<'_> {
     fn taken(&mut self, event: &[u8], start: usize, end: usize, frames: &[Frame]) {
         let place = self.places.note(event, frames);
         self.found.push(Found { start, end, place });
+    }
+
+    #[inline]
+    fn taken_again(&mut self, start: usize, end: usize, text: &[u8], place: &StoredPlace) {
+        let place = self.places.note_again(text, place);
+        self.found.push(Found { start, end, place });
+    }
+
+    fn last_place(&self) -> Option<Place> {
+        self.found.last().map(|found| found.place.clone())
     }
 
     fn marked(&mut self, event: &[u8], frame: &Frame, start: usize, end: usize) {

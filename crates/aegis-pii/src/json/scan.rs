@@ -3,9 +3,11 @@
 //! No recursion: what is open is in a vector of frames, which the caller keeps for the next event. Each byte is looked
 //! at once, or twice in strings that are not ASCII.
 
+use super::course::Course;
 use super::fault::{ScanError, ScanFault};
 use super::token::{skip_number, skip_string, skip_white_space};
 use crate::Limits;
+use crate::place::{Place, StoredPlace};
 
 /// Whether a frame is an object or an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +55,24 @@ pub(crate) trait Watch {
     fn left(&mut self) {}
     /// An object begins at `start`. If all of it is known to be good JSON already: where it ends.
     fn known_object(&mut self, event: &[u8], start: usize, frames: &[Frame]) -> Option<usize>;
+    /// The same, for one that stands where there was one in an earlier event: at the place that was noted of that, in the text
+    /// before it, if one was.
+    fn known_again(
+        &mut self,
+        _event: &[u8],
+        _start: usize,
+        _place: Option<(&[u8], &StoredPlace)>,
+    ) -> Option<usize> {
+        None
+    }
     /// A value was taken whole.
     fn taken(&mut self, event: &[u8], start: usize, end: usize, frames: &[Frame]);
+    /// The same, for one that stands where one was taken in an earlier event: at this place, which is in `text`.
+    fn taken_again(&mut self, _start: usize, _end: usize, _text: &[u8], _place: &StoredPlace) {}
+    /// The place of the object that was known last, or of the value that was taken; none if none was noted of it.
+    fn last_place(&self) -> Option<Place> {
+        None
+    }
     /// A member of the outermost object was marked; its name begins at `key_start`.
     fn marked(&mut self, event: &[u8], frame: &Frame, start: usize, end: usize);
     /// An object with a member `_encrypted` ended, outside anything taken whole.
@@ -63,22 +81,40 @@ pub(crate) trait Watch {
     fn fields(&self) -> usize;
 }
 
+/// A member's name: where it is between its quotes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) is_escaped: bool,
+}
+
+impl Frame {
+    /// An object of which only the current member's name is known.
+    pub(super) const fn of_key(key: Key) -> Self {
+        let Key { start: key_start, end: key_end, is_escaped: key_is_escaped } = key;
+        Self { shape: Shape::Object, start: 0, key_start, key_end, key_is_escaped, index: 0, claims: false }
+    }
+}
+
 /// The name by which an object claims to be an envelope.
 const CLAIM: &[u8] = b"_encrypted";
 
-/// Checks that `event` is one JSON text within the limits, and tells `watch` what it wants to know.
+/// Checks that `event` is one JSON text within the limits, and tells `watch` what it wants to know. Its course is noted if there
+/// is something to note it in.
 pub(crate) fn scan<W: Watch>(
     event: &[u8],
     limits: &Limits,
     frames: &mut Vec<Frame>,
     watch: &mut W,
+    course: Option<&mut Course>,
 ) -> Result<(), ScanError> {
     frames.clear();
     if event.len() > limits.max_event_len {
         let fault = ScanFault::TooLong { found: event.len(), limit: limits.max_event_len };
         return Err(ScanError { offset: limits.max_event_len, fault });
     }
-    Scan { event, limits, frames, watch, taken: None, mark: None }.run()
+    Scan { event, limits, frames, watch, course, taken: None, mark: None }.run()
 }
 
 struct Scan<'a, W> {
@@ -86,6 +122,7 @@ struct Scan<'a, W> {
     limits: &'a Limits,
     frames: &'a mut Vec<Frame>,
     watch: &'a mut W,
+    course: Option<&'a mut Course>,
     /// The value that is being taken whole: at how many frames, and where it begins.
     taken: Option<(usize, usize)>,
     /// Where the marked member's value begins.
@@ -114,16 +151,30 @@ impl<W: Watch> Scan<'_, W> {
     #[inline]
     fn value(&mut self, at: usize) -> Result<Next, ScanError> {
         let end = match self.event.get(at) {
-            Some(b'"') => skip_string(self.event, at + 1)?.quote + 1,
             Some(b'{') => return self.object(at),
             Some(b'[') => return self.array(at),
-            Some(b'-' | b'0'..=b'9') => skip_number(self.event, at)?,
-            Some(b't') => self.literal(at, b"true")?,
-            Some(b'f') => self.literal(at, b"false")?,
-            Some(b'n') => self.literal(at, b"null")?,
-            _ => return Err(self.unexpected(at)),
+            _ => match scalar_end(self.event, at) {
+                Some(end) => end?,
+                None => return Err(self.unexpected(at)),
+            },
         };
-        Ok(self.ended(end))
+        let is_taken = self.taken.is_some_and(|(depth, _)| depth == self.frames.len());
+        let marked = self.marked();
+        let next = self.ended(end);
+        if let Some(course) = &mut self.course {
+            let place = if is_taken { self.watch.last_place() } else { None };
+            course.note((at, end), false, place, marked.as_ref());
+        }
+        Ok(next)
+    }
+
+    /// The outermost object, if its current member is marked and noted.
+    #[inline]
+    fn marked(&self) -> Option<Frame> {
+        match (&self.course, self.mark, self.frames.as_slice()) {
+            (Some(_), Some(_), [outermost]) => Some(*outermost),
+            _ => None,
+        }
     }
 
     /// A value ended before `end`.
@@ -150,6 +201,10 @@ impl<W: Watch> Scan<'_, W> {
         {
             self.check_depth(start)?;
             self.check_fields(start, 0)?;
+            let marked = self.marked();
+            if let Some(course) = &mut self.course {
+                course.note((start, end), true, self.watch.last_place(), marked.as_ref());
+            }
             return Ok(self.ended(end));
         }
         self.open(Shape::Object, start)?;
@@ -171,6 +226,12 @@ impl<W: Watch> Scan<'_, W> {
 
     fn open(&mut self, shape: Shape, start: usize) -> Result<(), ScanError> {
         self.check_depth(start)?;
+        if let Some(course) = &mut self.course
+            && (self.taken.is_some() || self.mark.is_some())
+        {
+            // What is taken or marked has a beginning and an end between values.
+            course.lose();
+        }
         self.frames.push(Frame {
             shape,
             start,
@@ -192,6 +253,9 @@ impl<W: Watch> Scan<'_, W> {
         if self.taken.is_none() {
             self.watch.left();
             if frame.claims {
+                if let Some(course) = &mut self.course {
+                    course.lose();
+                }
                 self.watch.claimed(self.event, frame.start, at + 1, self.frames);
                 self.check_fields(frame.start, 0)?;
             }
@@ -258,15 +322,6 @@ impl<W: Watch> Scan<'_, W> {
         }
     }
 
-    fn literal(&self, at: usize, literal: &[u8]) -> Result<usize, ScanError> {
-        let found = self.event.get(at..).unwrap_or_default();
-        if found.starts_with(literal) {
-            return Ok(at + literal.len());
-        }
-        let same = found.iter().zip(literal).take_while(|(found, expected)| found == expected).count();
-        Err(self.unexpected(at + same))
-    }
-
     fn end(&self, at: usize) -> Result<(), ScanError> {
         let at = skip_white_space(self.event, at);
         if at == self.event.len() {
@@ -292,10 +347,35 @@ impl<W: Watch> Scan<'_, W> {
     }
 
     fn unexpected(&self, offset: usize) -> ScanError {
-        let fault =
-            if offset < self.event.len() { ScanFault::UnexpectedByte } else { ScanFault::UnexpectedEnd };
-        ScanError { offset, fault }
+        unexpected(self.event, offset)
     }
+}
+
+/// Checks a string, a number or a literal, and finds its end. `None` if there is none of these.
+#[inline(always)]
+pub(super) fn scalar_end(event: &[u8], at: usize) -> Option<Result<usize, ScanError>> {
+    Some(match event.get(at) {
+        Some(b'"') => skip_string(event, at + 1).map(|string| string.quote + 1),
+        Some(b'-' | b'0'..=b'9') => skip_number(event, at),
+        Some(b't') => literal(event, at, b"true"),
+        Some(b'f') => literal(event, at, b"false"),
+        Some(b'n') => literal(event, at, b"null"),
+        _ => return None,
+    })
+}
+
+fn literal(event: &[u8], at: usize, literal: &[u8]) -> Result<usize, ScanError> {
+    let found = event.get(at..).unwrap_or_default();
+    if found.starts_with(literal) {
+        return Ok(at + literal.len());
+    }
+    let same = found.iter().zip(literal).take_while(|(found, expected)| found == expected).count();
+    Err(unexpected(event, at + same))
+}
+
+fn unexpected(event: &[u8], offset: usize) -> ScanError {
+    let fault = if offset < event.len() { ScanFault::UnexpectedByte } else { ScanFault::UnexpectedEnd };
+    ScanError { offset, fault }
 }
 
 /// Checks that `value` is one JSON value, with no white space around it.
@@ -304,7 +384,7 @@ pub(crate) fn check_value(value: &[u8], limits: &Limits, frames: &mut Vec<Frame>
         let offset = if value.first().is_some_and(u8::is_ascii_whitespace) { 0 } else { value.len() };
         return Err(ScanError { offset, fault: ScanFault::UnexpectedByte });
     }
-    scan(value, limits, frames, &mut Nobody)
+    scan(value, limits, frames, &mut Nobody, None)
 }
 
 /// Wants nothing.
