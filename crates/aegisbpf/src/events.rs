@@ -84,7 +84,8 @@ pub(crate) fn run(arguments: &EventsArguments, session: &Session) -> Result<Exit
         None if session.output.is_json() => Print::Json,
         None => Print::Text,
     };
-    if !dir.exists() {
+    // Whoever may not look there is told so when it is read.
+    if std::fs::metadata(&dir).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         session.output.warn(&format!("there are no events in {} yet", dir.display()));
         if !arguments.follow {
             return Ok(ExitCode::SUCCESS);
@@ -111,9 +112,16 @@ fn filter(arguments: &EventsArguments) -> Result<Filter, Failure> {
         });
         resolved.transpose()
     };
+    let (since, until) = (resolve(arguments.since)?, resolve(arguments.until)?);
+    if since.zip(until).is_some_and(|(since, until)| until <= since) {
+        return Err(Failure::because(
+            "cannot select events",
+            "the time of --until is not after that of --since",
+        ));
+    }
     Ok(Filter {
-        since: resolve(arguments.since)?,
-        until: resolve(arguments.until)?,
+        since,
+        until,
         section: arguments.section,
         operation: arguments.operation,
         denied_only: arguments.denied,
@@ -140,12 +148,11 @@ fn follow(
     let mut poll = |lines: &mut VecDeque<Line>| match follower.poll() {
         Ok(found) => {
             let is_end = found.is_empty();
-            for line in found {
-                match line {
-                    Ok(line) => lines.push_back(line),
-                    // It is said at once: nobody waits for the end.
-                    Err(error) => session.output.warn(&format!("in the events: {error}")),
-                }
+            let mut damage = Damage::default();
+            lines.extend(found.into_iter().filter_map(|line| damage.take(line)));
+            // It is said at once: nobody waits for the end.
+            if let Some(text) = damage.in_a_line() {
+                session.output.warn(&text);
             }
             Some(is_end)
         }
@@ -226,6 +233,15 @@ impl Damage {
     /// Whether all lines could be read.
     pub(crate) fn is_none(&self) -> bool {
         self.first.is_none()
+    }
+
+    /// The first of them, and how many there are.
+    fn in_a_line(&self) -> Option<String> {
+        let error = self.first.as_ref()?;
+        Some(match self.lines.saturating_sub(1) {
+            0 => format!("in the events: {error}"),
+            more => format!("in the events: {error}, and {more} lines more cannot be read"),
+        })
     }
 
     /// Success, unless something was damaged.

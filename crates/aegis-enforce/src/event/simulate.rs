@@ -20,6 +20,8 @@ use super::{Event, Line, Operation, Outcome, RuleRef, RuleSection, stamp};
 
 /// Groups of events that are told apart; events of others are counted only.
 const MAX_GROUPS: usize = 10_000;
+/// Bytes of text that such a group may have. What the kernel records has far less, but events may come from anywhere.
+const MAX_TEXT: usize = 16 << 10;
 /// Groups that are listed.
 const MAX_LISTED: usize = 1_000;
 /// Rules that are listed.
@@ -241,7 +243,9 @@ impl<'a> Simulator<'a> {
             group.last = group.last.max(event.time);
             return;
         }
-        if self.groups.len() >= MAX_GROUPS {
+        let texts = [key.object.as_deref(), Some(key.comm.as_str()), event.rule.entry.as_deref()];
+        let text: usize = texts.into_iter().flatten().map(str::len).sum();
+        if self.groups.len() >= MAX_GROUPS || text > MAX_TEXT {
             self.ungrouped += 1;
             return;
         }
@@ -293,7 +297,7 @@ impl<'a> Simulator<'a> {
         let mut notes = notes(self.policy, &self.result, &self.unknown, self.by_number);
         if self.ungrouped > 0 {
             notes.push(format!(
-                "{} events are counted and in no group: there are more than {MAX_GROUPS} groups",
+                "{} events are counted and in no group: there are more than {MAX_GROUPS} groups, or their texts are too long",
                 self.ungrouped
             ));
         }

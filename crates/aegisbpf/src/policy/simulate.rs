@@ -75,11 +75,15 @@ fn open(path: &Path) -> Result<impl BufRead, Failure> {
         Failure::new(format!("cannot read {}", path.display()), error, help)
     };
     let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let file = File::options()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .map_err(|error| failed(&error, Some("check the path".to_owned())))?;
+    let file =
+        File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path).map_err(|error| {
+            let help = if error.kind() == io::ErrorKind::PermissionDenied {
+                "run it as root, or as the owner of the file"
+            } else {
+                "check the path"
+            };
+            failed(&error, Some(help.to_owned()))
+        })?;
     let metadata = file.metadata().map_err(|error| failed(&error, None))?;
     aegis_trust::durable::check_regular(&metadata, path).map_err(|error| failed(&error, error.help()))?;
     Ok(BufReader::with_capacity(128 * 1024, file))

@@ -27,8 +27,8 @@ pub struct Follower {
     /// Where the next line begins. What is there of a line whose end is not there yet is read again each time: a restart
     /// of the agent may cut it off, and put another in its place.
     offset: u64,
-    /// Whether a line was too long, and its rest is passed over.
-    passing: bool,
+    /// Where a line began that was too long, and whose rest is passed over.
+    passing: Option<u64>,
     number: u64,
     ready: VecDeque<Result<Line, LineError>>,
 }
@@ -75,7 +75,7 @@ impl Follower {
             filter: filter.clone(),
             open: None,
             offset: 0,
-            passing: false,
+            passing: None,
             number: 0,
             ready: VecDeque::new(),
         }
@@ -101,9 +101,17 @@ impl Follower {
     /// Reads whole lines that were added to the file; `false` if there are none.
     fn read_block(&mut self) -> Result<bool, LogError> {
         let path = self.dir.join(CURRENT);
-        let Some((file, _)) = &mut self.open else { return Ok(false) };
+        let Some((file, _)) = &self.open else { return Ok(false) };
         let len = file.metadata().map_err(failed("examine", &path))?.len();
-        self.offset = self.offset.min(len);
+        let begun = self.passing.unwrap_or(self.offset);
+        if len < begun {
+            // Emptied in place by somebody else: the agent cuts off no whole line. What is there now is new.
+            self.begin_anew();
+        } else if len < self.offset {
+            self.offset = begun;
+            self.passing = None;
+        }
+        let Some((file, _)) = &mut self.open else { return Ok(false) };
         let mut block = Vec::new();
         file.seek(SeekFrom::Start(self.offset)).map_err(failed("read", &path))?;
         file.take(BLOCK).read_to_end(&mut block).map_err(failed("read", &path))?;
@@ -117,15 +125,17 @@ impl Follower {
     /// A line with its newline, or the beginning of one.
     fn take(&mut self, bytes: &[u8]) {
         let ends = bytes.ends_with(b"\n");
-        if self.passing {
-            self.passing = !ends;
+        if self.passing.is_some() {
+            self.passing = self.passing.filter(|_| !ends);
         } else if bytes.len() > LINE_LEN.saturating_add(1) {
             self.number += 1;
             self.ready.push_back(Err(LineError::TooLong { number: self.number }));
-            self.passing = !ends;
+            self.passing = (!ends).then_some(self.offset);
         } else if let Some(line) = bytes.strip_suffix(b"\n") {
             self.number += 1;
             match Line::parse(line) {
+                // Nothing at all, as between what two tools wrote.
+                Err(_) if line.iter().all(u8::is_ascii_whitespace) => {}
                 Ok(line) if self.filter.matches(&line) => self.ready.push_back(Ok(line)),
                 Ok(_) => {}
                 Err(source) => {
@@ -170,7 +180,11 @@ impl Follower {
 
     fn begin(&mut self, file: File, identity: Identity) {
         self.open = Some((file, identity));
+        self.begin_anew();
+    }
+
+    fn begin_anew(&mut self) {
         self.offset = 0;
-        self.passing = false;
+        self.passing = None;
     }
 }

@@ -9,6 +9,7 @@ use std::vec;
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::super::{Operation, Outcome, RuleSection};
 use super::line::{Line, LineError, Lines};
@@ -154,6 +155,9 @@ pub(super) fn open_to_read(path: &Path) -> Result<Option<(File, Identity)>, LogE
     let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
     let file = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            return Err(LogError::NotAFile(aegis_durable::ReadError::Link { path: path.to_owned() }));
+        }
         opened => opened.map_err(failed("open", path))?,
     };
     let metadata = file.metadata().map_err(failed("examine", path))?;

@@ -209,7 +209,7 @@ fn a_follower_of_garbage_ends_and_goes_on() {
     fs::write(&path, "").unwrap();
     let mut follower = Follower::new(dir.path(), &Filter::default()).unwrap();
     let mut text = vec![b'x'; 5 * LINE_LEN];
-    text.extend(b"\n{}\n");
+    text.extend(b"\n{}\n\n  \n");
     line::print(&events(100..101)[0], &mut text);
     fs::write(&path, &text).unwrap();
     let mut lines = Vec::new();
@@ -218,6 +218,31 @@ fn a_follower_of_garbage_ends_and_goes_on() {
     }
     let errors: Vec<bool> = lines.iter().map(Result::is_err).collect();
     assert_eq!(errors, [true, true, false]);
+}
+
+#[test]
+fn a_follower_of_a_log_that_was_emptied_in_place_misses_nothing_and_sees_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(CURRENT);
+    let text = |pids| {
+        let mut text = Vec::new();
+        events(pids).iter().for_each(|event| line::print(event, &mut text));
+        text
+    };
+    fs::write(&path, text(100..104)).unwrap();
+    let mut follower = Follower::from_earliest(dir.path(), &Filter::default()).unwrap();
+    let next = |follower: &mut Follower| shown(follower.poll().unwrap().into_iter());
+    assert_eq!(next(&mut follower), [100, 101, 102, 103]);
+    // Shorter than it was, and not empty any more when it is looked at again.
+    fs::write(&path, text(200..202)).unwrap();
+    assert_eq!(next(&mut follower), [200, 201]);
+    // A line that is too long and has no end yet; whoever opens the log next cuts it off.
+    let whole = text(300..301);
+    fs::write(&path, [&text(200..202)[..], &whole, &vec![b'x'; 5 * LINE_LEN]].concat()).unwrap();
+    assert!(matches!(follower.poll().unwrap().as_slice(), [Ok(_), Err(LineError::TooLong { .. })]));
+    assert!(follower.poll().unwrap().is_empty());
+    fs::write(&path, [&text(200..202)[..], &whole, &text(301..302)].concat()).unwrap();
+    assert_eq!(next(&mut follower), [301]);
 }
 
 #[test]
