@@ -41,6 +41,8 @@ pub enum Notice {
         /// Which generation.
         generation: u64,
     },
+    /// No policy was applied yet, so there is nothing to keep in force.
+    Idle,
     /// The kernel held no policy, or another one, so the applied one was loaded.
     Loaded,
     /// A name of the policy means something else now, so it was loaded again.
@@ -133,7 +135,7 @@ impl<'a> Agent<'a> {
         alive: &dyn Fn(),
         notice: &dyn Fn(Notice),
     ) {
-        let mut ready = false;
+        let (mut ready, mut idle) = (false, false);
         while !stop() {
             alive();
             self.keep(caller, notice);
@@ -146,6 +148,16 @@ impl<'a> Agent<'a> {
                 }
             };
             let Some(loaded) = loaded else {
+                if !ready {
+                    if let Some(held) = self.kernel.held_alone() {
+                        ready = true;
+                        notice(Notice::Ready { generation: held.serial });
+                    } else if !idle && !self.host.paths().applied().exists() {
+                        // Who waits for the agent at the start of a host must not wait for a policy.
+                        idle = true;
+                        notice(Notice::Idle);
+                    }
+                }
                 std::thread::sleep(ROUND);
                 continue;
             };
@@ -229,10 +241,7 @@ impl<'a> Agent<'a> {
         self.looked = Some(now);
         self.failed = None;
         let Some((digest, text)) = self.applied() else { return true };
-        let in_force = match self.kernel.loaded().and_then(|loaded| match loaded {
-            Some(loaded) => loaded.in_force(),
-            None => Ok(None),
-        }) {
+        let in_force = match self.kernel.held() {
             Ok(in_force) => in_force,
             Err(error) => {
                 self.failed = Some(now);
@@ -243,7 +252,7 @@ impl<'a> Agent<'a> {
         match in_force {
             Some(in_force) if in_force.fell_back => self.fall_back(caller, notice, now, digest),
             Some(in_force)
-                if in_force.policy_sha256 == *digest.as_bytes()
+                if in_force.policy_sha256 == digest
                     // Unconfirmed, it may be over in a moment, here or there; then it is rolled back.
                     && (in_force.unconfirmed_for.is_some()
                         || self.decisions.is_none()

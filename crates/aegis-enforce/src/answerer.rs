@@ -243,7 +243,7 @@ impl Worker {
         let before = match self.handover.state() {
             Ok(state) => state.and_then(|state| state.in_force),
             // It is written anew.
-            Err(HandoverError::Record { .. }) => None,
+            Err(HandoverError::Record { .. } | HandoverError::Read(_)) => None,
             Err(source) => return Err(AnswererError::Handover { source }),
         };
         let Some(asked) = asked else { return self.say() };

@@ -37,6 +37,21 @@ pub enum Backend {
     Fanotify,
 }
 
+impl Backend {
+    /// All of them, the best first.
+    pub const ALL: [Self; 3] = [Self::BpfLsm, Self::Cgroup, Self::Fanotify];
+
+    /// Whether it works at all on the kernel that was probed.
+    pub fn is_available(self, probe: &Probe) -> bool {
+        let needs = match self {
+            Self::BpfLsm => LSM,
+            Self::Cgroup => GROUPS,
+            Self::Fanotify => FANOTIFY,
+        };
+        needs.iter().all(|need| need.lack(probe).is_none())
+    }
+}
+
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -170,7 +185,7 @@ impl Coverage {
     pub fn backends(&self) -> Vec<Backend> {
         let used =
             |backend: &Backend| self.sections.iter().any(|section| section.backend() == Some(*backend));
-        [Backend::BpfLsm, Backend::Cgroup, Backend::Fanotify].into_iter().filter(used).collect()
+        Backend::ALL.into_iter().filter(used).collect()
     }
 
     /// The same for lint: a warning on the header of each section that is not enforced here, or less well than elsewhere.

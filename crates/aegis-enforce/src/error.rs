@@ -99,6 +99,9 @@ impl KernelError {
             ),
             Self::Map { .. } => Some("look at memory and at the limits of BPF, and try again".to_owned()),
             Self::Differs { .. } => Some("the policy before it is in force; apply again, and look at the kernel's log".to_owned()),
+            Self::Pin { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run it as root; if another build of aegisbpf loaded it, by that one".to_owned())
+            }
             Self::Pin { path, .. } => Some(format!("mount a BPF file system above {}", path.display())),
             Self::NoGroup { .. } => Some("name a directory below the mount of control groups of version 2".to_owned()),
             Self::NotLoaded { .. } | Self::NoPolicy => Some("`aegisbpf policy apply` loads".to_owned()),

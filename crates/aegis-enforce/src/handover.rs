@@ -22,6 +22,9 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::compile::Mode;
+use crate::kernel::InForce;
+
 /// How long the agent may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often it is looked whether it has answered.
@@ -29,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long the agent waits for those who look whether it is there.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_FLAGS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+const REQUEST: &str = "request.json";
+const STATE: &str = "state.json";
 /// Requests and states are short.
 const MAX_RECORD: u64 = 64 << 10;
 
@@ -70,9 +75,62 @@ impl Request {
         Meant { policy_sha256: self.policy_sha256, policy_version: self.policy_version, audit }
     }
 
+    /// What is in force by it now; none if it was the first and was not confirmed in time.
+    pub(crate) fn held(&self, now: Timestamp) -> Option<Held> {
+        let left = |until: Option<Timestamp>| {
+            let left = until.map(|until| Duration::try_from(until.duration_since(now)).unwrap_or_default());
+            left.filter(|left| !left.is_zero())
+        };
+        let fell_back = self.confirm_by.is_some_and(|by| now >= by);
+        let Meant { policy_sha256, policy_version, audit } = self.meant(now);
+        (!fell_back || self.before.is_some()).then(|| Held {
+            serial: self.serial,
+            policy_sha256,
+            policy_version,
+            // In an emergency too, what is denied is only told.
+            mode: if audit && (fell_back || self.audit) { Mode::Audit } else { Mode::Enforce },
+            unconfirmed_for: left(self.confirm_by),
+            lifted_for: left(self.lifted_until).filter(|_| !fell_back),
+            fell_back,
+        })
+    }
+
     /// The same, confirmed.
     pub(crate) fn confirmed(self) -> Self {
         Self { confirm_by: None, before: None, ..self }
+    }
+}
+
+/// What is in force, whoever holds it: the kernel, or where no program can be loaded, the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Counted up by each policy that was put in force.
+    pub serial: u64,
+    /// SHA-256 of its text.
+    pub policy_sha256: Digest,
+    /// Its version; none for an unsigned one.
+    pub policy_version: Option<u64>,
+    /// Whether it denies, or only tells.
+    pub mode: Mode,
+    /// How long until the policy before it counts again, unless it is confirmed.
+    pub unconfirmed_for: Option<Duration>,
+    /// How long what it denies is only told, in an emergency.
+    pub lifted_for: Option<Duration>,
+    /// The policy that was applied last was not confirmed in time, so this is the one before it.
+    pub fell_back: bool,
+}
+
+impl From<&InForce> for Held {
+    fn from(in_force: &InForce) -> Self {
+        Self {
+            serial: in_force.generation,
+            policy_sha256: Digest::from_bytes(in_force.policy_sha256),
+            policy_version: in_force.policy_version,
+            mode: in_force.mode,
+            unconfirmed_for: in_force.unconfirmed_for,
+            lifted_for: in_force.lifted_for,
+            fell_back: in_force.fell_back,
+        }
     }
 }
 
@@ -129,6 +187,12 @@ pub enum HandoverError {
         /// Why.
         source: serde_json::Error,
     },
+    /// Requests are numbered, and this one has the last number there is.
+    #[error("{} has the last number that there is, so nothing can be asked for after it", path.display())]
+    Exhausted {
+        /// The file.
+        path: PathBuf,
+    },
     /// The text of the policy is not the one that was asked for.
     #[error("{} is not the policy of that digest", path.display())]
     Text {
@@ -155,11 +219,16 @@ impl HandoverError {
             Self::NoAgent => Some("start the agent: systemctl start aegisbpf".to_owned()),
             Self::Refused { help, .. } => help.clone(),
             Self::Silent => Some("look at the agent: journalctl -u aegisbpf".to_owned()),
+            Self::Read(
+                ReadError::TooLarge { path, .. }
+                | ReadError::NotAFile { path, .. }
+                | ReadError::Link { path },
+            )
+            | Self::Record { path, .. }
+            | Self::Exhausted { path }
+            | Self::Text { path } => Some(format!("remove {}, and apply the policy again", path.display())),
             Self::Read(error) => error.help(),
             Self::Write(error) => error.help(),
-            Self::Record { path, .. } | Self::Text { path } => {
-                Some(format!("remove {}, and apply the policy again", path.display()))
-            }
             Self::Lock { .. } => Some("run it as root".to_owned()),
             Self::Runs => Some("only one may: see `systemctl status aegisbpf`".to_owned()),
         }
@@ -211,12 +280,12 @@ impl Handover {
 
     /// What is to be in force, if anything ever was.
     pub(crate) fn request(&self) -> Result<Option<Request>, HandoverError> {
-        self.record("request.json")
+        self.record(REQUEST)
     }
 
     /// What the agent said last.
     pub(crate) fn state(&self) -> Result<Option<State>, HandoverError> {
-        self.record("state.json")
+        self.record(STATE)
     }
 
     /// The text that a request means.
@@ -230,7 +299,7 @@ impl Handover {
 
     /// Says what is in force.
     pub(crate) fn tell(&self, state: &State) -> Result<(), HandoverError> {
-        self.write("state.json", state)
+        self.write(STATE, state)
     }
 
     /// Has the agent put a policy in force, and waits until it is. The number of `wanted` is chosen here.
@@ -247,8 +316,8 @@ impl Handover {
             }
             Err(error) => {
                 match before {
-                    Some(before) => self.write("request.json", &before)?,
-                    None => remove_synced(&self.dir.join("request.json"))?,
+                    Some(before) => self.write(REQUEST, &before)?,
+                    None => remove_synced(&self.dir.join(REQUEST))?,
                 }
                 Err(error)
             }
@@ -258,9 +327,11 @@ impl Handover {
     /// Leaves a policy for an agent that is yet to come.
     pub(crate) fn leave(&self, text: &[u8], wanted: Request) -> Result<Request, HandoverError> {
         make_dir(&self.dir, 0o700)?;
+        let exhausted = || HandoverError::Exhausted { path: self.dir.join(REQUEST) };
+        let serial = self.last_serial()?.checked_add(1).ok_or_else(exhausted)?;
         write_atomic(&self.text_path(&wanted.policy_sha256), text, 0o600)?;
-        let request = Request { serial: self.last_serial()?.saturating_add(1), ..wanted };
-        self.write("request.json", &request)?;
+        let request = Request { serial, ..wanted };
+        self.write(REQUEST, &request)?;
         Ok(request)
     }
 
@@ -331,3 +402,6 @@ impl Handover {
         Ok(write_atomic(&path, &json, 0o600)?)
     }
 }
+
+#[cfg(test)]
+mod tests;

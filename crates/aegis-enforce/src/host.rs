@@ -1,7 +1,8 @@
 //! The enforcer of a host: what `aegisbpf policy apply` hands a policy to.
 //!
 //! It looks at what the kernel has, refuses what nothing here could enforce and what would lock everybody out, and puts the
-//! rest in force by BPF-LSM, or where there is none, by the programs of the root control group and by fanotify.
+//! rest in force by BPF-LSM, or where there is none, by the programs of the root control group and by fanotify. Where no
+//! program can be loaded at all, the agent holds the policy alone, by fanotify.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,10 +20,10 @@ use crate::canary::{self, Sign};
 use crate::compile::{Canary, Mode, compile};
 use crate::coverage::{Backend as Chosen, Coverage, Unenforced};
 use crate::error::KernelError;
-use crate::handover::{Handover, HandoverError, Meant, Request};
-use crate::kernel::{Enforcement, InForce, Label, Options, PINS};
+use crate::handover::{Handover, HandoverError, Held, Meant, Request};
+use crate::kernel::{Enforcement, Label, Options, PINS};
 use crate::layout::FileId;
-use crate::probe::{self, Answer, Probe};
+use crate::probe::{Answer, Probe};
 use crate::resolve::{HostResolver, Resolver as _, read_proc};
 use crate::survival::{self, LiveHost};
 
@@ -81,12 +82,37 @@ impl HostEnforcer {
     ///
     /// [`KernelError`].
     pub fn loaded(&self) -> Result<Option<Enforcement>, KernelError> {
+        // Who may not look there must not take it for nothing.
+        if let Err(source) = std::fs::symlink_metadata(&self.pins)
+            && source.kind() == std::io::ErrorKind::PermissionDenied
+        {
+            return Err(KernelError::Pin { action: "look at", path: self.pins.clone(), source });
+        }
         let loaded = Enforcement::look(&self.pins)?;
         if let Some(loaded) = &loaded {
             // Refused to a program that is not the agent yet, unless denials are off: then it is the one that replaces it.
             let _ = loaded.own(&own_program(), &self.own_directories(&HostResolver::new()));
         }
         Ok(loaded)
+    }
+
+    /// What is in force, whoever holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the kernel does not tell.
+    pub fn held(&self) -> Result<Option<Held>, KernelError> {
+        match self.loaded()? {
+            Some(loaded) => Ok(loaded.in_force()?.as_ref().map(Held::from)),
+            None => Ok(self.held_alone()),
+        }
+    }
+
+    /// What the agent has in force by fanotify, where no program is loaded.
+    pub fn held_alone(&self) -> Option<Held> {
+        self.record.read().ok().flatten().filter(|recorded| recorded.backend == ALONE)?;
+        let state = self.handover.state().ok().flatten().filter(|_| self.handover.agent_runs());
+        state?.in_force?.held(Timestamp::now())
     }
 
     /// Those that are there already: the agent makes the others when it needs them, and is asked again.
@@ -137,10 +163,27 @@ impl HostEnforcer {
     }
 
     fn judge(&self, policy: &Policy<'_>, terms: &Terms) -> Result<(Probe, Coverage), EnforceError> {
-        let probe = Probe::of_host().settled(probe::try_bpf_lsm);
+        let probe = Probe::of_host_tried();
         let coverage = Coverage::of(policy, &probe);
         if let Some(refusal) = coverage.refusal(terms.unenforced) {
             return Err(rejected(&refusal, refusal.help()));
+        }
+        if !Chosen::ALL.iter().any(|backend| backend.is_available(&probe)) {
+            return Err(EnforceError::Unavailable {
+                backend: NAME,
+                detail: "this host can put nothing in force: no program of BPF, and nothing by fanotify"
+                    .to_owned(),
+                help: Some("`aegisbpf probe` says what is missing".to_owned()),
+            });
+        }
+        let alone = !Chosen::BpfLsm.is_available(&probe) && !Chosen::Cgroup.is_available(&probe);
+        if alone && !self.handover.agent_runs() {
+            return Err(EnforceError::Unavailable {
+                backend: NAME,
+                detail: "this host can load no program, so a policy is in force by the agent alone, by fanotify, and it does not run"
+                    .to_owned(),
+                help: Some("start the agent: systemctl start aegisbpf".to_owned()),
+            });
         }
         // What answers for fanotify is a process; the kernel alone does not go on with it.
         let watched = sections_of(&coverage, Chosen::Fanotify);
@@ -177,30 +220,33 @@ impl HostEnforcer {
         Ok((probe, coverage))
     }
 
-    fn options(&self, coverage: &Coverage, probe: &Probe) -> Options {
-        let lsm = probe.bpf_lsm == Answer::Yes;
-        let network = coverage.backends().contains(&Chosen::Cgroup);
-        // Also without rules for them: they know which policy is in force, and until when it may be.
-        let files = coverage.backends().contains(&Chosen::Fanotify);
+    /// Neither BPF-LSM nor a group: the agent alone holds the policy.
+    fn options(&self, probe: &Probe) -> Options {
+        let lsm = Chosen::BpfLsm.is_available(probe);
+        // Also without rules for the network: these programs know which policy is in force, and until when it may be.
+        let group = !lsm && Chosen::Cgroup.is_available(probe);
         Options {
             pins: Some(self.pins.clone()),
             scope: None,
             lsm,
-            group: (!lsm && (network || files)).then(|| probe.cgroup2.clone()).flatten(),
+            group: group.then(|| probe.cgroup2.clone()).flatten(),
             programs: Vec::new(),
             directories: Vec::new(),
         }
     }
 
-    /// What is pinned, or loaded anew. The second value: it still has to be settled.
-    fn open(&self, options: &Options) -> Result<(Enforcement, bool), KernelError> {
+    /// What is pinned, or loaded anew; none where nothing is and nothing can be. The second value: it still has to be
+    /// settled.
+    fn open(&self, options: &Options) -> Result<Option<(Enforcement, bool)>, KernelError> {
         if let Some(found) = Enforcement::adopt(&self.pins)? {
             let same = found.is_of_this_build()?;
             if same && (found.backend() == crate::kernel::Backend::BpfLsm) == options.lsm {
-                return Ok((found, false));
+                return Ok(Some((found, false)));
             }
+        } else if !options.lsm && options.group.is_none() {
+            return Ok(None);
         }
-        Enforcement::load(options).map(|loaded| (loaded, true))
+        Enforcement::load(options).map(|loaded| Some((loaded, true)))
     }
 
     fn make_canary(&self) -> Result<Option<FileId>, KernelError> {
@@ -255,18 +301,19 @@ impl HostEnforcer {
         Some(state?.meant?.policy_sha256)
     }
 
+    /// Whether the kernel holds it now. If not, the agent alone does.
     fn put_in_force(
         &self,
         policy: &Policy<'_>,
         identity: &PolicyIdentity,
         terms: &Terms,
         options: &Options,
-    ) -> Result<(), KernelError> {
+    ) -> Result<bool, KernelError> {
+        let Some((enforcement, fresh)) = self.open(options)? else { return Ok(false) };
         let file = self.make_canary()?;
         let mode = if booted_for_audit() { Mode::Audit } else { terms.mode };
         let resolver = HostResolver::new();
         let compiled = compile(policy, &resolver, mode, &Canary { file });
-        let (enforcement, fresh) = self.open(options)?;
         enforcement.own(&[], &self.own_directories(&resolver))?;
         enforcement.own_only(&own_program())?;
         let label = Label {
@@ -275,7 +322,16 @@ impl HostEnforcer {
             now: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
         };
         enforcement.swap(&compiled, &label, terms.confirm_within)?;
-        if fresh { enforcement.settle() } else { Ok(()) }
+        if fresh {
+            enforcement.settle()?;
+        }
+        Ok(true)
+    }
+
+    /// Whether the agent alone holds the policy, and it runs.
+    fn is_alone(&self) -> Result<bool, EnforceError> {
+        let loaded = self.loaded().map_err(|error| unavailable(&error))?;
+        Ok(loaded.is_none() && self.held_alone().is_some())
     }
 
     fn on_loaded(
@@ -283,6 +339,15 @@ impl HostEnforcer {
         act: impl FnOnce(&Enforcement) -> Result<(), KernelError>,
     ) -> Result<(), EnforceError> {
         let loaded = self.loaded().map_err(|error| unavailable(&error))?;
+        let recorded = self.record.read().ok().flatten();
+        if loaded.is_none() && recorded.is_some_and(|recorded| recorded.backend == ALONE) {
+            return Err(match self.held_alone() {
+                _ if !self.handover.agent_runs() => not_handed_over(&HandoverError::NoAgent),
+                Some(held) if held.fell_back => unavailable(&KernelError::TooLate),
+                Some(_) => unavailable(&KernelError::NothingToConfirm),
+                None => unavailable(&KernelError::NoPolicy),
+            });
+        }
         let nothing = KernelError::NotLoaded { path: self.pins.clone() };
         act(loaded.as_ref().ok_or(nothing).map_err(|error| unavailable(&error))?)
             .map_err(|error| unavailable(&error))
@@ -297,9 +362,10 @@ impl HostEnforcer {
             loaded.map(|loaded| Ok((loaded.in_force()?, loaded.verify(), loaded))).transpose()
         }) {
             Err(error) => {
-                remarks.push(failed(format!("{error}: {}", causes(&error)), "run it as root"));
+                remarks.push(failed(with_causes(&error), "run it as root"));
                 return (false, remarks);
             }
+            Ok(None) if recorded.backend == ALONE => return self.remarks_alone(recorded),
             Ok(None) => {
                 let help = "`systemctl restart aegisbpf`, or `aegisbpf run`, loads the policy again";
                 remarks.push(failed(
@@ -323,22 +389,31 @@ impl HostEnforcer {
                 ));
                 return (false, remarks);
             }
-            Some(in_force) => remarks.extend(mismatch(&in_force, recorded)),
+            Some(in_force) => remarks.extend(mismatch(&Held::from(&in_force), recorded, "the kernel")),
         }
         let by_agent = recorded.backend == WATCHED;
         if by_agent {
             remarks.extend(self.agent_remarks(recorded));
         }
         remarks.extend(self.signs(by_agent));
-        let enforced = !remarks.iter().any(|remark| remark.failed);
-        for section in &recorded.unenforced {
-            remarks.push(Remark {
-                failed: false,
-                message: format!("nothing here enforces [{section}]"),
-                help: Some("`aegisbpf probe` says what is missing".to_owned()),
-            });
+        concluded(remarks, recorded)
+    }
+
+    /// The same, where the agent alone holds the policy.
+    fn remarks_alone(&self, recorded: &Report) -> (bool, Vec<Remark>) {
+        let mut remarks = Vec::new();
+        match self.held_alone() {
+            Some(held) => remarks.extend(mismatch(&held, recorded, "the agent")),
+            None if !self.handover.agent_runs() => remarks.extend(self.agent_remarks(recorded)),
+            None => remarks.push(Remark {
+                failed: true,
+                message: "the agent holds no policy: it could not put one in force, or the first one was not confirmed"
+                    .to_owned(),
+                help: Some("apply a policy again; `journalctl -u aegisbpf` shows what the agent says".to_owned()),
+            }),
         }
-        (enforced, remarks)
+        remarks.extend(silence("opening a file", canary::signs(&self.canary()).file));
+        concluded(remarks, recorded)
     }
 
     /// What the agent says against what was recorded, where it answers for files and programs.
@@ -372,18 +447,30 @@ impl HostEnforcer {
         if of_lsm || by_agent {
             asked.push(("opening a file", signs.file));
         }
-        let silent = asked.into_iter().filter(|(_, sign)| *sign != Sign::Denied);
-        silent
-            .map(|(what, sign)| Remark {
-                failed: true,
-                message: match sign {
-                    Sign::Untried => format!("whether {what} is denied could not be tried"),
-                    _ => format!("{what} that must be denied was let through"),
-                },
-                help: Some("apply the policy again; if that does not help, restart the host".to_owned()),
-            })
-            .collect()
+        asked.into_iter().filter_map(|(what, sign)| silence(what, sign)).collect()
     }
+}
+
+/// What is to be said if a canary did not sing.
+fn silence(what: &str, sign: Sign) -> Option<Remark> {
+    let message = match sign {
+        Sign::Denied => return None,
+        Sign::Untried => format!("whether {what} is denied could not be tried"),
+        Sign::Allowed => format!("{what} that must be denied was let through"),
+    };
+    let help = "apply the policy again; if that does not help, restart the host".to_owned();
+    Some(Remark { failed: true, message, help: Some(help) })
+}
+
+/// Whether all of that means that the policy is in force; and what is not enforced, which does not change that.
+fn concluded(mut remarks: Vec<Remark>, recorded: &Report) -> (bool, Vec<Remark>) {
+    let enforced = !remarks.iter().any(|remark| remark.failed);
+    remarks.extend(recorded.unenforced.iter().map(|section| Remark {
+        failed: false,
+        message: format!("nothing here enforces [{section}]"),
+        help: Some("`aegisbpf probe` says what is missing".to_owned()),
+    }));
+    (enforced, remarks)
 }
 
 /// On the kernel's command line: the way into a host that its policy keeps from starting.
@@ -399,10 +486,12 @@ fn booted_for_audit() -> bool {
 const NAME: &str = "kernel";
 /// What enforces where the agent answers for files and programs.
 const WATCHED: &str = "cgroup and fanotify";
+/// What enforces where no program can be loaded.
+const ALONE: &str = "fanotify";
 /// The most that a policy may have, as in the configuration.
 const MAX_POLICY: u64 = 1 << 30;
 
-fn mismatch(in_force: &InForce, recorded: &Report) -> Vec<Remark> {
+fn mismatch(in_force: &Held, recorded: &Report, who: &str) -> Vec<Remark> {
     let mut remarks = Vec::new();
     if in_force.fell_back {
         remarks.push(Remark {
@@ -413,10 +502,10 @@ fn mismatch(in_force: &InForce, recorded: &Report) -> Vec<Remark> {
                 "`aegisbpf policy rollback` makes that official; or apply a corrected policy".to_owned(),
             ),
         });
-    } else if in_force.policy_sha256 != *recorded.policy.policy_sha256.as_bytes() {
+    } else if in_force.policy_sha256 != recorded.policy.policy_sha256 {
         remarks.push(Remark {
             failed: true,
-            message: "the kernel holds another policy than the one that was applied".to_owned(),
+            message: format!("{who} holds another policy than the one that was applied"),
             help: Some("apply the policy again".to_owned()),
         });
     }
@@ -459,7 +548,7 @@ impl Enforcer for HostEnforcer {
     fn enforce(&self, policy: &Policy<'_>, identity: &PolicyIdentity) -> Result<Report, EnforceError> {
         let terms = self.terms_for(identity);
         let (probe, coverage) = self.judge(policy, &terms)?;
-        let options = self.options(&coverage, &probe);
+        let options = self.options(&probe);
         // Before it is denied to everybody, and this process could not make it.
         self.make_canary().map_err(|error| unavailable(&error))?;
         let before = self.handed_over();
@@ -467,12 +556,18 @@ impl Enforcer for HostEnforcer {
         let current = before.as_ref().map(|(request, _)| request);
         let watched = !options.lsm
             && self.hand_over(policy, identity, &terms, current).map_err(|error| not_handed_over(&error))?;
-        if let Err(error) = self.put_in_force(policy, identity, &terms, &options) {
-            // The other half goes back as well.
-            if let Some((request, text)) = before.filter(|_| watched) {
-                self.handover.ask(&text, request).map_err(|error| not_handed_over(&error))?;
+        let in_kernel = match self.put_in_force(policy, identity, &terms, &options) {
+            Ok(in_kernel) => in_kernel,
+            Err(error) => {
+                // The other half goes back as well.
+                if let Some((request, text)) = before.filter(|_| watched) {
+                    self.handover.ask(&text, request).map_err(|error| not_handed_over(&error))?;
+                }
+                return Err(unavailable(&error));
             }
-            return Err(unavailable(&error));
+        };
+        if !in_kernel && !watched {
+            return Err(not_handed_over(&HandoverError::NoAgent));
         }
         let mut unenforced: Vec<String> =
             coverage.unenforced().map(|section| section.section.name().to_owned()).collect();
@@ -490,10 +585,11 @@ impl Enforcer for HostEnforcer {
             _ => None,
         };
         let report = Report {
-            backend: match (options.lsm, watched) {
-                (true, _) => "bpf-lsm",
-                (false, true) => WATCHED,
-                (false, false) => "cgroup",
+            backend: match (options.lsm, in_kernel, watched) {
+                (true, ..) => "bpf-lsm",
+                (false, true, true) => WATCHED,
+                (false, true, false) => "cgroup",
+                (false, false, _) => ALONE,
             }
             .to_owned(),
             enforced: true,
@@ -518,10 +614,13 @@ impl Enforcer for HostEnforcer {
         let unconfirmed = self.handed_over().filter(|(request, _)| {
             self.handover.agent_runs() && request.confirm_by.is_some_and(|by| Timestamp::now() < by)
         });
+        let confirmed = unconfirmed.is_some();
         if let Some((request, text)) = unconfirmed {
             self.handover.ask(&text, request.confirmed()).map_err(|error| not_handed_over(&error))?;
         }
-        self.on_loaded(Enforcement::confirm)?;
+        if !(confirmed && self.is_alone()?) {
+            self.on_loaded(Enforcement::confirm)?;
+        }
         if let Some(report) = self.record.read()? {
             self.record.write(&Report { confirm_by: None, ..report })?;
         }
@@ -529,7 +628,9 @@ impl Enforcer for HostEnforcer {
     }
 
     fn lift(&self, time: Duration) -> Result<(), EnforceError> {
-        self.on_loaded(|loaded| loaded.lift(time))?;
+        if !self.is_alone()? {
+            self.on_loaded(|loaded| loaded.lift(time))?;
+        }
         let Some((request, text)) = self.handed_over().filter(|_| self.handover.agent_runs()) else {
             return Ok(());
         };
@@ -551,8 +652,8 @@ impl Enforcer for HostEnforcer {
 
 /// Whether files and programs are watched by the agent here: there is fanotify, and no BPF-LSM.
 pub fn agent_answers() -> bool {
-    let probe = Probe::of_host().settled(probe::try_bpf_lsm);
-    probe.bpf_lsm != Answer::Yes && probe.fanotify == Answer::Yes
+    let probe = Probe::of_host_tried();
+    !Chosen::BpfLsm.is_available(&probe) && probe.fanotify == Answer::Yes
 }
 
 fn own_program() -> Vec<FileId> {
@@ -560,16 +661,11 @@ fn own_program() -> Vec<FileId> {
 }
 
 fn unavailable(error: &KernelError) -> EnforceError {
-    let detail = [error.to_string(), causes(error)].into_iter().filter(|part| !part.is_empty());
-    EnforceError::Unavailable {
-        backend: NAME,
-        detail: detail.collect::<Vec<_>>().join(": "),
-        help: error.help(),
-    }
+    EnforceError::Unavailable { backend: NAME, detail: with_causes(error), help: error.help() }
 }
 
 fn not_handed_over(error: &HandoverError) -> EnforceError {
-    let (detail, help) = (error.to_string(), error.help());
+    let (detail, help) = (with_causes(error), error.help());
     match error {
         HandoverError::Refused { .. } => EnforceError::Rejected { backend: NAME, detail, help },
         _ => EnforceError::Unavailable { backend: NAME, detail, help },
@@ -588,14 +684,9 @@ fn sections_of(coverage: &Coverage, backend: Chosen) -> Vec<String> {
         .collect()
 }
 
-fn causes(error: &KernelError) -> String {
-    let mut text = Vec::new();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push(cause.to_string());
-        source = cause.source();
-    }
-    text.join(": ")
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

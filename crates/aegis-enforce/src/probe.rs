@@ -92,6 +92,18 @@ impl fmt::Display for Lockdown {
     }
 }
 
+/// How it is known whether BPF programs are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// By the list of security modules.
+    Modules,
+    /// By the options that the kernel was built with.
+    Built,
+    /// A program was to deny something.
+    Tried,
+}
+
 /// What was found out by trying, where no file told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
@@ -110,6 +122,8 @@ pub struct Probe {
     pub lsms: Option<Vec<String>>,
     /// Whether BPF programs are among them.
     pub bpf_lsm: Answer,
+    /// How that is known; none if it is not.
+    pub bpf_lsm_by: Option<Evidence>,
     /// Whether it describes its own types, without which programs cannot be fitted to it.
     pub btf: bool,
     /// How far it is closed to root; none where it does not say.
@@ -143,6 +157,11 @@ impl Probe {
         }
     }
 
+    /// The same, with a trial of BPF-LSM where no file tells: for who may load programs.
+    pub fn of_host_tried() -> Self {
+        Self::of_host().settled(try_bpf_lsm)
+    }
+
     /// The kernel that the files below `root` describe. Never fails: what cannot be read is not known.
     pub fn read(root: &Path) -> Self {
         let release = line(root, "proc/sys/kernel/osrelease");
@@ -150,15 +169,16 @@ impl Probe {
         let command_line = CommandLine::read(root);
         let lsms = line(root, "sys/kernel/security/lsm")
             .map(|text| text.split(',').map(str::to_owned).collect::<Vec<_>>());
-        let bpf_lsm = match &lsms {
-            Some(lsms) => Answer::of(lsms.iter().any(|name| name == "bpf")),
-            None => config.lacks("CONFIG_BPF_LSM"),
+        let (bpf_lsm, by) = match &lsms {
+            Some(lsms) => (Answer::of(lsms.iter().any(|name| name == "bpf")), Evidence::Modules),
+            None => (config.lacks("CONFIG_BPF_LSM"), Evidence::Built),
         };
         let securityfs = lsms.is_some();
         let mountinfo = read_bounded(&root.join("proc/self/mountinfo"), MAX_MOUNTINFO).unwrap_or_default();
         let ima_hashes = ima::hashes(root, securityfs, &config);
         Self {
             bpf_lsm,
+            bpf_lsm_by: (bpf_lsm != Answer::Unknown).then_some(by),
             lsms,
             btf: root.join("sys/kernel/btf/vmlinux").is_file(),
             lockdown: line(root, "sys/kernel/security/lockdown").and_then(|text| lockdown(&text)),
@@ -182,7 +202,13 @@ impl Probe {
             return self;
         }
         let Attempt { bpf_lsm, ima_hashes } = attempt();
-        Self { bpf_lsm: self.bpf_lsm.or(|| bpf_lsm), ima_hashes: self.ima_hashes.or(|| ima_hashes), ..self }
+        let tried = (bpf_lsm != Answer::Unknown).then_some(Evidence::Tried);
+        Self {
+            bpf_lsm: self.bpf_lsm.or(|| bpf_lsm),
+            bpf_lsm_by: self.bpf_lsm_by.or(tried),
+            ima_hashes: self.ima_hashes.or(|| ima_hashes),
+            ..self
+        }
     }
 
     /// Major and minor number of the release.

@@ -9,21 +9,35 @@ use std::time::{Duration, Instant};
 use aegis_policy::Policy;
 
 use crate::compile::{Canary, Mode, compile};
-use crate::coverage::{Backend as Chosen, Coverage};
+use crate::coverage::{Backend as Chosen, Coverage, Unenforced};
 use crate::error::KernelError;
 use crate::event::{BootClock, Context, Event, KnownPolicy, PolicyText};
 use crate::kernel::{Enforcement, Label, Options};
-use crate::probe::{Answer, Probe};
+use crate::probe::Probe;
 use crate::resolve::{HostResolver, group_mount};
 
 /// How long what a command leaves behind may take to die.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What its control group is called, before the number of its process.
+const NAME: &str = "aegisbpf-test-";
 /// How long one wait for events lasts.
 const ROUND: Duration = Duration::from_millis(50);
 
 /// Why a trial did not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum TrialError {
+    /// No program can be loaded.
+    #[error("this host can load no program of BPF, so a policy cannot be tried on one command")]
+    NoPrograms,
+    /// Of the policy, these sections are enforced for the whole host or not at all.
+    #[error("{} cannot be tried on one command: fanotify enforces it here, and for the whole host", .sections.join(", "))]
+    WholeHost {
+        /// Their names, in brackets.
+        sections: Vec<String>,
+    },
+    /// Somebody ended it.
+    #[error("it was ended by a signal")]
+    Ended,
     /// There is no place for a control group.
     #[error("control groups of version 2 are not mounted")]
     NoGroups,
@@ -54,6 +68,11 @@ impl TrialError {
     /// What to do next.
     pub fn help(&self) -> Option<String> {
         match self {
+            Self::NoPrograms => Some("`aegisbpf probe` says what is missing".to_owned()),
+            Self::WholeHost { .. } => {
+                Some("test it on a host with BPF-LSM, or give --audit-unenforced to try the rest".to_owned())
+            }
+            Self::Ended => None,
             Self::NoGroups => Some("mount -t cgroup2 none /sys/fs/cgroup".to_owned()),
             Self::Group { .. } => Some("run it as root".to_owned()),
             Self::Kernel(error) => error.help(),
@@ -83,7 +102,8 @@ impl Group {
     fn new() -> Result<Self, TrialError> {
         let mount = group_mount().ok_or(TrialError::NoGroups)?;
         let before = own_group(&mount);
-        let path = mount.join(format!("aegisbpf-test-{}", std::process::id()));
+        tidy(&mount);
+        let path = mount.join(format!("{NAME}{}", std::process::id()));
         let made = fs::create_dir(&path);
         made.map_err(|source| TrialError::Group { action: "make", path: path.clone(), source })?;
         Ok(Self { path, before })
@@ -105,6 +125,18 @@ impl Group {
     }
 }
 
+/// Takes away what trials left that were killed. A group in which something still runs stays.
+fn tidy(mount: &Path) {
+    for entry in fs::read_dir(mount).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(NAME)?.parse::<u32>().ok());
+        if number.is_some_and(|pid| pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists())
+        {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         // Before Linux 5.14 there is no such file, and what is left has to end by itself.
@@ -123,25 +155,42 @@ fn own_group(mount: &Path) -> PathBuf {
     path.map_or_else(|| mount.to_owned(), |path| mount.join(path))
 }
 
-/// Runs `command` under `policy` and tells each event as it comes. Nothing else on the host is touched.
+/// The sections that fanotify enforces: whoever opens something, in any group.
+pub fn whole_host(policy: &Policy<'_>, probe: &Probe) -> Vec<String> {
+    let sections = Coverage::of(policy, probe).sections;
+    let by_fanotify = sections.iter().filter(|section| section.backend() == Some(Chosen::Fanotify));
+    by_fanotify.map(|section| format!("[{}]", section.section)).collect()
+}
+
+/// Runs `command` under `policy` and tells each event as it comes, until it ends or `stop` says so. Nothing else on the host
+/// is touched.
+///
+/// `probe` is this host's kernel. Sections that only fanotify enforces on it are left out if `unenforced` accepts that.
 ///
 /// # Errors
 ///
 /// [`TrialError`] if it did not come to that.
 pub fn try_command(
     policy: &Policy<'_>,
-    mode: Mode,
+    probe: &Probe,
+    (mode, unenforced): (Mode, Unenforced),
     command: &mut Command,
+    stop: &dyn Fn() -> bool,
     on_event: &mut dyn FnMut(Event),
 ) -> Result<Tried, TrialError> {
-    let probe = Probe::of_host().settled(crate::probe::try_bpf_lsm);
+    let sections = whole_host(policy, probe);
+    if !sections.is_empty() && unenforced == Unenforced::Refuse {
+        return Err(TrialError::WholeHost { sections });
+    }
+    let lsm = Chosen::BpfLsm.is_available(probe);
+    if !lsm && !Chosen::Cgroup.is_available(probe) {
+        return Err(TrialError::NoPrograms);
+    }
     let group = Group::new()?;
-    let lsm = probe.bpf_lsm == Answer::Yes;
-    let network = Coverage::of(policy, &probe).backends().contains(&Chosen::Cgroup);
     let enforcement = Enforcement::load(&Options {
         scope: Some(group.path.clone()),
         lsm,
-        group: (!lsm && network).then(|| group.path.clone()),
+        group: (!lsm).then(|| group.path.clone()),
         ..Options::default()
     })?;
     let compiled = compile(policy, &HostResolver::new(), mode, &Canary { file: None });
@@ -162,6 +211,11 @@ pub fn try_command(
         Ok(mut child) => loop {
             tell(ROUND);
             match child.try_wait() {
+                Ok(None) if stop() => {
+                    drop(group);
+                    let _ = child.wait();
+                    break Err(TrialError::Ended);
+                }
                 Ok(None) => {}
                 Ok(Some(status)) => break Ok(status),
                 Err(source) => {

@@ -97,7 +97,8 @@ Examples:
     Apply(force::ApplyArguments),
     /// Run a command under a policy, in a control group of its own; nothing else on the host is touched
     #[command(after_help = "\
-The command's exit code is passed on. What was denied is listed on standard error.
+The command's exit code is passed on. What was denied is listed on standard error; with --json, standard output has the
+report alone, and what the command prints goes to standard error.
 
 Examples:
   sudo aegisbpf policy test draft.conf -- /usr/local/bin/backup --dry-run

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use aegis_enforce::coverage::Coverage;
-use aegis_enforce::probe::Probe;
+use aegis_enforce::probe::{Answer, Evidence, Probe};
 use aegis_policy::Section;
 use aegis_terminal::Form;
 use aegis_terminal::escape::Escaped;
@@ -40,14 +40,38 @@ pub(crate) fn run(_: &ProbeArguments, session: &Session) -> Result<ExitCode, Fai
 
 /// This host's kernel, or the one that the files below `--root` describe.
 pub(crate) fn kernel(session: &Session) -> Probe {
-    session.root().map_or_else(Probe::of_host, Probe::read)
+    session.root().map_or_else(Probe::of_host_tried, Probe::read)
+}
+
+/// Whether there is BPF-LSM, how that is known, and what to do if there is none.
+fn bpf_lsm(kernel: &Probe) -> String {
+    let why = match (kernel.bpf_lsm, kernel.bpf_lsm_by) {
+        (Answer::No, Some(Evidence::Modules)) => {
+            let modules = kernel.lsms.iter().flatten().map(String::as_str);
+            // The kernel puts this one first whether it is named or not.
+            let named = modules.filter(|name| *name != "capability").chain(["bpf"]);
+            let list = named.collect::<Vec<_>>().join(",");
+            format!(": bpf is not among the security modules; start the kernel with lsm={list}")
+        }
+        (Answer::No, Some(Evidence::Built)) => ": the kernel was built without CONFIG_BPF_LSM".to_owned(),
+        (Answer::No, Some(Evidence::Tried)) => {
+            ": a program was tried, and the kernel did not ask it; start it with bpf in its parameter lsm="
+                .to_owned()
+        }
+        (Answer::Yes, Some(Evidence::Tried)) => ": a program was tried, and it denied".to_owned(),
+        (Answer::Unknown, _) | (_, None) | (Answer::Yes, Some(Evidence::Modules | Evidence::Built)) => {
+            String::new()
+        }
+    };
+    format!("{}{why}", kernel.bpf_lsm)
 }
 
 fn print_kernel(out: &mut dyn Write, kernel: &Probe) -> io::Result<()> {
     let Probe {
         release,
         lsms,
-        bpf_lsm,
+        bpf_lsm: _,
+        bpf_lsm_by: _,
         btf,
         lockdown,
         cgroup2,
@@ -70,7 +94,7 @@ fn print_kernel(out: &mut dyn Write, kernel: &Probe) -> io::Result<()> {
     let facts = [
         ("kernel", or_unknown(release.clone())),
         ("security modules", or_unknown(lsms.as_ref().map(|lsms| lsms.join(",")))),
-        ("BPF-LSM", bpf_lsm.to_string()),
+        ("BPF-LSM", bpf_lsm(kernel)),
         ("BTF", if *btf { "yes" } else { "no" }.to_owned()),
         ("lockdown", or_unknown(lockdown.map(|lockdown| lockdown.to_string()))),
         ("control groups v2", path(cgroup2)),

@@ -147,6 +147,10 @@ fn tell(session: &Session, systemd: &Systemd, notice: &Notice) {
             good(&format!("a policy is in force (generation {generation}); reading events"));
             systemd.tell("READY=1");
         }
+        Notice::Idle => {
+            good("no policy was applied yet; waiting for one");
+            systemd.tell("READY=1");
+        }
         Notice::Loaded => good("the applied policy was loaded"),
         Notice::Resolved => good("names of the policy mean something else now; it was loaded again"),
         Notice::FellBack => good("a policy that was not confirmed in time was rolled back"),

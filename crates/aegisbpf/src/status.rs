@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use aegis_crypto::Digest;
-use aegis_enforce::{Backend, Counters, HostEnforcer, InForce, KernelError, Mode};
+use aegis_enforce::{Backend, Counters, Held, HostEnforcer, InForce, KernelError, Mode};
 use aegis_terminal::Form;
 use aegis_terminal::failure::Failure;
 use clap::Args;
@@ -39,8 +39,9 @@ struct Policy {
     policy_version: Option<u64>,
     policy_sha256: Digest,
     mode: Mode,
-    rules: u64,
-    entries: u64,
+    /// None where the agent alone holds it.
+    rules: Option<u64>,
+    entries: Option<u64>,
     /// Seconds until the policy before it counts again, unless it is confirmed.
     unconfirmed_for: Option<u64>,
     /// Seconds for which denials are only told, in an emergency.
@@ -49,20 +50,29 @@ struct Policy {
     fell_back: bool,
 }
 
-impl From<InForce> for Policy {
-    fn from(in_force: InForce) -> Self {
+impl From<Held> for Policy {
+    fn from(held: Held) -> Self {
+        let Held { serial, policy_sha256, policy_version, mode, unconfirmed_for, lifted_for, fell_back } =
+            held;
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         Self {
-            generation: in_force.generation,
-            policy_version: in_force.policy_version,
-            policy_sha256: Digest::from_bytes(in_force.policy_sha256),
-            mode: in_force.mode,
-            rules: in_force.rules,
-            entries: in_force.entries,
-            unconfirmed_for: seconds(in_force.unconfirmed_for),
-            lifted_for: seconds(in_force.lifted_for),
-            fell_back: in_force.fell_back,
+            generation: serial,
+            policy_version,
+            policy_sha256,
+            mode,
+            rules: None,
+            entries: None,
+            unconfirmed_for: seconds(unconfirmed_for),
+            lifted_for: seconds(lifted_for),
+            fell_back,
         }
+    }
+}
+
+impl From<InForce> for Policy {
+    fn from(in_force: InForce) -> Self {
+        let (rules, entries) = (Some(in_force.rules), Some(in_force.entries));
+        Self { rules, entries, ..Held::from(&in_force).into() }
     }
 }
 
@@ -80,17 +90,22 @@ pub(crate) fn run(_: &StatusArguments, session: &Session) -> Result<ExitCode, Fa
             status.programs = loaded.attached().map_err(failed)?;
             status.in_force = loaded.in_force().map_err(failed)?.map(Policy::from);
             status.counters = Some(loaded.counters().map_err(failed)?);
+        } else {
+            status.in_force = enforcer.held_alone().map(Policy::from);
         }
         status.fanotify = enforcer.watched();
     }
     session.output.report(&status, |out| {
-        let Some(backend) = status.backend else {
-            return match kernel {
-                true => writeln!(out, "nothing is loaded: no policy was applied since this host was started"),
-                false => writeln!(out, "nothing is enforced: policies of this host are only recorded"),
-            };
-        };
-        writeln!(out, "backend     {} ({} programs)", backend.name(), status.programs.len())?;
+        match status.backend {
+            Some(backend) => {
+                writeln!(out, "backend     {} ({} programs)", backend.name(), status.programs.len())?;
+            }
+            None if status.in_force.is_some() => {}
+            None if kernel => {
+                return writeln!(out, "nothing is loaded: no policy was applied since this host was started");
+            }
+            None => return writeln!(out, "nothing is enforced: policies of this host are only recorded"),
+        }
         if let Some(digest) = &status.fanotify {
             let same = status.in_force.as_ref().is_some_and(|policy| policy.policy_sha256 == *digest);
             writeln!(
@@ -107,7 +122,9 @@ pub(crate) fn run(_: &StatusArguments, session: &Session) -> Result<ExitCode, Fa
                     .map_or("unsigned".to_owned(), |version| format!("version {version}"));
                 writeln!(out, "policy      {version}, generation {}", policy.generation)?;
                 writeln!(out, "  sha256    {}", policy.policy_sha256)?;
-                writeln!(out, "  rules     {} ({} entries in the kernel)", policy.rules, policy.entries)?;
+                if let Some((rules, entries)) = policy.rules.zip(policy.entries) {
+                    writeln!(out, "  rules     {rules} ({entries} entries in the kernel)")?;
+                }
                 let mode = match policy.mode {
                     Mode::Enforce => "enforce",
                     Mode::Audit => "audit: what is denied is only told",

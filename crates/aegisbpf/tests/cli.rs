@@ -15,6 +15,8 @@ mod help;
 mod program;
 #[path = "cli/runbook.rs"]
 mod runbook;
+#[path = "cli/trial.rs"]
+mod trial;
 
 use aegis_trust::sign::{PemSigner, SignRequest};
 

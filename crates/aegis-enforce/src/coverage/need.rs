@@ -99,7 +99,9 @@ impl Lack {
     pub const fn help(self) -> &'static str {
         match self {
             Self::BpfLsm => "boot a kernel built with CONFIG_BPF_LSM, with bpf in its parameter lsm=",
-            Self::BpfLsmUnknown => "mount securityfs: mount -t securityfs securityfs /sys/kernel/security",
+            Self::BpfLsmUnknown => {
+                "ask again as root, or mount securityfs: mount -t securityfs securityfs /sys/kernel/security"
+            }
             Self::Btf => "boot a kernel built with CONFIG_DEBUG_INFO_BTF",
             Self::ReadableKernel => "boot with lockdown=integrity, or without lockdown",
             Self::Cgroup2 => "mount them: mount -t cgroup2 cgroup2 /sys/fs/cgroup",

@@ -3,13 +3,14 @@
 use aegis_policy::Limits;
 
 use super::*;
-use crate::probe::{Answer, Lockdown, Privilege};
+use crate::probe::{Answer, Evidence, Lockdown, Privilege};
 
 fn full() -> Probe {
     Probe {
         release: Some("6.12.95".to_owned()),
         lsms: Some(vec!["capability".to_owned(), "bpf".to_owned(), "ima".to_owned()]),
         bpf_lsm: Answer::Yes,
+        bpf_lsm_by: Some(Evidence::Modules),
         btf: true,
         lockdown: Some(Lockdown::None),
         cgroup2: Some("/sys/fs/cgroup".into()),
@@ -97,11 +98,55 @@ fn without_bpf_lsm_files_go_to_fanotify_and_the_network_to_control_groups() {
 }
 
 #[test]
+fn without_control_groups_fanotify_still_enforces_what_names_no_group() {
+    let probe = Probe { bpf_lsm: Answer::No, cgroup2: None, ..full() };
+    expect(
+        &probe,
+        &[
+            (FILES, "fanotify"),
+            (HASHES, "fanotify"),
+            (NETWORK, "no_bpf_lsm no_cgroup2"),
+            (SCOPED_NETWORK, "no_bpf_lsm no_cgroup2"),
+            (ALLOWED, "no_bpf_lsm no_cgroup2"),
+            (MEASURED, "no_bpf_lsm"),
+            (FLAGS, "no_bpf_lsm"),
+            (SCOPED_FILES, "no_bpf_lsm no_cgroup2"),
+            (CONDITIONS, "-"),
+        ],
+    );
+    let files = aegis_policy::parse(b"version=1\n[deny_path]\n/x\n", &Limits::default()).expect("a policy");
+    assert_eq!(Coverage::of(&files, &probe).refusal(Unenforced::Refuse), None);
+    let scoped = b"version=1\n[deny_path]\n/x\n[allow_cgroup]\n/trusted\n";
+    let scoped = aegis_policy::parse(scoped, &Limits::default()).expect("a policy");
+    let refusal = Coverage::of(&scoped, &probe).refusal(Unenforced::Refuse).expect("a refusal");
+    assert!(refusal.to_string().contains("[allow_cgroup]"), "{refusal}");
+    assert!(!refusal.to_string().contains("[deny_path]"), "{refusal}");
+}
+
+#[test]
+fn a_backend_is_there_or_not_whatever_a_policy_says() {
+    let full = full();
+    let without = Probe { bpf_lsm: Answer::No, ..full.clone() };
+    for (probe, expected) in [
+        (full.clone(), [true, true, true]),
+        (without.clone(), [false, true, true]),
+        (Probe { cgroup2: None, ..without.clone() }, [false, false, true]),
+        (Probe { btf: false, ..full.clone() }, [false, false, true]),
+        (Probe { lockdown: Some(Lockdown::Confidentiality), ..full.clone() }, [false, false, true]),
+        (Probe { cgroup2: None, fanotify: Answer::No, ..without.clone() }, [false, false, false]),
+        (Probe { bpf_lsm: Answer::Unknown, fanotify: Answer::Unknown, ..full }, [false, true, false]),
+    ] {
+        assert_eq!(Backend::ALL.map(|backend| backend.is_available(&probe)), expected, "{probe:?}");
+    }
+}
+
+#[test]
 fn where_nothing_is_known_nothing_is_enforced() {
     let probe = Probe {
         release: None,
         lsms: None,
         bpf_lsm: Answer::Unknown,
+        bpf_lsm_by: None,
         btf: false,
         lockdown: None,
         cgroup2: None,

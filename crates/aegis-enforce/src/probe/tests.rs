@@ -60,6 +60,7 @@ fn reads_a_kernel_that_has_everything() {
                 .to_vec(),
         ),
         bpf_lsm: Answer::Yes,
+        bpf_lsm_by: Some(Evidence::Modules),
         btf: true,
         lockdown: Some(Lockdown::None),
         cgroup2: Some("/sys/fs/cgroup".into()),
@@ -113,6 +114,8 @@ fn without_securityfs_only_what_was_not_built_in_is_known() {
             let files: Vec<_> = [release].into_iter().chain(config.map(|config| (place, config))).collect();
             let probe = probe(&files);
             assert_eq!((probe.bpf_lsm, probe.ima_hashes), (bpf_lsm, ima), "{place}: {config:?}");
+            let by = (bpf_lsm == Answer::No).then_some(Evidence::Built);
+            assert_eq!(probe.bpf_lsm_by, by, "{place}: {config:?}");
         }
     }
 }
@@ -122,11 +125,13 @@ fn a_trial_says_what_files_do_not_and_nothing_else() {
     let yes = || Attempt { bpf_lsm: Answer::Yes, ima_hashes: Answer::Yes };
     let settled = probe(&[]).settled(yes);
     assert_eq!((settled.bpf_lsm, settled.ima_hashes), (Answer::Yes, Answer::Yes));
+    assert_eq!(settled.bpf_lsm_by, Some(Evidence::Tried));
     let told = full_but(&[("sys/kernel/security/lsm", Some("capability"))]);
     let settled = told.clone().settled(|| unreachable!("the kernel has said it"));
-    assert_eq!(settled, told);
+    assert_eq!((settled.bpf_lsm_by, &settled), (Some(Evidence::Modules), &told));
     let unable = || Attempt { bpf_lsm: Answer::Unknown, ima_hashes: Answer::Unknown };
-    assert_eq!(probe(&[]).settled(unable).bpf_lsm, Answer::Unknown);
+    let unsettled = probe(&[]).settled(unable);
+    assert_eq!((unsettled.bpf_lsm, unsettled.bpf_lsm_by), (Answer::Unknown, None));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
+use std::sync::OnceLock;
 
 use aegis_policy::Limits;
 use nix::errno::Errno;
@@ -39,8 +40,11 @@ pub(super) fn fanotify() -> Answer {
 /// Whether the kernel asks BPF programs as a security module, found out by having one deny something: where `bpf` is not
 /// in the list of security modules, programs load and attach just as well, and are never called.
 pub(crate) fn bpf_lsm() -> Attempt {
-    let bpf_lsm = match denies() {
-        Ok(denied) => Answer::of(denied),
+    // Which modules a kernel has does not change while it runs; that a trial failed may.
+    static FOUND: OnceLock<bool> = OnceLock::new();
+    let found = FOUND.get().copied().map_or_else(denies, Ok);
+    let bpf_lsm = match found {
+        Ok(denied) => Answer::of(*FOUND.get_or_init(|| denied)),
         // Who may not load programs learns nothing from it.
         Err(_) if !super::privilege::read(std::path::Path::new("/")).contains(&super::Privilege::CapBpf) => {
             Answer::Unknown

@@ -1,19 +1,23 @@
 //! `policy test`: a command under a policy, and nothing else on the host.
 
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aegis_enforce::coverage::{Coverage, Unenforced};
 use aegis_enforce::event::{Event, Outcome};
 use aegis_enforce::probe::Probe;
-use aegis_enforce::try_command;
+use aegis_enforce::{TrialError, try_command, whole_host};
 use aegis_terminal::Form;
 use aegis_terminal::failure::Failure;
 use aegis_terminal::input;
 use clap::Args;
 use serde::Serialize;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::force::ModeArgument;
 use super::text::Text;
@@ -57,8 +61,21 @@ pub(super) fn test(arguments: &TestArguments, session: &Session) -> Result<ExitC
     let text = Text::read(file, &host)?;
     let policy = text.parse(&host)?;
     let unenforced = if *audit_unenforced { Unenforced::Accept } else { Unenforced::Refuse };
-    if let Some(refusal) = Coverage::of(&policy, &Probe::of_host()).refusal(unenforced) {
+    let probe = Probe::of_host_tried();
+    let missing = probe.missing_privileges();
+    if !missing.is_empty() {
+        let missing = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Failure::because(&what, format!("it takes {missing}")).with_help("run it as root"));
+    }
+    if let Some(refusal) = Coverage::of(&policy, &probe).refusal(unenforced) {
         return Err(Failure::new(&what, &refusal, refusal.help()));
+    }
+    if *audit_unenforced {
+        for section in whole_host(&policy, &probe) {
+            session
+                .output
+                .warn(&format!("{section} is not tried: fanotify enforces it here, and for the whole host"));
+        }
     }
     let (mut denied, mut audited, mut events) = (0_u64, 0_u64, Vec::new());
     let mut on_event = |event: Event| {
@@ -77,7 +94,14 @@ pub(super) fn test(arguments: &TestArguments, session: &Session) -> Result<ExitC
         command.split_first().map_or((OsString::new(), &[][..]), |(first, rest)| (first.clone(), rest));
     let mut command = Command::new(program);
     command.args(rest);
-    let tried = try_command(&policy, (*mode).into(), &mut command, &mut on_event)
+    if session.output.is_json() {
+        // Standard output is the report's.
+        command.stdout(Stdio::from(io::stderr()));
+    }
+    let signal = stop_signals().map_err(|error| Failure::new(&what, &error, None))?;
+    let stop = || signal.load(Ordering::Relaxed) != 0;
+    let terms = ((*mode).into(), unenforced);
+    let tried = try_command(&policy, &probe, terms, &mut command, &stop, &mut on_event)
         .map_err(|error| Failure::new(&what, &error, error.help()))?;
     let status = tried.ended.as_ref().ok();
     let report = Report {
@@ -98,6 +122,19 @@ pub(super) fn test(arguments: &TestArguments, session: &Session) -> Result<ExitC
             || u8::try_from(128 + status.signal().unwrap_or(0)).unwrap_or(u8::MAX),
             |code| u8::try_from(code).unwrap_or(u8::MAX),
         ))),
+        Err(TrialError::Ended) => {
+            Ok(ExitCode::from(u8::try_from(128 + signal.load(Ordering::Relaxed)).unwrap_or(u8::MAX)))
+        }
         Err(error) => Err(Failure::new(what, &error, error.help())),
     }
+}
+
+/// The signal that came, or 0. What runs under the policy must not outlive it.
+fn stop_signals() -> io::Result<Arc<AtomicUsize>> {
+    let came = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        let number = usize::try_from(signal).unwrap_or(0);
+        signal_hook::flag::register_usize(signal, Arc::clone(&came), number)?;
+    }
+    Ok(came)
 }
