@@ -24,9 +24,18 @@ use crate::sealed_box::nonces::NONCE_LEN;
 /// The most blocks that are hashed for a short text: up to there this is faster than the provider.
 const MAX_BLOCKS: usize = 32;
 
+/// For how many texts it is kept what their associated data came to: those of an event mostly have the same as those of the
+/// last one. It says as much as the key, so it is part of that, and erased with it.
+const KEPT: usize = 16;
+
 /// The blocks that are hashed for a text: of its associated data, its own, and one of both lengths (SP 800-38D §7.1).
 const fn blocks(text_len: usize, associated_len: usize) -> usize {
-    associated_len.div_ceil(16) + text_len.div_ceil(16) + 1
+    blocks_of(associated_len) + blocks_of(text_len) + 1
+}
+
+/// The blocks of so many bytes.
+const fn blocks_of(len: usize) -> usize {
+    len.div_ceil(16)
 }
 
 /// A key of AES-256-GCM, expanded for short texts. It is erased on drop.
@@ -53,41 +62,52 @@ impl ShortTextKey {
         blocks(text_len, associated_len) <= MAX_BLOCKS
     }
 
-    /// Writes the ciphertext of `plaintext`, whose length it has, and gives the tag.
+    /// Writes the ciphertext of `plaintext`, whose length it has, and gives the tag. Texts that mostly have the same associated
+    /// data as an earlier one have its number.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn seal(
-        &self,
+        &mut self,
+        number: usize,
         nonce: &[u8; NONCE_LEN],
         associated_data: &[u8],
         plaintext: &[u8],
         ciphertext: &mut [u8],
     ) -> [u8; TAG_LEN] {
-        self.key.seal(nonce, associated_data, plaintext, ciphertext)
+        self.key.seal(number, nonce, associated_data, plaintext, ciphertext)
     }
 
     /// Writes what `ciphertext` would be the ciphertext of, whose length it has, and gives the tag that it would have. Who
     /// calls compares that tag, in constant time, and lets nobody see the text unless it is the right one.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn open_unchecked(
-        &self,
+        &mut self,
+        number: usize,
         nonce: &[u8; NONCE_LEN],
         associated_data: &[u8],
         ciphertext: &[u8],
         plaintext: &mut [u8],
     ) -> [u8; TAG_LEN] {
-        self.key.open_unchecked(nonce, associated_data, ciphertext, plaintext)
+        self.key.open_unchecked(number, nonce, associated_data, ciphertext, plaintext)
     }
 }
 
 /// What [`ShortTextKey::new_leaving_copies`] does not make there cannot be called.
 #[cfg(not(target_arch = "x86_64"))]
 impl ShortTextKey {
-    pub(crate) fn seal(&self, _: &[u8; NONCE_LEN], _: &[u8], _: &[u8], _: &mut [u8]) -> [u8; TAG_LEN] {
+    pub(crate) fn seal(
+        &mut self,
+        _: usize,
+        _: &[u8; NONCE_LEN],
+        _: &[u8],
+        _: &[u8],
+        _: &mut [u8],
+    ) -> [u8; TAG_LEN] {
         unreachable!("there is no such key")
     }
 
     pub(crate) fn open_unchecked(
-        &self,
+        &mut self,
+        _: usize,
         _: &[u8; NONCE_LEN],
         _: &[u8],
         _: &[u8],

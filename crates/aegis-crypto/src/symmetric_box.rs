@@ -40,7 +40,7 @@ pub fn seal_under(
     nonces::fill(&mut nonce).map_err(SealUnderError::Random)?;
     let mut boxed = Vec::with_capacity(SYMMETRIC_BOX_OVERHEAD + found);
     AeadKey::new(key)
-        .and_then(|key| key.seal_body(&nonce, associated_data, plaintext, &mut boxed))
+        .and_then(|mut key| key.seal_body(&nonce, associated_data, plaintext, &mut boxed))
         .map_err(|_| SealUnderError::Provider)?;
     Ok(boxed)
 }
@@ -58,9 +58,9 @@ pub fn open_under(
     boxed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, OpenUnderError> {
     let body = Body::of(boxed).ok_or(OpenUnderError::TooShort { found: boxed.len() })?;
-    let key = AeadKey::new(key).map_err(|_| OpenUnderError::Provider)?;
+    let mut key = AeadKey::new(key).map_err(|_| OpenUnderError::Provider)?;
     let mut plaintext = Zeroizing::new(vec![0; body.ciphertext.len()]);
-    key.open_body(&body, associated_data, &mut plaintext).map_err(|_| OpenUnderError::NotAuthentic)?;
+    key.open_body(0, &body, associated_data, &mut plaintext).map_err(|_| OpenUnderError::NotAuthentic)?;
     Ok(plaintext)
 }
 

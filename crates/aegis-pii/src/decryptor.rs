@@ -15,7 +15,7 @@ use zeroize::Zeroize;
 
 use crate::binding::{BoundCache, Common, EventBinding, FieldBinding};
 use crate::dek::OpeningDekSource;
-use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
+use crate::envelope::{Claim, PlaintextHash, ReadForm, Said, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
 use crate::json::{Frame, check_value, skip_string, skip_white_space};
 use crate::limits::Limits;
@@ -45,8 +45,8 @@ pub struct PiiDecryptor {
 struct Differing {
     by: FieldBinding,
     hash: PlaintextHash,
-    /// Where DEK and time are, if they are not the header's.
-    texts: Option<[usize; 4]>,
+    /// Where DEK, time and catalogue come from.
+    form: ReadForm,
 }
 
 /// What became of an event.
@@ -157,10 +157,10 @@ impl PiiDecryptor {
         let start = out.len();
         let rights = &self.options.rights;
         let EnvelopeSearch { places, reader, .. } = &self.search;
-        let keeps_header = reader.claims.iter().any(|claim| {
-            matches!(claim.form, ReadForm::Compact)
-                && !rights.permit(places.name(&claim.place), places.pointer(&claim.place))
-        });
+        let keeps_header = reader
+            .claims
+            .iter()
+            .any(|claim| matches!(claim.form, ReadForm::Compact) && !rights.permit(places, &claim.place));
         let (done, needs_header) = self.splice(event, binding, keeps_header, out)?;
         if keeps_header || !needs_header {
             return Ok(done);
@@ -226,7 +226,7 @@ impl PiiDecryptor {
         done: &mut Decrypted,
     ) -> Result<bool, DecryptError> {
         let places = &self.search.places;
-        if !self.options.rights.permit(places.name(&claim.place), places.pointer(&claim.place)) {
+        if !self.options.rights.permit(places, &claim.place) {
             done.not_permitted += 1;
             return Ok(false);
         }
@@ -271,28 +271,7 @@ impl PiiDecryptor {
             None => binding.event_id.as_bytes(),
         };
         let tenant = options.tenant.as_deref().unwrap_or(binding.tenant).as_bytes();
-        let header = reader.header();
-        let texts = match &claim.form {
-            ReadForm::SelfContained { dek, sealed_at, catalogue, .. } => {
-                // An empty range is where nothing is, so it is told from the others by its end.
-                Some([dek.start, sealed_at.start, catalogue.end - catalogue.start, catalogue.start])
-            }
-            ReadForm::Compact => None,
-        };
-        let (dek, sealed_at, encapsulation, catalogue) = match &claim.form {
-            ReadForm::SelfContained { dek, sealed_at, catalogue, encapsulation } => (
-                reader.text(dek),
-                reader.text(sealed_at),
-                reader.encapsulation(*encapsulation),
-                Some(reader.text(catalogue)).filter(|catalogue| !catalogue.is_empty()),
-            ),
-            ReadForm::Compact => (
-                header.dek.as_slice(),
-                header.sealed_at.as_slice(),
-                header.encapsulation(),
-                Some(header.catalogue.as_slice()),
-            ),
-        };
+        let Said { dek, sealed_at, catalogue, encapsulation } = reader.said(claim.form);
         let field_error = |fault| DecryptError::field(claim.start, dek, fault);
         let encapsulation = encapsulation.ok_or_else(|| field_error(FieldFault::NotAuthentic))?;
         let (hash, commitment) = match &claim.hash {
@@ -305,7 +284,7 @@ impl PiiDecryptor {
         for by in [*last_by, last_by.other()] {
             let common = Common { by, hash, dek, sealed_at, catalogue, tenant, event_id };
             // Of what is common, only these can differ within an event; texts that are equal are kept once.
-            let differing = Differing { by, hash, texts };
+            let differing = Differing { by, hash, form: claim.form };
             if *last_common != Some(differing) {
                 bound.set_common(&common);
                 *last_common = Some(differing);
@@ -343,10 +322,14 @@ impl PiiDecryptor {
 /// Whether what was opened is one JSON value.
 fn is_json(plaintext: &[u8], limits: &Limits, frames: &mut Vec<Frame>) -> bool {
     // A string is one if it ends where it should; it needs no scan.
-    let is_string = plaintext.first() == Some(&b'"')
-        && plaintext.len() <= limits.max_event_len
-        && skip_string(plaintext, 1).is_ok_and(|string| string.quote + 1 == plaintext.len());
-    is_string || check_value(plaintext, limits, frames).is_ok()
+    let is_text = plaintext.len() <= limits.max_event_len && is_string(plaintext, plaintext.len());
+    is_text || check_value(plaintext, limits, frames).is_ok()
+}
+
+/// Whether the first `len` bytes are one JSON string. What follows them may be looked at, and does not matter.
+#[inline]
+fn is_string(bytes: &[u8], len: usize) -> bool {
+    bytes.first() == Some(&b'"') && skip_string(bytes, 1).is_ok_and(|string| string.quote + 1 == len)
 }
 
 impl fmt::Debug for PiiDecryptor {

@@ -13,7 +13,7 @@
 mod reader;
 mod text;
 
-pub(crate) use reader::{Claim, EnvelopeReader, Form as ReadForm, Reading};
+pub(crate) use reader::{Claim, EnvelopeReader, Form as ReadForm, Reading, Said};
 pub(crate) use text::{
     BoxText, COMPACT_HEAD, HEAD, HEADER_NAME, SELF_CONTAINED_NEXT, TailTexts, encode_base64,
 };

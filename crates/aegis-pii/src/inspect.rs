@@ -6,7 +6,7 @@ use aegis_crypto::ALGORITHM;
 
 use crate::catalogue::Catalogue;
 use crate::dek::DekName;
-use crate::envelope::{EnvelopeForm, PlaintextHash, ReadForm, StoredHash};
+use crate::envelope::{EnvelopeForm, PlaintextHash, ReadForm, Said, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
 use crate::place::{Place, Places};
 use crate::search::Search;
@@ -89,21 +89,11 @@ impl Inspector {
         envelopes.run(event, limits)?;
         search.run(event, catalogue, limits)?;
         let EnvelopeSearch { places, reader, malformed, .. } = &*envelopes;
-        let common = reader.header();
         let sealed = reader.claims.iter().map(|claim| {
-            let (dek, sealed_at, catalogue, form) = match &claim.form {
-                ReadForm::SelfContained { dek, sealed_at, catalogue, .. } => (
-                    reader.text(dek),
-                    reader.text(sealed_at),
-                    reader.text(catalogue),
-                    EnvelopeForm::SelfContained,
-                ),
-                ReadForm::Compact => (
-                    common.dek.as_slice(),
-                    common.sealed_at.as_slice(),
-                    common.catalogue.as_slice(),
-                    EnvelopeForm::Compact,
-                ),
+            let Said { dek, sealed_at, catalogue, encapsulation: _ } = reader.said(claim.form);
+            let form = match claim.form {
+                ReadForm::SelfContained(_) => EnvelopeForm::SelfContained,
+                ReadForm::Compact => EnvelopeForm::Compact,
             };
             SealedField {
                 pointer: text(places.pointer(&claim.place)),
@@ -111,7 +101,7 @@ impl Inspector {
                 dek: text(dek).parse().expect("only well-formed names are read"),
                 algorithm: ALGORITHM,
                 sealed_at: text(sealed_at),
-                catalogue: Some(text(catalogue)).filter(|catalogue| !catalogue.is_empty()),
+                catalogue: catalogue.map(text).filter(|catalogue| !catalogue.is_empty()),
                 form,
                 plaintext_hash: match claim.hash {
                     StoredHash::Keyed(_) => PlaintextHash::Keyed,

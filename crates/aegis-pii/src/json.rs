@@ -17,4 +17,4 @@ mod token;
 pub(crate) use course::Courses;
 pub use fault::{ScanError, ScanFault};
 pub(crate) use scan::{Frame, Interest, Shape, Watch, check_value, scan};
-pub(crate) use token::{skip_string, skip_white_space, unescape};
+pub(crate) use token::{find_quote, skip_string, skip_white_space, unescape};

@@ -27,7 +27,7 @@ use std::slice::{Iter, IterMut};
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::{MAX_BLOCKS, NONCE_LEN, TAG_LEN};
+use super::{KEPT, MAX_BLOCKS, NONCE_LEN, TAG_LEN};
 
 /// This processor has AES-NI, PCLMULQDQ and AVX. The last is for its encoding of the others, which saves copies.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +53,14 @@ pub(super) struct Key {
     round_keys: [Block; ROUND_KEYS],
     /// The first is the hash key itself, in the form that POLYVAL wants.
     powers: [Block; MAX_BLOCKS],
+    /// What associated data came to, by the number of its text.
+    hashed: [Hashed; KEPT],
+}
+
+/// Associated data, and the hash of its blocks. It stays where it is, so that it can be erased there.
+struct Hashed {
+    data: Vec<u8>,
+    hash: Block,
 }
 
 impl Key {
@@ -62,7 +70,8 @@ impl Key {
     }
 
     pub(super) fn seal(
-        &self,
+        &mut self,
+        number: usize,
         nonce: &[u8; NONCE_LEN],
         associated_data: &[u8],
         plaintext: &[u8],
@@ -70,11 +79,12 @@ impl Key {
     ) -> [u8; TAG_LEN] {
         let Self { instructions: Instructions(()), .. } = self;
         // SAFETY: a key holds `Instructions`, which was made by `detect`, so the processor has them.
-        unsafe { apply::<SEALING>(self, nonce, associated_data, plaintext, ciphertext) }
+        unsafe { apply::<SEALING>(self, number, nonce, associated_data, plaintext, ciphertext) }
     }
 
     pub(super) fn open_unchecked(
-        &self,
+        &mut self,
+        number: usize,
         nonce: &[u8; NONCE_LEN],
         associated_data: &[u8],
         ciphertext: &[u8],
@@ -82,15 +92,16 @@ impl Key {
     ) -> [u8; TAG_LEN] {
         let Self { instructions: Instructions(()), .. } = self;
         // SAFETY: as above.
-        unsafe { apply::<OPENING>(self, nonce, associated_data, ciphertext, plaintext) }
+        unsafe { apply::<OPENING>(self, number, nonce, associated_data, ciphertext, plaintext) }
     }
 }
 
 impl Drop for Key {
     fn drop(&mut self) {
-        let Self { instructions: Instructions(()), round_keys, powers } = self;
+        let Self { instructions: Instructions(()), round_keys, powers, hashed } = self;
         round_keys.zeroize();
         powers.zeroize();
+        hashed.iter_mut().for_each(|hashed| hashed.hash.zeroize());
     }
 }
 
@@ -105,8 +116,13 @@ const OPENING: bool = false;
 #[target_feature(enable = "aes,pclmulqdq,avx")]
 fn expand(instructions: Instructions, key: &[u8; 32]) -> Box<Key> {
     let zero = _mm_setzero_si128();
-    let mut expanded =
-        Box::new(Key { instructions, round_keys: [zero; ROUND_KEYS], powers: [zero; MAX_BLOCKS] });
+    let mut expanded = Box::new(Key {
+        instructions,
+        round_keys: [zero; ROUND_KEYS],
+        powers: [zero; MAX_BLOCKS],
+        // The sum of no blocks.
+        hashed: std::array::from_fn(|_| Hashed { data: Vec::new(), hash: zero }),
+    });
     let Key { round_keys, powers, .. } = &mut *expanded;
     expand_round_keys(key, round_keys);
     let [hash_key, ..] = encrypt(round_keys, [zero; 4]);
@@ -160,17 +176,26 @@ fn with_sums(block: Block) -> Block {
 #[inline(never)]
 #[target_feature(enable = "aes,pclmulqdq,avx")]
 fn apply<const DIRECTION: bool>(
-    key: &Key,
+    key: &mut Key,
+    number: usize,
     nonce: &[u8; NONCE_LEN],
     associated_data: &[u8],
     input: &[u8],
     output: &mut [u8],
 ) -> [u8; TAG_LEN] {
-    let Key { round_keys, powers, .. } = key;
+    let Key { round_keys, powers, hashed, .. } = key;
     let mut hash = Hash::new(powers, super::blocks(input.len(), associated_data.len()));
     let counters = Counters::new(nonce);
     let [mask, first @ ..] = encrypt(round_keys, counters.four_from(1));
-    hash.add_all(associated_data);
+    match hashed.get_mut(number) {
+        Some(hashed) => {
+            if hashed.data != associated_data {
+                hashed.set(powers, associated_data);
+            }
+            hash.begin_with(hashed.hash, super::blocks_of(associated_data.len()));
+        }
+        None => hash.add_all(associated_data),
+    }
     let (from, rest) = input.as_chunks::<BLOCK_LEN>();
     let mut texts = Texts { blocks: from.iter().zip(output.as_chunks_mut().0), last: _mm_setzero_si128() };
     let next = 'text: {
@@ -196,6 +221,19 @@ fn apply<const DIRECTION: bool>(
     let bits = |len: usize| (8 * len as u64).cast_signed();
     hash.add(_mm_set_epi64x(bits(associated_data.len()), bits(input.len())));
     bytes_of(_mm_xor_si128(reversed(hash.product.reduced()), mask))
+}
+
+impl Hashed {
+    #[inline(never)]
+    #[target_feature(enable = "pclmulqdq,avx")]
+    fn set(&mut self, powers: &[Block; MAX_BLOCKS], data: &[u8]) {
+        let Self { data: kept, hash } = self;
+        let mut of_data = Hash::new(powers, super::blocks_of(data.len()));
+        of_data.add_all(data);
+        *hash = of_data.product.reduced();
+        kept.clear();
+        kept.extend_from_slice(data);
+    }
 }
 
 /// What is left of a text's whole blocks, and where they go.
@@ -311,6 +349,18 @@ impl<'a> Hash<'a> {
         let Some((power, left)) = self.left.split_last() else { return };
         self.left = left;
         self.product.add(Product::of(block, *power));
+    }
+
+    /// Takes the hash of the first blocks, of which there are so many, in their place: by that of the first blocks alone, each
+    /// was multiplied with as many powers less as there are blocks after them.
+    #[inline]
+    #[target_feature(enable = "pclmulqdq,avx")]
+    fn begin_with(&mut self, hash: Block, blocks: usize) {
+        let left = self.left.get(..self.left.len().saturating_sub(blocks)).unwrap_or_default();
+        if let Some(power) = left.last() {
+            self.product = Product::of(hash, *power);
+            self.left = left;
+        }
     }
 
     /// Adds bytes, with zeros after them up to a whole block.

@@ -77,13 +77,13 @@ impl AeadKey {
     }
 
     /// What does a text of this length, if it is not the provider.
-    fn short(&self, text: &[u8], associated_data: &AssociatedData) -> Option<&ShortTextKey> {
-        self.short.as_ref().filter(|short| short.takes(text.len(), associated_data.as_bytes().len()))
+    fn short(&mut self, text: &[u8], associated_data: &AssociatedData) -> Option<&mut ShortTextKey> {
+        self.short.as_mut().filter(|short| short.takes(text.len(), associated_data.as_bytes().len()))
     }
 
     /// Appends nonce ‖ ciphertext ‖ tag. The plaintext is never in `out`, whatever happens.
     pub(crate) fn seal_body(
-        &self,
+        &mut self,
         nonce: &[u8; NONCE_LEN],
         associated_data: &AssociatedData,
         plaintext: &[u8],
@@ -91,13 +91,15 @@ impl AeadKey {
     ) -> Result<(), Refused> {
         let start = out.len();
         out.resize(start + NONCE_LEN + plaintext.len() + TAG_LEN, 0);
-        self.seal_body_into(nonce, associated_data, plaintext, out.get_mut(start..).unwrap_or_default())
+        let body = out.get_mut(start..).unwrap_or_default();
+        self.seal_body_into(0, nonce, associated_data, plaintext, body)
     }
 
     /// Writes nonce ‖ ciphertext ‖ tag into `body`, which has exactly their length. The plaintext is never in it, whatever
-    /// happens.
+    /// happens. What mostly has the same associated data as earlier ones has the same number.
     pub(crate) fn seal_body_into(
-        &self,
+        &mut self,
+        number: usize,
         nonce: &[u8; NONCE_LEN],
         associated_data: &AssociatedData,
         plaintext: &[u8],
@@ -109,7 +111,7 @@ impl AeadKey {
         if let Some(short) = self.short(plaintext, associated_data)
             && ciphertext.len() == plaintext.len()
         {
-            *tag = short.seal(nonce, associated_data.as_bytes(), plaintext, ciphertext);
+            *tag = short.seal(number, nonce, associated_data.as_bytes(), plaintext, ciphertext);
             return Ok(());
         }
         self.provider
@@ -124,9 +126,11 @@ impl AeadKey {
             .map_err(|_| Refused)
     }
 
-    /// Opens nonce ‖ ciphertext ‖ tag into `plaintext`, which has exactly the length of the ciphertext.
+    /// Opens nonce ‖ ciphertext ‖ tag into `plaintext`, which has exactly the length of the ciphertext. The number is as that in
+    /// [`seal_body_into`](Self::seal_body_into).
     pub(crate) fn open_body(
-        &self,
+        &mut self,
+        number: usize,
         body: &Body<'_>,
         associated_data: &AssociatedData,
         plaintext: &mut [u8],
@@ -135,7 +139,7 @@ impl AeadKey {
             && plaintext.len() == body.ciphertext.len()
         {
             let associated_data = associated_data.as_bytes();
-            let tag = short.open_unchecked(body.nonce, associated_data, body.ciphertext, plaintext);
+            let tag = short.open_unchecked(number, body.nonce, associated_data, body.ciphertext, plaintext);
             if is_same(&tag, body.tag) {
                 return Ok(());
             }
@@ -223,26 +227,22 @@ impl BoxKeys {
         }
     }
 
-    pub(crate) const fn aead(&self) -> &AeadKey {
-        &self.aead
+    pub(crate) const fn aead(&mut self) -> &mut AeadKey {
+        &mut self.aead
     }
 
-    /// Commits to each content under its nonce; there are as many of these as of `commitments`.
+    /// Commits to each content under its nonce, and gives `put` each commitment with its content's number.
     pub(crate) fn commit_each<'a>(
         &self,
         contents: impl ExactSizeIterator<Item = (&'a [u8; NONCE_LEN], BoxContent<'a>)>,
         workspace: &mut Workspace,
-        commitments: &mut [Commitment],
+        mut put: impl FnMut(usize, Commitment),
     ) {
         let messages = contents.map(|(nonce, content)| {
             let BoxContent { associated_data, plaintext } = content;
             [nonce.as_slice(), associated_data.as_bytes(), plaintext]
         });
-        self.commitment.sign_each(messages, workspace, |number, tag| {
-            if let Some(commitment) = commitments.get_mut(number) {
-                *commitment = Commitment(tag);
-            }
-        });
+        self.commitment.sign_each(messages, workspace, |number, tag| put(number, Commitment(tag)));
     }
 }
 

@@ -7,6 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::associated_data::AssociatedData;
 use super::keys::{Body, BoxKeys, Commitment};
+use super::nonces::NONCE_LEN;
 use super::purpose::Purpose;
 use super::sealed_event::BoxContent;
 use super::{BODY_OVERHEAD, BOX_OVERHEAD};
@@ -96,10 +97,12 @@ impl Opener {
                 keys.aead().open_in_place(associated_data, body).map_err(|_| OpenError::NotAuthentic)?;
             let plaintext = body.get(..len).unwrap_or_default();
             let Some(expected) = commitment else { return Ok(len) };
-            let mut found = [Commitment::from_bytes([0; 32])];
             let content = BoxContent { associated_data, plaintext };
-            keys.commit_each(std::iter::once((&nonce, content)), workspace, &mut found);
-            found.first().filter(|found| expected.ct_eq(found)).map(|_| len).ok_or(OpenError::NotAuthentic)
+            let mut is_right = false;
+            keys.commit_each(std::iter::once((&nonce, content)), workspace, |_, found| {
+                is_right = expected.ct_eq(&found);
+            });
+            is_right.then_some(len).ok_or(OpenError::NotAuthentic)
         });
         let len = *opened.as_ref().unwrap_or(&0);
         let end = body_at.saturating_add(len);
@@ -115,19 +118,19 @@ impl Opener {
     fn with_keys<T>(
         &mut self,
         encapsulation: &[u8; ENCAPSULATION_LEN],
-        work: impl FnOnce(&BoxKeys, &mut Workspace) -> Result<T, OpenError>,
+        work: impl FnOnce(&mut BoxKeys, &mut Workspace) -> Result<T, OpenError>,
     ) -> Result<T, OpenError> {
         if let Some(place) = self.kept.iter().position(|kept| kept.encapsulation == *encapsulation)
-            && let Some(kept) = self.kept.get(place)
+            && let Some(kept) = self.kept.get_mut(place)
         {
-            let done = work(&kept.keys, &mut self.workspace)?;
+            let done = work(&mut kept.keys, &mut self.workspace)?;
             if let Some(used) = self.kept.get_mut(..=place) {
                 used.rotate_right(1);
             }
             return Ok(done);
         }
-        let keys = derive(&self.recipient, self.purpose, encapsulation)?;
-        let done = work(&keys, &mut self.workspace)?;
+        let mut keys = derive(&self.recipient, self.purpose, encapsulation)?;
+        let done = work(&mut keys, &mut self.workspace)?;
         self.kept.truncate(Self::KEPT - 1);
         self.kept.insert(0, Box::new(Kept { encapsulation: *encapsulation, keys }));
         Ok(done)
@@ -148,9 +151,9 @@ impl Opener {
         out: &mut Vec<u8>,
     ) -> Option<Result<(), OpenError>> {
         let place = self.kept.iter().position(|kept| kept.encapsulation == *encapsulation)?;
-        let kept = self.kept.get(place)?;
+        let kept = self.kept.get_mut(place)?;
         let opened =
-            check_len(contents).and_then(|()| open_with(&kept.keys, contents, &mut self.workspace, out));
+            check_len(contents).and_then(|()| open_with(&mut kept.keys, contents, &mut self.workspace, out));
         if opened.is_ok()
             && let Some(used) = self.kept.get_mut(..=place)
         {
@@ -211,9 +214,9 @@ pub fn open(
     let (encapsulation, body) = split(boxed)?;
     let contents = [SealedContent { associated_data, body, commitment: None }];
     check_len(&contents)?;
-    let keys = derive(recipient, purpose, encapsulation)?;
+    let mut keys = derive(recipient, purpose, encapsulation)?;
     let mut plaintext = Zeroizing::new(Vec::new());
-    open_with(&keys, &contents, &mut Workspace::default(), &mut plaintext)?;
+    open_with(&mut keys, &contents, &mut Workspace::default(), &mut plaintext)?;
     Ok(plaintext)
 }
 
@@ -281,7 +284,7 @@ fn check_len(contents: &[SealedContent<'_>]) -> Result<(), OpenError> {
 
 /// Appends the plaintexts to `out`, or leaves `out` as it was.
 fn open_with(
-    keys: &BoxKeys,
+    keys: &mut BoxKeys,
     contents: &[SealedContent<'_>],
     workspace: &mut Workspace,
     out: &mut Vec<u8>,
@@ -299,10 +302,10 @@ fn open_with(
 }
 
 /// Opens each into its part of `plaintexts`. `None` if any does not open.
-fn open_each(keys: &BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &mut [u8]) -> Option<()> {
-    for content in contents {
+fn open_each(keys: &mut BoxKeys, contents: &[SealedContent<'_>], mut plaintexts: &mut [u8]) -> Option<()> {
+    for (number, content) in contents.iter().enumerate() {
         let (plaintext, rest) = plaintexts.split_at_mut_checked(content.plaintext_len())?;
-        keys.aead().open_body(&Body::of(content.body)?, content.associated_data, plaintext).ok()?;
+        keys.aead().open_body(number, &Body::of(content.body)?, content.associated_data, plaintext).ok()?;
         plaintexts = rest;
     }
     Some(())
@@ -315,18 +318,38 @@ fn commit_each(
     workspace: &mut Workspace,
     mut plaintexts: &[u8],
 ) -> bool {
-    let opened: Vec<_> = contents
-        .iter()
-        .filter_map(|content| {
-            let (plaintext, rest) = plaintexts.split_at_checked(content.plaintext_len())?;
-            plaintexts = rest;
-            let nonce = Body::of(content.body)?.nonce;
-            let content_of = BoxContent { associated_data: content.associated_data, plaintext };
-            Some((content.commitment?, (nonce, content_of)))
-        })
-        .collect();
-    let mut found = vec![Commitment::from_bytes([0; 32]); opened.len()];
-    keys.commit_each(opened.iter().map(|(_, opened)| *opened), workspace, &mut found);
+    if contents.iter().all(|content| content.commitment.is_some()) {
+        return commit_all(keys, contents, workspace, plaintexts);
+    }
+    // Those of an event mostly have one, all of them or none.
+    contents.iter().fold(true, |is_right, content| {
+        let (plaintext, rest) = plaintexts.split_at_checked(content.plaintext_len()).unwrap_or_default();
+        plaintexts = rest;
+        let is_one = content.commitment.is_none()
+            || commit_all(keys, std::slice::from_ref(content), workspace, plaintext);
+        is_right & is_one
+    })
+}
+
+/// The same, if there is one to each.
+fn commit_all(
+    keys: &BoxKeys,
+    contents: &[SealedContent<'_>],
+    workspace: &mut Workspace,
+    mut plaintexts: &[u8],
+) -> bool {
+    let opened = contents.iter().map(|content| {
+        // A body has a nonce, and there is a plaintext to each; to others there would be no commitment.
+        let (plaintext, rest) = plaintexts.split_at_checked(content.plaintext_len()).unwrap_or_default();
+        plaintexts = rest;
+        let nonce = content.body.first_chunk().unwrap_or(&[0; NONCE_LEN]);
+        (nonce, BoxContent { associated_data: content.associated_data, plaintext })
+    });
     // All are compared, so that the time says nothing of how many are right.
-    opened.iter().zip(&found).fold(true, |is_right, ((expected, _), found)| is_right & expected.ct_eq(found))
+    let mut right = 0;
+    keys.commit_each(opened, workspace, |number, found| {
+        let expected = contents.get(number).and_then(|content| content.commitment);
+        right += usize::from(expected.is_some_and(|expected| expected.ct_eq(&found)));
+    });
+    right == contents.len()
 }

@@ -108,7 +108,7 @@ impl Sealer {
         }
         self.renew(boxes, now, ProcessMark::current())?;
         self.current.count(boxes);
-        Ok(EventSealer { context: &self.current, left: boxes })
+        Ok(EventSealer { context: &mut self.current, left: boxes })
     }
 
     /// Seals one content as an event of its own, and gives the whole box.
@@ -168,7 +168,7 @@ impl Sealer {
 
 /// Seals the boxes of one event, a few at a time. Each call draws its nonces and uses them up, as that of a whole event does.
 pub struct EventSealer<'a> {
-    context: &'a Context,
+    context: &'a mut Context,
     /// Boxes that may still be sealed.
     left: usize,
 }
@@ -230,8 +230,8 @@ pub fn seal(
 ) -> Result<Vec<u8>, SealError> {
     check_contents(&[BoxContent { associated_data, plaintext }])?;
     let (encapsulation, shared) = encapsulate(recipient).map_err(SealError::Encapsulate)?;
-    let keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
-    seal_box(&encapsulation, &keys, associated_data, plaintext)
+    let mut keys = BoxKeys::derive(&shared, purpose).map_err(|_| SealError::Provider)?;
+    seal_box(&encapsulation, &mut keys, associated_data, plaintext)
 }
 
 fn check_contents(contents: &[BoxContent<'_>]) -> Result<(), SealError> {

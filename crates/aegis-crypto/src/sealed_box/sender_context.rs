@@ -60,7 +60,7 @@ impl Context {
     }
 
     pub(super) fn seal_contents(
-        &self,
+        &mut self,
         contents: &[BoxContent<'_>],
         commitments: Commitments,
         sealed: &mut SealedEvent,
@@ -71,13 +71,13 @@ impl Context {
         let (nonces, _) = nonces.as_chunks::<NONCE_LEN>();
         bodies.resize(contents.iter().map(|content| BODY_OVERHEAD + content.plaintext.len()).sum(), 0);
         let (mut rest, mut end) = (bodies.as_mut_slice(), 0);
-        for (content, nonce) in contents.iter().zip(nonces) {
+        for (number, (content, nonce)) in contents.iter().zip(nonces).enumerate() {
             let BoxContent { associated_data, plaintext } = content;
             let len = BODY_OVERHEAD + plaintext.len();
             let (body, after) = rest.split_at_mut_checked(len).ok_or(SealError::Provider)?;
             self.keys
                 .aead()
-                .seal_body_into(nonce, associated_data, plaintext, body)
+                .seal_body_into(number, nonce, associated_data, plaintext, body)
                 .map_err(|_| SealError::Provider)?;
             rest = after;
             end += len;
@@ -85,25 +85,30 @@ impl Context {
         }
         if commitments == Commitments::Make {
             made.resize(contents.len(), Commitment::from_bytes([0; 32]));
-            self.keys.commit_each(nonces.iter().zip(contents.iter().copied()), workspace, made);
+            let contents = nonces.iter().zip(contents.iter().copied());
+            self.keys.commit_each(contents, workspace, |number, commitment| {
+                if let Some(to) = made.get_mut(number) {
+                    *to = commitment;
+                }
+            });
         }
         *encapsulation = Some(self.encapsulation.clone());
         Ok(())
     }
 
     pub(super) fn seal_box(
-        &self,
+        &mut self,
         associated_data: &AssociatedData,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, SealError> {
-        seal_box(&self.encapsulation, &self.keys, associated_data, plaintext)
+        seal_box(&self.encapsulation, &mut self.keys, associated_data, plaintext)
     }
 }
 
 /// A whole box: encapsulation ‖ nonce ‖ ciphertext ‖ tag.
 pub(super) fn seal_box(
     encapsulation: &Encapsulation,
-    keys: &BoxKeys,
+    keys: &mut BoxKeys,
     associated_data: &AssociatedData,
     plaintext: &[u8],
 ) -> Result<Vec<u8>, SealError> {

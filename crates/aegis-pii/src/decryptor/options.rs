@@ -1,6 +1,7 @@
 //! What is opened, and what becomes of the rest.
 
 use crate::Limits;
+use crate::place::{Place, Places};
 
 /// What is opened, and what becomes of the rest.
 #[derive(Debug, Clone)]
@@ -40,12 +41,20 @@ pub enum FieldRights {
 }
 
 impl FieldRights {
-    pub(super) fn permit(&self, name: &[u8], pointer: &[u8]) -> bool {
+    #[inline]
+    pub(super) fn permit(&self, places: &Places, place: &Place) -> bool {
         match self {
             Self::All => true,
-            Self::Only(fields) => fields.iter().any(|field| {
-                if field.starts_with('/') { field.as_bytes() == pointer } else { field.as_bytes() == name }
-            }),
+            Self::Only(fields) => {
+                let (name, pointer) = (places.name(place), places.pointer(place));
+                fields.iter().any(|field| {
+                    if field.starts_with('/') {
+                        field.as_bytes() == pointer
+                    } else {
+                        field.as_bytes() == name
+                    }
+                })
+            }
         }
     }
 }

@@ -8,9 +8,9 @@ use aegis_crypto::{ENCAPSULATION_LEN, SealedContent, sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::openers::Openers;
-use super::{DecryptorOptions, is_json};
+use super::{DecryptorOptions, is_json, is_string};
 use crate::binding::{BoundCache, Common, EventBinding, FieldBinding};
-use crate::envelope::{Claim, PlaintextHash, ReadForm, StoredHash};
+use crate::envelope::{Claim, PlaintextHash, Said, StoredHash};
 use crate::envelope_search::EnvelopeSearch;
 use crate::json::Frame;
 
@@ -70,8 +70,7 @@ impl Together {
         let EnvelopeSearch { places, reader, outermost, .. } = search;
         let claims = reader.claims.as_slice();
         let shared = Shared::of(claims, search)?;
-        let permits =
-            |claim: &Claim| options.rights.permit(places.name(&claim.place), places.pointer(&claim.place));
+        let permits = |claim: &Claim| options.rights.permit(places, &claim.place);
         if !claims.iter().all(permits) {
             return None;
         }
@@ -108,11 +107,13 @@ impl Together {
             let mut rest = self.plaintexts.get(start..).unwrap_or_default();
             for (claim, content) in claims.iter().zip(&contents) {
                 let (plaintext, after) = rest.split_at_checked(content.plaintext_len())?;
+                let is_text =
+                    is_string(rest, plaintext.len()) && plaintext.len() <= options.limits.max_event_len;
                 let is_right = match &claim.hash {
                     StoredHash::Keyed(_) => true,
                     StoredHash::BareSha256(digest) => sha256(plaintext) == *digest,
                 };
-                if !is_right || !is_json(plaintext, &options.limits, frames) {
+                if !is_right || !(is_text || is_json(plaintext, &options.limits, frames)) {
                     return None;
                 }
                 rest = after;
@@ -143,24 +144,7 @@ impl<'a> Shared<'a> {
         if len > MAX_LEN || !others.iter().all(is_as_first) {
             return None;
         }
-        match &first.form {
-            ReadForm::SelfContained { dek, sealed_at, catalogue, encapsulation } => Some(Self {
-                dek: reader.text(dek),
-                sealed_at: reader.text(sealed_at),
-                catalogue: Some(reader.text(catalogue)).filter(|catalogue| !catalogue.is_empty()),
-                encapsulation: reader.encapsulation(*encapsulation)?,
-                hash,
-            }),
-            ReadForm::Compact => {
-                let header = reader.header();
-                Some(Self {
-                    dek: &header.dek,
-                    sealed_at: &header.sealed_at,
-                    catalogue: Some(&header.catalogue),
-                    encapsulation: header.encapsulation()?,
-                    hash,
-                })
-            }
-        }
+        let Said { dek, sealed_at, catalogue, encapsulation } = reader.said(first.form);
+        Some(Self { dek, sealed_at, catalogue, encapsulation: encapsulation?, hash })
     }
 }

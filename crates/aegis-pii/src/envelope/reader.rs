@@ -12,7 +12,7 @@ use super::{MIN_BODY_LEN, StoredHash};
 use crate::binding::is_same;
 use crate::catalogue::CatalogueVersion;
 use crate::dek::DekName;
-use crate::json::{skip_string, skip_white_space, unescape};
+use crate::json::{find_quote, skip_string, skip_white_space, unescape};
 use crate::limits::shrink;
 use crate::moment::is_well_formed_time;
 use crate::place::Place;
@@ -31,19 +31,33 @@ pub(crate) struct Claim {
     pub(crate) token: Range<usize>,
 }
 
-/// What a field's own envelope says besides its content. Two that say the same are equal, for texts that are repeated are
-/// kept once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a field's envelope says besides its content. Where one says the same as the one before it, they are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    SelfContained {
-        dek: Range<usize>,
-        sealed_at: Range<usize>,
-        /// Empty if it names none.
-        catalogue: Range<usize>,
-        encapsulation: usize,
-    },
+    /// What it says itself is number so many of the reader's sayings.
+    SelfContained(usize),
     /// The rest is in the event's header.
     Compact,
+}
+
+/// What an envelope says itself: where its texts are, and the number of its encapsulation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Saying {
+    dek: Range<usize>,
+    sealed_at: Range<usize>,
+    /// Empty if it names none.
+    catalogue: Range<usize>,
+    encapsulation: usize,
+}
+
+/// What a field's envelope says besides its content, itself or by the event's header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Said<'a> {
+    pub(crate) dek: &'a [u8],
+    pub(crate) sealed_at: &'a [u8],
+    /// The catalogue's version, where it is named.
+    pub(crate) catalogue: Option<&'a [u8]>,
+    pub(crate) encapsulation: Option<&'a [u8; ENCAPSULATION_LEN]>,
 }
 
 /// An envelope that was read, before it is known where it stands.
@@ -73,11 +87,11 @@ enum Body {
 /// same, and one comparison of it all takes a quarter of the time of reading it.
 #[derive(Debug, Default)]
 struct Pattern {
-    /// After [`HEAD`], up to the characters of the box that differ from field to field. Empty if there is no pattern.
+    /// Up to the characters of the box that differ from field to field. Empty if there is no pattern.
     head: Vec<u8>,
     /// From the end of the digest to that of the envelope.
     foot: Vec<u8>,
-    /// The texts in it, in the order of [`Form::SelfContained`].
+    /// The texts in it, in the order of [`Saying`].
     texts: [Vec<u8>; 3],
     /// What it says, for this event, once an envelope of it has it.
     form: Option<Form>,
@@ -91,12 +105,12 @@ const CATALOGUE: &[u8] = b"\",\"_catalogue\":\"";
 
 /// What the fields of a compact event have in common.
 #[derive(Debug, Default)]
-pub(crate) struct Header {
+struct Header {
     /// As it was read; an equal one is not read again.
     raw: Vec<u8>,
-    pub(crate) dek: Vec<u8>,
-    pub(crate) sealed_at: Vec<u8>,
-    pub(crate) catalogue: Vec<u8>,
+    dek: Vec<u8>,
+    sealed_at: Vec<u8>,
+    catalogue: Vec<u8>,
     encapsulation: Vec<u8>,
 }
 
@@ -104,12 +118,6 @@ impl Draft {
     /// Whether it opens only with an event's header.
     pub(crate) const fn is_compact(&self) -> bool {
         matches!(self.form, Form::Compact)
-    }
-}
-
-impl Header {
-    pub(crate) fn encapsulation(&self) -> Option<&[u8; ENCAPSULATION_LEN]> {
-        self.encapsulation.as_slice().try_into().ok()
     }
 }
 
@@ -123,6 +131,7 @@ pub(crate) struct EnvelopeReader {
     last_texts: [Range<usize>; 3],
     bodies: Vec<u8>,
     encapsulations: Vec<[u8; ENCAPSULATION_LEN]>,
+    sayings: Vec<Saying>,
     /// The age of the last of them.
     last_age: Option<u64>,
     /// Strings of the object that is being read.
@@ -152,6 +161,7 @@ impl EnvelopeReader {
         self.last_texts = Default::default();
         self.bodies.clear();
         self.encapsulations.clear();
+        self.sayings.clear();
         self.last_age = None;
         self.claims.clear();
     }
@@ -164,6 +174,7 @@ impl EnvelopeReader {
         }
         self.tails.release_memory();
         self.encapsulations.shrink_to(1);
+        self.sayings.shrink_to(1);
         self.claims.shrink_to(KEPT_CLAIMS);
     }
 
@@ -209,12 +220,13 @@ impl EnvelopeReader {
     /// Reads the base64 of all claims. If it says no, one of them at least is no envelope, or of another
     /// encapsulation, and all are to be read at once.
     pub(crate) fn read_deferred(&mut self) -> bool {
-        let Self { tails, claims, encapsulations, .. } = self;
+        let Self { tails, claims, encapsulations, sayings, .. } = self;
         let before = |form: &Form| match form {
             Form::Compact => [].as_slice(),
-            Form::SelfContained { encapsulation, .. } => {
-                encapsulations.get(*encapsulation).map_or([].as_slice(), BoxText::rest_of)
-            }
+            Form::SelfContained(number) => sayings
+                .get(*number)
+                .and_then(|saying| encapsulations.get(saying.encapsulation))
+                .map_or([].as_slice(), BoxText::rest_of),
         };
         tails.is_empty()
             || tails.read(claims.iter().filter_map(|claim| match &claim.body {
@@ -223,13 +235,22 @@ impl EnvelopeReader {
             }))
     }
 
-    pub(crate) fn encapsulation(&self, number: usize) -> Option<&[u8; ENCAPSULATION_LEN]> {
-        self.encapsulations.get(number)
-    }
-
-    /// The header that [`read_header`](Self::read_header) accepted last.
-    pub(crate) const fn header(&self) -> &Header {
-        &self.header
+    /// What a claim of that form says.
+    pub(crate) fn said(&self, form: Form) -> Said<'_> {
+        let Form::SelfContained(number) = form else {
+            let Header { raw: _, dek, sealed_at, catalogue, encapsulation } = &self.header;
+            let encapsulation = encapsulation.as_slice().try_into().ok();
+            return Said { dek, sealed_at, catalogue: Some(catalogue), encapsulation };
+        };
+        match self.sayings.get(number) {
+            Some(Saying { dek, sealed_at, catalogue, encapsulation }) => Said {
+                dek: self.text(dek),
+                sealed_at: self.text(sealed_at),
+                catalogue: Some(self.text(catalogue)).filter(|catalogue| !catalogue.is_empty()),
+                encapsulation: self.encapsulations.get(*encapsulation),
+            },
+            None => Said { dek: &[], sealed_at: &[], catalogue: None, encapsulation: None },
+        }
     }
 
     /// Keeps an envelope that was read.
@@ -252,10 +273,11 @@ impl EnvelopeReader {
     /// Reads the envelope that begins at `start`, if it is written as we write them. It is then known to be good JSON,
     /// though nobody has looked at it yet.
     pub(crate) fn read_written(&mut self, event: &[u8], start: usize) -> Option<Draft> {
-        let rest = event.get(start..)?.strip_prefix(HEAD)?;
+        let rest = event.get(start..)?;
         if let Some(draft) = self.read_as_last(event.len(), rest) {
             return Some(draft);
         }
+        let rest = rest.strip_prefix(HEAD)?;
         if let Some(rest) = rest.strip_prefix(SELF_CONTAINED_NEXT) {
             self.read_written_alone(event.len(), rest)
         } else {
@@ -270,13 +292,13 @@ impl EnvelopeReader {
             return None;
         }
         let rest = rest.strip_prefix(pattern.head.as_slice())?;
-        let (tail, mut rest) = rest.split_at_checked(memchr::memchr(b'"', rest)?)?;
+        let (tail, mut rest) = rest.split_at_checked(find_quote(rest)?)?;
         let hash = stored_hash(written_hash(&mut rest)?)?;
         let after = rest.strip_prefix(pattern.foot.as_slice())?;
         let before = self.box_text.rest().len();
         let body = tails.push(tail, before).filter(|body| body.len() >= MIN_BODY_LEN)?;
-        let form = match &self.pattern.form {
-            Some(form) => form.clone(),
+        let form = match self.pattern.form {
+            Some(form) => form,
             None => self.note_pattern()?,
         };
         // No token has an empty text.
@@ -293,8 +315,8 @@ impl EnvelopeReader {
             *range = start..texts.len();
         }
         let [dek, sealed_at, catalogue] = last_texts.clone();
-        let form = Form::SelfContained { dek, sealed_at, catalogue, encapsulation };
-        pattern.form = Some(form.clone());
+        let form = self.note_saying(Saying { dek, sealed_at, catalogue, encapsulation });
+        self.pattern.form = Some(form);
         Some(form)
     }
 
@@ -485,7 +507,7 @@ impl EnvelopeReader {
         let (dek, sealed_at) = (self.note(dek, &last_dek), self.note(sealed_at, &last_time));
         let catalogue = self.note(catalogue, &last_catalogue);
         self.last_texts = [dek.clone(), sealed_at.clone(), catalogue.clone()];
-        let form = Form::SelfContained { dek, sealed_at, catalogue, encapsulation };
+        let form = self.note_saying(Saying { dek, sealed_at, catalogue, encapsulation });
         Some((form, body, hash))
     }
 
@@ -532,6 +554,13 @@ impl EnvelopeReader {
         self.encapsulations.len().checked_sub(1)
     }
 
+    fn note_saying(&mut self, saying: Saying) -> Form {
+        if self.sayings.last() != Some(&saying) {
+            self.sayings.push(saying);
+        }
+        Form::SelfContained(self.sayings.len() - 1)
+    }
+
     fn note_new(&mut self, text: &[u8]) -> Range<usize> {
         let start = self.texts.len();
         self.texts.extend_from_slice(text);
@@ -554,7 +583,7 @@ impl Pattern {
         let [dek, sealed_at, catalogue] = to_texts;
         let [from_dek, from_time, from_catalogue] = texts;
         for (to, from) in [
-            (to_head, SELF_CONTAINED_NEXT),
+            (to_head, HEAD),
             (to_foot, foot),
             (dek, from_dek),
             (sealed_at, from_time),
@@ -563,8 +592,9 @@ impl Pattern {
             to.clear();
             to.extend_from_slice(from);
         }
+        self.head.extend_from_slice(SELF_CONTAINED_NEXT);
         self.head.extend_from_slice(head);
-        *to_form = Some(form.clone());
+        *to_form = Some(*form);
     }
 }
 

@@ -236,6 +236,8 @@ pub(crate) struct DeferredTails {
 }
 
 impl DeferredTails {
+    /// Characters that a vector instruction reads.
+    const AT_ONCE: usize = 32;
     /// Longer ones are read when they are opened.
     pub(super) const MAX_TEXT_LEN: usize = 1024;
 
@@ -272,11 +274,16 @@ impl DeferredTails {
     /// Reads all texts. Whether each is base64, in its one spelling, if `parts` are what [`push`](Self::push) gave, each
     /// with what has to stand before it.
     pub(crate) fn read<'a>(&mut self, parts: impl Iterator<Item = (&'a Range<usize>, &'a [u8])>) -> bool {
+        let text_len = self.text.len();
+        // So much that vector instructions take all but the last group, which they do not look at.
+        self.text.resize(text_len.next_multiple_of(Self::AT_ONCE) + 4, b'A');
         let len = self.text.len() / 4 * 3;
         if self.bytes.len() < len {
             self.bytes.resize(len, 0);
         }
-        if ENGINE.decode_slice(&self.text, &mut self.bytes) != Ok(len) {
+        let decoded = ENGINE.decode_slice(&self.text, &mut self.bytes);
+        self.text.truncate(text_len);
+        if decoded != Ok(len) {
             return false;
         }
         let mut parts = parts;

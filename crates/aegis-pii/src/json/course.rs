@@ -148,7 +148,7 @@ impl Courses {
             let rest = event.get(at..)?;
             let (step, start, end) = loop {
                 let step = self.steps.get(number as usize)?;
-                if let Some(after) = rest.strip_prefix(self.text(&step.before)) {
+                if let Some(after) = without_prefix(rest, self.text(&step.before)) {
                     let start = event.len() - after.len();
                     let end = match step.value {
                         Value::Scalar => scalar_end(event, start).and_then(Result::ok),
@@ -270,4 +270,22 @@ impl Courses {
     fn text(&self, range: &Range<u32>) -> &[u8] {
         self.text.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
+}
+
+/// What follows a prefix, if it is there. Most are so short that a call would take longer than the comparison.
+#[inline]
+fn without_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (found, after) = text.split_at_checked(prefix.len())?;
+    let is_same = match prefix.len() {
+        8..=16 => ends_are_same::<8>(found, prefix),
+        17..=32 => ends_are_same::<16>(found, prefix),
+        _ => found == prefix,
+    };
+    is_same.then_some(after)
+}
+
+/// Whether two texts have the same first and last bytes, which are all of them if they are at most twice as many.
+#[inline]
+fn ends_are_same<const N: usize>(one: &[u8], other: &[u8]) -> bool {
+    one.first_chunk::<N>() == other.first_chunk() && one.last_chunk::<N>() == other.last_chunk()
 }

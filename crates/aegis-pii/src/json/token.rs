@@ -40,7 +40,29 @@ pub(crate) fn skip_string(bytes: &[u8], start: usize) -> Result<SkippedString, S
     skip_any_string(bytes, start)
 }
 
+/// The same for longer ones, most of which have nothing special before their end either.
 fn skip_any_string(bytes: &[u8], start: usize) -> Result<SkippedString, ScanError> {
+    let (chunks, _) = bytes.get(start..).unwrap_or_default().as_chunks();
+    let mut all_high = 0;
+    for (number, chunk) in chunks.iter().enumerate() {
+        let Looked { quotes, others, high } = look_at(*chunk);
+        let special = quotes | others;
+        if special == 0 {
+            all_high |= high;
+            continue;
+        }
+        if quotes == 0 || all_high != 0 || (others | high) & before_first(quotes) != 0 {
+            break;
+        }
+        let quote = start + 16 * number + quotes.trailing_zeros() as usize;
+        return Ok(SkippedString { quote, is_escaped: false });
+    }
+    skip_special_string(bytes, start)
+}
+
+#[cold]
+#[inline(never)]
+fn skip_special_string(bytes: &[u8], start: usize) -> Result<SkippedString, ScanError> {
     let mut at = start;
     let mut is_escaped = false;
     let mut has_high = false;
@@ -141,6 +163,20 @@ fn code_unit(text: &[u8]) -> Option<(u32, &[u8])> {
     let value =
         digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))?;
     Some((value, rest))
+}
+
+/// Where the first quote is. For texts of a hundred bytes, this takes less time than to begin a search of the usual kind.
+#[inline]
+pub(crate) fn find_quote(bytes: &[u8]) -> Option<usize> {
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let quotes = u8x16::new(*chunk).simd_eq(u8x16::splat(b'"')).to_bitmask();
+        if quotes != 0 {
+            return Some(16 * number + quotes.trailing_zeros() as usize);
+        }
+    }
+    let place = rest.iter().position(|byte| *byte == b'"')?;
+    Some(bytes.len() - rest.len() + place)
 }
 
 /// What there is among sixteen bytes, a bit for each byte.
