@@ -13,9 +13,9 @@ use std::process::{Command, ExitCode};
 /// The oldest clang whose objects were loaded on every kernel that is tested.
 const OLDEST_CLANG: &str = "14";
 
-/// What is compiled: the programs that enforce, one that says which files a process has open, and those that do nothing,
-/// for the benchmark.
-const OBJECTS: [&str; 3] = ["aegis.bpf", "resolve.bpf", "empty.bpf"];
+/// What is compiled: the programs that enforce, one that says which files a process has open, those that fill large maps, and
+/// those that do nothing, for the benchmark.
+const OBJECTS: [&str; 4] = ["aegis.bpf", "resolve.bpf", "fill.bpf", "empty.bpf"];
 
 fn main() -> ExitCode {
     println!("cargo:rerun-if-changed=bpf");

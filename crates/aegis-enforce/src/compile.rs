@@ -1,7 +1,8 @@
 //! A policy as the contents of maps.
 
+mod table;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use aegis_policy::{Cgroup, Direction, Entry, Policy, PortRule, Protocol, Rule as PolicyRule, Section};
 use serde::Serialize;
@@ -12,6 +13,8 @@ use crate::layout::{
     policy_flag, protocol, rule_flag,
 };
 use crate::resolve::Resolver;
+
+pub(crate) use self::table::{Sum, Table};
 
 /// At most so many names that are nothing on this host are listed; all are counted.
 const MAX_LISTED: usize = 1000;
@@ -49,9 +52,6 @@ pub struct Canary {
     /// The file.
     pub file: Option<FileId>,
 }
-
-/// Entries of one map, each key once.
-pub(crate) type Table<const K: usize, const V: usize> = HashMap<[u8; K], [u8; V], BuildHasherDefault<Mix>>;
 
 /// The maps of one policy.
 #[derive(Debug, Default)]
@@ -91,10 +91,8 @@ impl Compiled {
 
     /// What names of the policy are on this host now, as one number: when it changes, the policy has to be loaded again.
     pub fn resolution(&self) -> u64 {
-        let mut sum = Sum::default();
-        self.tables.files.iter().for_each(|(key, value)| sum.add(key, value));
-        self.tables.groups.iter().for_each(|(key, value)| sum.add(key, value));
-        mix(sum.first, sum.second)
+        let (files, groups) = (self.tables.files.sum(), self.tables.groups.sum());
+        mix(files.first.wrapping_add(groups.first), files.second.wrapping_add(groups.second))
     }
 
     /// How many entries the maps will have, table by table.
@@ -124,32 +122,6 @@ impl Compiled {
     }
 }
 
-/// A sum over entries that does not depend on their order. It finds what was lost or spoilt, not what somebody forged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Sum {
-    pub(crate) entries: u64,
-    pub(crate) first: u64,
-    pub(crate) second: u64,
-}
-
-impl Sum {
-    pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        let mut state = mix(key.len() as u64, value.len() as u64);
-        for word in key.chunks(8).chain(value.chunks(8)) {
-            let mut bytes = [0; 8];
-            bytes.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
-            state = mix(state, u64::from_ne_bytes(bytes));
-        }
-        self.entries += 1;
-        self.first = self.first.wrapping_add(state);
-        self.second = self.second.wrapping_add(mix(state, self_mark()));
-    }
-}
-
-const fn self_mark() -> u64 {
-    0x6165_6769_735f_7375
-}
-
 /// Compiles `policy` for this host.
 pub fn compile(policy: &Policy<'_>, resolver: &dyn Resolver, mode: Mode, canary: &Canary) -> Compiled {
     let mut compiler = Compiler::new(policy, resolver);
@@ -166,6 +138,8 @@ struct Compiler<'a> {
     tables: Tables,
     /// Number of a directory in the tree of names, by its path.
     nodes: HashMap<String, u32>,
+    /// The directory that was asked for last, since rules come in the order of directories.
+    last_node: (String, u32),
     /// Number of a control group that rules are for, and how far below the root it is.
     groups: HashMap<u64, u32>,
     flags: u32,
@@ -182,11 +156,18 @@ impl<'a> Compiler<'a> {
         tables.files.reserve(count(&[Section::DenyInode, Section::DenyPath, Section::ProtectPath]));
         tables.names.reserve(count(&[Section::DenyPath, Section::ProtectPath]));
         tables.cidrs.reserve(count(&[Section::DenyCidr]));
+        tables.comms.reserve(count(&[Section::DenyComm]));
+        tables.hashes.reserve(count(&[
+            Section::DenyBinaryHash,
+            Section::AllowBinaryHash,
+            Section::TrustedExecHash,
+        ]));
         Self {
             policy,
             resolver,
             tables,
             nodes: HashMap::new(),
+            last_node: (String::new(), 0),
             groups: HashMap::new(),
             flags: 0,
             levels: 0,
@@ -211,7 +192,7 @@ impl<'a> Compiler<'a> {
             }
             Entry::Comm(name) => {
                 self.flags |= policy_flag::COMMS;
-                self.tables.comms.entry(layout::comm_key(name)).or_insert(value(0).to_bytes());
+                self.tables.comms.put(layout::comm_key(name), value(0).to_bytes(), |_| {});
             }
             Entry::Sha256(digits) => self.hash(rule, &digits),
             Entry::Ip(address) => {
@@ -231,7 +212,7 @@ impl<'a> Compiler<'a> {
             Entry::Network(network) => {
                 self.flags |= policy_flag::CIDR;
                 let key = cidr_of(network.address(), network.prefix_len());
-                self.tables.cidrs.entry(key).or_insert(value(0).to_bytes());
+                self.tables.cidrs.put(key, value(0).to_bytes(), |_| {});
             }
             Entry::Cgroup(group) => {
                 if let Some(id) = self.group(rule, &group) {
@@ -274,8 +255,13 @@ impl<'a> Compiler<'a> {
             // The root directory has no name.
             return;
         };
-        let node = self.node(directory);
-        self.name(node, name, Some(value), 0);
+        if self.last_node.1 == 0 || self.last_node.0 != directory {
+            let node = self.node(directory);
+            self.last_node.0.clear();
+            self.last_node.0.push_str(directory);
+            self.last_node.1 = node;
+        }
+        self.name(self.last_node.1, name, Some(value), 0);
     }
 
     /// The number of a directory in the tree of names. Its own name is put in its parent's, up to the root.
@@ -301,43 +287,45 @@ impl<'a> Compiler<'a> {
 
     fn name(&mut self, node: u32, name: &str, rule: Option<Rule>, child: u32) {
         let key = layout::name_key(node, name.as_bytes());
-        let known = self.tables.names.get(&key).copied().unwrap_or([0; NAME_RULE]);
-        let has_rule = layout::u32_at(&known, 12) != 0;
-        let known_rule = has_rule.then(|| {
-            let mut bytes = [0; RULE];
-            bytes.iter_mut().zip(known).for_each(|(to, from)| *to = from);
-            Rule::from_bytes(bytes)
+        self.tables.names.put(key, layout::name_rule(rule, child), |known| {
+            let has_rule = layout::u32_at(known, 12) != 0;
+            let known_rule = has_rule.then(|| {
+                let mut bytes = [0; RULE];
+                bytes.iter_mut().zip(*known).for_each(|(to, from)| *to = from);
+                Rule::from_bytes(bytes)
+            });
+            let rule = match (known_rule, rule) {
+                // A denial goes before a protection, and the first of two before the second.
+                (Some(known), Some(new))
+                    if known.flags & rule_flag::PROTECT > new.flags & rule_flag::PROTECT =>
+                {
+                    Some(new)
+                }
+                (Some(known), _) => Some(known),
+                (None, new) => new,
+            };
+            let child = child.max(layout::u32_at(known, 8));
+            *known = layout::name_rule(rule, child);
         });
-        let rule = match (known_rule, rule) {
-            // A denial goes before a protection, and the first of two before the second.
-            (Some(known), Some(new)) if known.flags & rule_flag::PROTECT > new.flags & rule_flag::PROTECT => {
-                Some(new)
-            }
-            (Some(known), _) => Some(known),
-            (None, new) => new,
-        };
-        let child = child.max(layout::u32_at(&known, 8));
-        self.tables.names.insert(key, layout::name_rule(rule, child));
     }
 
     fn file(&mut self, file: FileId, group: u32, value: Rule) {
-        let entry = self.tables.files.entry(file_key(file, group)).or_insert(value.to_bytes());
-        let known = Rule::from_bytes(*entry);
-        if known.flags & rule_flag::PROTECT > value.flags & rule_flag::PROTECT {
-            *entry = value.to_bytes();
-        } else if value.flags & rule_flag::STATIC > known.flags & rule_flag::STATIC
-            && known.flags & rule_flag::PROTECT == 0
-        {
-            *entry = Rule { flags: known.flags | rule_flag::STATIC, ..known }.to_bytes();
-        }
+        self.tables.files.put(file_key(file, group), value.to_bytes(), |entry| {
+            let known = Rule::from_bytes(*entry);
+            if known.flags & rule_flag::PROTECT > value.flags & rule_flag::PROTECT {
+                *entry = value.to_bytes();
+            } else if value.flags & rule_flag::STATIC > known.flags & rule_flag::STATIC
+                && known.flags & rule_flag::PROTECT == 0
+            {
+                *entry = Rule { flags: known.flags | rule_flag::STATIC, ..known }.to_bytes();
+            }
+        });
     }
 
     fn hash(&mut self, rule: &PolicyRule<'_>, digits: &str) {
         let mut key = [0; HASH_KEY];
-        for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            let text = std::str::from_utf8(pair).unwrap_or_default();
-            *byte = u8::from_str_radix(text, 16).unwrap_or(0);
-        }
+        let digits = digits.as_bytes().as_chunks().0;
+        key.as_chunks_mut().0.iter_mut().zip(digits).for_each(|(four, digits)| *four = bytes_of_hex(*digits));
         let (flag, lists) = match rule.section {
             Section::DenyBinaryHash => (rule_flag::DENIED, policy_flag::DENY_HASHES),
             Section::AllowBinaryHash => (rule_flag::LISTED, policy_flag::ONLY_LISTED),
@@ -345,12 +333,13 @@ impl<'a> Compiler<'a> {
         };
         self.flags |= policy_flag::HASHES | lists;
         let new = Rule { line: rule.line, section: rule.section as u8, protocols: 0, flags: flag };
-        let entry = self.tables.hashes.entry(key).or_insert(new.to_bytes());
-        let known = Rule::from_bytes(*entry);
-        // The line that an event cites is the denial's, if there is one.
-        let base =
-            if flag == rule_flag::DENIED && known.flags & rule_flag::DENIED == 0 { new } else { known };
-        *entry = Rule { flags: known.flags | flag, ..base }.to_bytes();
+        self.tables.hashes.put(key, new.to_bytes(), |entry| {
+            let known = Rule::from_bytes(*entry);
+            // The line that an event cites is the denial's, if there is one.
+            let base =
+                if flag == rule_flag::DENIED && known.flags & rule_flag::DENIED == 0 { new } else { known };
+            *entry = Rule { flags: known.flags | flag, ..base }.to_bytes();
+        });
     }
 
     fn port(&mut self, port: PortRule, group: u32, value: Rule) {
@@ -365,9 +354,10 @@ impl<'a> Compiler<'a> {
     }
 
     fn net(&mut self, key: [u8; NET_KEY], value: Rule) {
-        let entry = self.tables.net.entry(key).or_insert(value.to_bytes());
-        let known = Rule::from_bytes(*entry);
-        *entry = Rule { protocols: known.protocols | value.protocols, ..known }.to_bytes();
+        self.tables.net.put(key, value.to_bytes(), |entry| {
+            let known = Rule::from_bytes(*entry);
+            *entry = Rule { protocols: known.protocols | value.protocols, ..known }.to_bytes();
+        });
     }
 
     fn group(&mut self, rule: &PolicyRule<'_>, group: &Cgroup<'_>) -> Option<u64> {
@@ -463,8 +453,8 @@ impl<'a> Compiler<'a> {
         let entries = self.tables.files.len() + self.tables.net.len() + spare;
         let words = (entries * FILTER_BITS / 64).max(FILTER_BLOCK).next_power_of_two();
         let mut filter = vec![0_u64; words];
-        let hashes = self.tables.files.keys().map(layout::file_hash);
-        for hash in hashes.chain(self.tables.net.keys().map(layout::net_hash)) {
+        let hashes = self.tables.files.keys().iter().map(layout::file_hash);
+        for hash in hashes.chain(self.tables.net.keys().iter().map(layout::net_hash)) {
             let index = usize::try_from((hash >> 12) & (words as u64 - 1)).unwrap_or(0);
             if let Some(word) = filter.get_mut(index) {
                 *word |= (1 << (hash & 63)) | (1 << ((hash >> 6) & 63));
@@ -472,6 +462,17 @@ impl<'a> Compiler<'a> {
         }
         filter
     }
+}
+
+/// Four bytes of eight hex digits, which the policy is known to have.
+fn bytes_of_hex(digits: [u8; 8]) -> [u8; 4] {
+    let text = u64::from_be_bytes(digits);
+    // A digit is its low four bits; a letter, which bit 6 tells, is 9 more than those.
+    let nibbles = (text & 0x0f0f_0f0f_0f0f_0f0f) + ((text >> 6) & 0x0101_0101_0101_0101) * 9;
+    let pairs = (nibbles | (nibbles >> 4)) & 0x00ff_00ff_00ff_00ff;
+    let halves = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
+    let [.., a, b, c, d] = (halves | (halves >> 16)).to_be_bytes();
+    [a, b, c, d]
 }
 
 fn protocols(of: Protocol) -> u8 {
@@ -490,28 +491,6 @@ fn cidr_of(address: std::net::IpAddr, prefix: u8) -> [u8; CIDR_KEY] {
             None => layout::cidr_key(address, prefix),
         },
         _ => layout::cidr_key(address, prefix),
-    }
-}
-
-/// Keys are numbers that the policy's author chose, on a host that trusts him; what counts is that hashing is quick.
-#[derive(Debug, Default)]
-pub(crate) struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for word in bytes.chunks(8) {
-            let mut padded = [0; 8];
-            padded.iter_mut().zip(word).for_each(|(to, from)| *to = *from);
-            self.0 = mix(self.0, u64::from_ne_bytes(padded));
-        }
-    }
-
-    fn write_usize(&mut self, _: usize) {
-        // The length of an array is the same for every key of a table.
     }
 }
 

@@ -4,6 +4,7 @@
 //! then renamed, so that it is there whole or not at all; who finds it adopts what is in it.
 
 mod attach;
+mod bulk;
 mod fill;
 mod pins;
 mod state;

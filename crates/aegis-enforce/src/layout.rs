@@ -94,7 +94,10 @@ pub struct FileId {
 impl FileId {
     /// From what `stat` tells.
     pub fn of_stat(device: u64, inode: u64) -> Self {
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        Self::of_numbers(rustix::fs::major(device), rustix::fs::minor(device), inode)
+    }
+
+    pub(crate) fn of_numbers(major: u32, minor: u32, inode: u64) -> Self {
         Self { inode, device: (major << 20) | (minor & 0xf_ffff) }
     }
 }

@@ -1,7 +1,9 @@
 //! What a path or a control group of a policy is on this host.
 
 mod opened;
+mod walk;
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
@@ -34,20 +36,26 @@ pub trait Resolver {
     fn group(&self, group: &Cgroup<'_>) -> Option<GroupId>;
 }
 
-/// This host.
+/// This host. It keeps the directory open that it was asked about last, so it is to be gone when the answers are there.
 #[derive(Debug)]
 pub struct HostResolver {
     groups: Option<PathBuf>,
     /// Asked about files on file systems whose `stat` is not what the kernel's hooks see.
-    opened: std::cell::OnceCell<Option<opened::Opened>>,
+    opened: OnceCell<Option<opened::Opened>>,
     /// Groups by number, once a policy has asked for one that way.
-    by_id: std::cell::OnceCell<HashMap<u64, u32>>,
+    by_id: OnceCell<HashMap<u64, u32>>,
+    walk: RefCell<walk::Walk>,
 }
 
 impl HostResolver {
     /// Looks where control groups of version 2 are mounted.
     pub fn new() -> Self {
-        Self { groups: group_mount(), opened: std::cell::OnceCell::new(), by_id: std::cell::OnceCell::new() }
+        Self {
+            groups: group_mount(),
+            opened: OnceCell::new(),
+            by_id: OnceCell::new(),
+            walk: RefCell::default(),
+        }
     }
 
     /// Where control groups are mounted.
@@ -77,9 +85,8 @@ impl Default for HostResolver {
 
 impl Resolver for HostResolver {
     fn file(&self, path: &str) -> Option<FileId> {
-        let stat = rustix::fs::stat(path).ok()?;
-        let by_stat = FileId::of_stat(stat.st_dev, stat.st_ino);
-        if !opened::differs_from_stat(path) {
+        let walk::Seen { file: by_stat, differs } = self.walk.borrow_mut().file(path)?;
+        if !differs {
             return Some(by_stat);
         }
         let opened = self.opened.get_or_init(|| opened::Opened::new().ok());

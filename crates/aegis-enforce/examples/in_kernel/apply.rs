@@ -15,21 +15,44 @@ const BATCH: usize = 16 * 1024;
 /// Rounds of which the middle one counts.
 const ROUNDS: usize = 5;
 
-/// What is in a map: bytes of a key and of a value, and how many.
-struct Shape(usize, usize, u32);
+/// What is in a map: its kind, bytes of a key and of a value, and how many.
+struct Shape(MapType, usize, usize, u32);
 
 /// All rows, for policies of so many rules.
 pub(crate) fn measure(rules: u32) -> Made {
-    let _ = fs::write("/sys/kernel/rcu_expedited", "1");
-    let place = Place::new()?;
     let lsm = std::env::var_os("AEGIS_VM").is_some();
+    if lsm {
+        // The machine is this program's own.
+        let _ = fs::write("/sys/kernel/rcu_expedited", "1");
+    }
+    let place = Place::new()?;
     let group = (!lsm).then(|| place.group.clone());
     let enforcement =
         Enforcement::load(&Options { lsm, group, programs: this_program(), ..Options::default() })?;
-    one(&enforcement, "ip", &policies::of_addresses(rules), &[Shape(24, 8, rules)])?;
-    one(&enforcement, "inode", &policies::of_inodes(rules), &[Shape(16, 8, rules)])?;
+    let hash = |key, value, rules| Shape(MapType::Hash, key, value, rules);
+    one(&enforcement, "ip", &policies::of_addresses(rules), &[hash(24, 8, rules)])?;
+    one(&enforcement, "inode", &policies::of_inodes(rules), &[hash(16, 8, rules)])?;
+    one(&enforcement, "hash", &policies::of_hashes(rules), &[hash(32, 8, rules)])?;
+    let (files, addresses, hashes) = (rules / 3, rules / 3, rules - 2 * (rules / 3));
+    let mixed = [hash(16, 8, files), hash(24, 8, addresses), hash(32, 8, hashes)];
+    one(&enforcement, "mix", &policies::without_paths(files, addresses, hashes), &mixed)?;
+    let networks = Shape(MapType::LpmTrie, 24, 8, rules);
+    one(&enforcement, "cidr", &policies::of_networks(rules), &[networks])?;
     let paths = place.files(rules)?;
-    one(&enforcement, "path", &policies::of_paths(&paths), &[Shape(16, 8, rules), Shape(40, 16, rules)])
+    one(&enforcement, "path", &policies::of_paths(&paths), &[hash(16, 8, rules), hash(40, 16, rules)])
+}
+
+/// The part of it that needs no kernel.
+pub(crate) fn compile(kind: &str, rules: u32) -> Made {
+    let text = match kind {
+        "ip" => policies::of_addresses(rules),
+        "inode" => policies::of_inodes(rules),
+        "hash" => policies::of_hashes(rules),
+        "cidr" => policies::of_networks(rules),
+        _ => return Err(format!("no policy of {kind}").into()),
+    };
+    std::hint::black_box(compiled(&parsed(&text)?));
+    Ok(())
 }
 
 fn one(enforcement: &Enforcement, name: &str, text: &str, shapes: &[Shape]) -> Made {
@@ -53,19 +76,27 @@ fn one(enforcement: &Enforcement, name: &str, text: &str, shapes: &[Shape]) -> M
 }
 
 /// Makes a map and fills it, and does nothing else.
-fn fill(Shape(key, value, count): &Shape) -> Made<Duration> {
+fn fill(Shape(kind, key, value, count): &Shape) -> Made<Duration> {
     let mut keys = vec![0_u8; key * usize::try_from(*count)?];
     for (number, key) in (0_u32..).zip(keys.chunks_exact_mut(*key)) {
-        key.iter_mut().zip(number.to_ne_bytes()).for_each(|(to, from)| *to = from);
+        let begin = match kind {
+            // Networks of 24 bits, as the policy has them.
+            MapType::LpmTrie => [8 + 24, (number << 8) | 4],
+            _ => [number, 0],
+        };
+        let begin = begin.into_iter().flat_map(u32::to_ne_bytes);
+        key.iter_mut().zip(begin).for_each(|(to, from)| *to = from);
     }
     let values = vec![1_u8; value * usize::try_from(*count)?];
     let (time, _map) = timed(|| {
+        let trie = matches!(kind, MapType::LpmTrie);
         let options = libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            map_flags: if trie { libbpf_sys::BPF_F_NO_PREALLOC } else { 0 },
             ..Default::default()
         };
         let (key_size, value_size) = (u32::try_from(*key)?, u32::try_from(*value)?);
-        let map = MapHandle::create(MapType::Hash, Some("bare"), key_size, value_size, *count, &options)?;
+        let map = MapHandle::create(*kind, Some("bare"), key_size, value_size, *count, &options)?;
         for (keys, values) in keys.chunks(key * BATCH).zip(values.chunks(value * BATCH)) {
             let count = u32::try_from(keys.len() / key)?;
             map.update_batch(keys, values, count, MapFlags::ANY, MapFlags::ANY)?;

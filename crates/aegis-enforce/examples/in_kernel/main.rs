@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `costs RULES` | opens, connects and runs programs with nothing attached, with empty programs, with the empty policy, and with policies of 10 rules and up to so many |
 //! | `apply RULES` | puts policies of so many rules in force, and the same entries into maps of the same kinds without anything else |
+//! | `compile KIND RULES` | parses and compiles a policy, and asks no clock: for a profiler |
 //!
 //! It prints lines of a name and a number: nanoseconds, which are instructions where the clock counts those.
 
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["costs", rules] => rules.parse().map_err(Into::into).and_then(costs::measure),
         ["apply", rules] => rules.parse().map_err(Into::into).and_then(apply::measure),
+        ["compile", kind, rules] => {
+            rules.parse().map_err(Into::into).and_then(|rules| apply::compile(kind, rules))
+        }
         _ => return ExitCode::from(2),
     };
     match done {

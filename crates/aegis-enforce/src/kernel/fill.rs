@@ -2,6 +2,7 @@
 
 use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
+use super::bulk::Bulk;
 use super::name;
 use crate::compile::{Compiled, Sum, Table};
 use crate::error::KernelError;
@@ -85,10 +86,19 @@ fn hash_map<const K: usize, const V: usize>(
     sums: &mut Vec<Sum>,
 ) -> Result<MapHandle, KernelError> {
     let map = create(MapType::Hash, name, K, V, room, 0)?;
-    let mut sum = Sum::default();
-    put(&map, name, table, &mut sum)?;
-    compare(&map, name, &sum)?;
-    sums.push(sum);
+    let meant = table.sum();
+    let found = match Bulk::of(name, &map, table.len()) {
+        Some(bulk) => {
+            bulk.put(table).map_err(|source| failed("fill", name, source))?;
+            bulk.sum().map_err(|source| failed("read", name, source))?
+        }
+        None => {
+            put(&map, name, table)?;
+            sum_of(&map, name, |_| true)?
+        }
+    };
+    compare(name, &found, &meant)?;
+    sums.push(meant);
     Ok(map)
 }
 
@@ -97,10 +107,10 @@ fn trie<const K: usize, const V: usize>(
     sums: &mut Vec<Sum>,
 ) -> Result<MapHandle, KernelError> {
     let map = create(MapType::LpmTrie, name::CIDRS, K, V, table.len(), libbpf_sys::BPF_F_NO_PREALLOC)?;
-    let mut sum = Sum::default();
-    put(&map, name::CIDRS, table, &mut sum)?;
-    compare(&map, name::CIDRS, &sum)?;
-    sums.push(sum);
+    let meant = table.sum();
+    put(&map, name::CIDRS, table)?;
+    compare(name::CIDRS, &sum_of(&map, name::CIDRS, |_| true)?, &meant)?;
+    sums.push(meant);
     Ok(map)
 }
 
@@ -108,22 +118,12 @@ fn put<const K: usize, const V: usize>(
     map: &MapHandle,
     name: &'static str,
     table: &Table<K, V>,
-    sum: &mut Sum,
 ) -> Result<(), KernelError> {
-    let mut keys = Vec::with_capacity(K * BATCH.min(table.len()));
-    let mut values = Vec::with_capacity(V * BATCH.min(table.len()));
-    let mut entries = table.iter().peekable();
-    while let Some((key, value)) = entries.next() {
-        sum.add(key, value);
-        keys.extend_from_slice(key);
-        values.extend_from_slice(value);
-        if keys.len() == K * BATCH || entries.peek().is_none() {
-            let count = u32::try_from(keys.len() / K).unwrap_or(u32::MAX);
-            let updated = map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY);
-            updated.map_err(|source| failed("fill", name, source))?;
-            keys.clear();
-            values.clear();
-        }
+    for (keys, values) in table.keys().chunks(BATCH).zip(table.values().chunks(BATCH)) {
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let (keys, values) = (keys.as_flattened(), values.as_flattened());
+        let updated = map.update_batch(keys, values, count, MapFlags::ANY, MapFlags::ANY);
+        updated.map_err(|source| failed("fill", name, source))?;
     }
     Ok(())
 }
@@ -137,13 +137,16 @@ fn filter(words: &[u64]) -> Result<MapHandle, KernelError> {
     let count = u32::try_from(blocks).unwrap_or(u32::MAX);
     let updated = map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY);
     updated.map_err(|source| failed("fill", name::FILTER, source))?;
+    let mut meant = Sum::default();
+    let blocks = keys.chunks(4).zip(values.chunks(8 * FILTER_BLOCK));
+    blocks.for_each(|(key, value)| meant.add(key, value));
+    compare(name::FILTER, &sum_of(&map, name::FILTER, |_| true)?, &meant)?;
     Ok(map)
 }
 
-/// Reads a map back. What differs is not made current.
-fn compare(map: &MapHandle, name: &'static str, meant: &Sum) -> Result<(), KernelError> {
-    let found = sum_of(map, name, |_| true)?;
-    if found != *meant {
+/// What differs is not made current.
+fn compare(name: &'static str, found: &Sum, meant: &Sum) -> Result<(), KernelError> {
+    if found != meant {
         return Err(KernelError::Differs { name, found: found.entries, meant: meant.entries });
     }
     Ok(())
@@ -156,22 +159,23 @@ pub(super) fn sum_of(
     counts: impl Fn(&[u8]) -> bool,
 ) -> Result<Sum, KernelError> {
     let mut sum = Sum::default();
-    // The trie has no batches on every kernel.
-    if map.map_type() == MapType::LpmTrie {
+    // All at once: the kernel gives whole buckets, so a batch may be short, and the library takes a short one for the last.
+    let all = map.max_entries().saturating_add(1);
+    let batches = map.lookup_batch(all, MapFlags::ANY, MapFlags::ANY);
+    let mut found = 0_usize;
+    for (key, value) in batches.map_err(|source| failed("read", name, source))? {
+        found += 1;
+        if counts(&value) {
+            sum.add(&key, &value);
+        }
+    }
+    // The library takes a kernel that knows no batches of this kind of map for an empty map.
+    if found == 0 {
         for key in map.keys() {
             let value = map.lookup(&key, MapFlags::ANY).map_err(|source| failed("read", name, source))?;
             if let Some(value) = value.filter(|value| counts(value)) {
                 sum.add(&key, &value);
             }
-        }
-        return Ok(sum);
-    }
-    // All at once: the kernel gives whole buckets, so a batch may be short, and the library takes a short one for the last.
-    let all = map.max_entries().saturating_add(1);
-    let batches = map.lookup_batch(all, MapFlags::ANY, MapFlags::ANY);
-    for (key, value) in batches.map_err(|source| failed("read", name, source))? {
-        if counts(&value) {
-            sum.add(&key, &value);
         }
     }
     Ok(sum)
