@@ -4,7 +4,7 @@ use crate::envelope::{EnvelopeReader, Reading};
 use crate::json::{Courses, Frame, Interest, Watch, scan};
 use crate::limits::shrink;
 use crate::outermost::{HeaderPlace, Outermost};
-use crate::place::{Place, Places, StoredPlace};
+use crate::place::{Place, Places};
 use crate::search::{check_places, name_of};
 use crate::{Limits, ScanError};
 
@@ -60,7 +60,7 @@ impl EnvelopeSearch {
         scan(event, limits, frames, &mut watch, course.as_mut())?;
         check_places(event, &self.places)?;
         if let Some(course) = course {
-            self.courses.remember(course, event, &self.places);
+            self.courses.remember(course, event, &mut self.places);
         }
         Ok(())
     }
@@ -137,17 +137,11 @@ impl Watch for Searching<'_> {
     }
 
     #[inline]
-    fn known_again(
-        &mut self,
-        event: &[u8],
-        start: usize,
-        place: Option<(&[u8], &StoredPlace)>,
-    ) -> Option<usize> {
-        let Some((text, place)) = place else { return self.reader.known_header(event, start) };
+    fn known_again(&mut self, event: &[u8], start: usize, place: Option<&Place>) -> Option<usize> {
+        let Some(place) = place else { return self.reader.known_header(event, start) };
         let draft = self.reader.read_written(event, start)?;
         let end = draft.end;
-        let place = self.places.note_again(text, place);
-        self.reader.keep(start, draft, place);
+        self.reader.keep(start, draft, place.clone());
         Some(end)
     }
 

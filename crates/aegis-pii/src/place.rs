@@ -11,6 +11,8 @@ use crate::limits::shrink;
 pub(crate) struct Places {
     bytes: Vec<u8>,
     unescaped: Vec<u8>,
+    /// Texts of places that are kept beyond their event.
+    kept: Vec<u8>,
     has_too_long: bool,
 }
 
@@ -21,24 +23,16 @@ pub(crate) struct Place {
     name: Range<usize>,
     /// Whether the outermost value is an object.
     pub(crate) is_in_object: bool,
-}
-
-/// A place that is kept beyond its event, in a text of whoever keeps it.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredPlace {
-    /// The pointer, and the name after it unless that is the end of it.
-    start: u32,
-    end: u32,
-    pointer_len: u16,
-    /// Where in it the name is.
-    name_start: u16,
-    name_end: u16,
-    is_in_object: bool,
+    /// Whether it is kept beyond its event.
+    is_kept: bool,
 }
 
 impl Places {
     /// The longest pointer, in bytes. Many fields inside a member with a name of a megabyte would need gigabytes.
     pub(crate) const MAX_POINTER_LEN: usize = 2048;
+
+    /// Most bytes of places that are kept.
+    const MAX_KEPT_LEN: usize = 16 << 10;
 
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
@@ -60,12 +54,12 @@ impl Places {
 
     /// The JSON Pointer of a place: the names and numbers from the outermost value to it, `~` and `/` escaped.
     pub(crate) fn pointer(&self, place: &Place) -> &[u8] {
-        self.bytes.get(place.pointer.clone()).unwrap_or_default()
+        self.text(place, &place.pointer)
     }
 
     /// The name of the member, or of the nearest one around an element; empty if there is none.
     pub(crate) fn name(&self, place: &Place) -> &[u8] {
-        self.bytes.get(place.name.clone()).unwrap_or_default()
+        self.text(place, &place.name)
     }
 
     /// What a field at this place is bound by.
@@ -86,7 +80,7 @@ impl Places {
             if self.is_too_long(start, frame) {
                 self.has_too_long = true;
                 self.bytes.truncate(start);
-                return Place { pointer: start..start, name: start..start, is_in_object };
+                return Place { pointer: start..start, name: start..start, is_in_object, is_kept: false };
             }
             self.bytes.push(b'/');
             let token = self.bytes.len();
@@ -102,37 +96,33 @@ impl Places {
         if !name_is_plain {
             name = self.push_name(event, frames);
         }
-        Place { pointer, name, is_in_object }
+        Place { pointer, name, is_in_object, is_kept: false }
     }
 
-    /// Appends a place to `text`, so that it can be noted again. `None` if it is unusually long.
-    pub(crate) fn store(&self, place: &Place, text: &mut Vec<u8>) -> Option<StoredPlace> {
-        let Place { pointer, name, is_in_object } = place;
+    /// Keeps a place of this event for others. `None` if there are too many.
+    pub(crate) fn keep(&mut self, place: &Place) -> Option<Place> {
+        let Self { bytes, kept, .. } = self;
+        let Place { pointer, name, is_in_object, is_kept: false } = place else { return Some(place.clone()) };
         let start = pointer.start;
-        let bytes = self.bytes.get(start..pointer.end.max(name.end))?;
-        let stored = StoredPlace {
-            start: u32::try_from(text.len()).ok()?,
-            end: u32::try_from(text.len() + bytes.len()).ok()?,
-            pointer_len: u16::try_from(pointer.len()).ok()?,
-            name_start: u16::try_from(name.start.checked_sub(start)?).ok()?,
-            name_end: u16::try_from(name.end.checked_sub(start)?).ok()?,
-            is_in_object: *is_in_object,
-        };
-        text.extend_from_slice(bytes);
-        Some(stored)
+        // The name is the end of the pointer, or after it.
+        let text = bytes.get(start..pointer.end.max(name.end))?;
+        if kept.len() + text.len() > Self::MAX_KEPT_LEN {
+            return None;
+        }
+        let at = kept.len();
+        kept.extend_from_slice(text);
+        let moved = |range: &Range<usize>| at + range.start - start..at + range.end - start;
+        Some(Place { pointer: moved(pointer), name: moved(name), is_in_object: *is_in_object, is_kept: true })
     }
 
-    /// Notes a place that is kept in `text`.
-    #[inline]
-    pub(crate) fn note_again(&mut self, text: &[u8], place: &StoredPlace) -> Place {
-        let StoredPlace { start, end, pointer_len, name_start, name_end, is_in_object } = *place;
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(text.get(start as usize..end as usize).unwrap_or_default());
-        Place {
-            pointer: at..at + usize::from(pointer_len),
-            name: at + usize::from(name_start)..at + usize::from(name_end),
-            is_in_object,
-        }
+    /// Forgets the places that are kept.
+    pub(crate) fn forget_kept(&mut self) {
+        self.kept.clear();
+    }
+
+    fn text(&self, place: &Place, range: &Range<usize>) -> &[u8] {
+        let text = if place.is_kept { &self.kept } else { &self.bytes };
+        text.get(range.clone()).unwrap_or_default()
     }
 
     /// Whether the next token may be more than a pointer that begins at `start` can take. Of an escaped name, only a

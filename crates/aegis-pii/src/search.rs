@@ -4,7 +4,7 @@ use crate::catalogue::{Catalogue, Follower};
 use crate::json::{Courses, Frame, Interest, Watch, scan, unescape};
 use crate::limits::shrink;
 use crate::outermost::Outermost;
-use crate::place::{Place, Places, StoredPlace};
+use crate::place::{Place, Places};
 use crate::{Limits, ScanError, ScanFault};
 
 /// A value that the catalogue calls personal.
@@ -76,7 +76,7 @@ impl Search {
         scanned?;
         check_places(event, &self.places)?;
         if let Some(course) = course {
-            courses.remember(course, event, &self.places);
+            courses.remember(course, event, &mut self.places);
         }
         Ok(())
     }
@@ -177,9 +177,8 @@ impl Watch for Searching<'_> {
     }
 
     #[inline]
-    fn taken_again(&mut self, start: usize, end: usize, text: &[u8], place: &StoredPlace) {
-        let place = self.places.note_again(text, place);
-        self.found.push(Found { start, end, place });
+    fn taken_again(&mut self, start: usize, end: usize, place: &Place) {
+        self.found.push(Found { start, end, place: place.clone() });
     }
 
     fn last_place(&self) -> Option<Place> {

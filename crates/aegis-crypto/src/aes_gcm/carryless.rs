@@ -309,8 +309,9 @@ impl Counters {
     }
 }
 
-/// Four blocks through AES (FIPS 197 §5.1): one takes as long, for its rounds wait for one another.
-#[inline]
+/// Four blocks through AES (FIPS 197 §5.1): one takes as long, for its rounds wait for one another. If it were inlined, the
+/// compiler would do each block where it is needed, one after the other.
+#[inline(never)]
 #[target_feature(enable = "aes,avx")]
 fn encrypt(round_keys: &[Block; ROUND_KEYS], blocks: [Block; 4]) -> [Block; 4] {
     let [first, middle @ .., last] = round_keys;

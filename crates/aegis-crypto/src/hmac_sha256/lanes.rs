@@ -6,6 +6,7 @@ use zeroize::Zeroize;
 
 use super::compressor::{BLOCK_LEN, Block, Kept, State, USED_STACK};
 use super::{KeyStates, Message, TAG_LEN};
+use crate::sealed_box::nonces::NONCE_LEN;
 use crate::secret::bleach_stack;
 
 /// Most blocks of a message in a lane.
@@ -81,10 +82,15 @@ pub(super) fn sign_each<'a, const N: usize>(
         }
         let tags = sign(lanes, kept);
         lanes.iter_mut().for_each(Lane::erase);
+        let last = numbers.last().copied().flatten();
         for (number, tag) in numbers.into_iter().zip(tags) {
             if let Some(number) = number {
                 put(number, tag);
             }
+        }
+        // If there was no message for a lane, there are no more.
+        if last.is_none() || messages.size_hint() == (0, Some(0)) {
+            break;
         }
     }
     bleach_stack::<USED_STACK>();
@@ -150,13 +156,24 @@ impl Lane {
         let [first, second, secret] = parts;
         self.end = (len + MIN_PADDING).div_ceil(BLOCK_LEN);
         self.public = first.len() + second.len();
-        let mut rest = self.blocks.get_mut(..self.end).unwrap_or_default().as_flattened_mut();
-        for part in [first, second, secret] {
-            let (to, after) = rest.split_at_mut(part.len());
-            to.copy_from_slice(part);
-            rest = after;
+        // What is appended reaches into the last two blocks, and no further back.
+        match self.blocks.get_mut(..self.end) {
+            Some([.., last_but_one, last]) => (*last_but_one, *last) = ([0; BLOCK_LEN], [0; BLOCK_LEN]),
+            Some([only]) => *only = [0; BLOCK_LEN],
+            _ => {}
         }
-        rest.fill(0);
+        let mut rest = self.blocks.get_mut(..self.end).unwrap_or_default().as_flattened_mut();
+        rest = match first.as_array::<NONCE_LEN>() {
+            // Without a call.
+            Some(nonce) => {
+                let (to, after) = rest.split_at_mut(NONCE_LEN);
+                to.copy_from_slice(nonce);
+                after
+            }
+            None => after_copy(rest, first),
+        };
+        rest = after_copy(rest, second);
+        rest = after_copy(rest, secret);
         if let Some(byte) = rest.first_mut() {
             *byte = 0x80;
         }
@@ -172,6 +189,13 @@ impl Lane {
         used.get_mut(*public..).unwrap_or_default().zeroize();
         (*end, *public) = (0, 0);
     }
+}
+
+/// Copies a part to where it belongs, and gives what comes after it.
+fn after_copy<'a>(to: &'a mut [u8], part: &[u8]) -> &'a mut [u8] {
+    let (to, after) = to.split_at_mut(part.len());
+    to.copy_from_slice(part);
+    after
 }
 
 /// The only block of the outer hash: a digest, a bit, and the length.

@@ -290,7 +290,8 @@ impl DeferredTails {
         parts.all(|(range, before)| {
             let up_to = range.end.next_multiple_of(3);
             range.start.checked_sub(before.len()).is_some_and(|start| {
-                self.bytes.get(start..range.start) == Some(before)
+                // One byte, for which a comparison of slices would be a call.
+                self.bytes.get(start..range.start).is_some_and(|bytes| bytes.iter().eq(before))
                     && self.bytes.get(range.end..up_to).is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
             })
         })

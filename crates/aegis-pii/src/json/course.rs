@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::scan::{Frame, Key, Watch, scalar_end};
 use crate::Limits;
-use crate::place::{Place, Places, StoredPlace};
+use crate::place::{Place, Places};
 
 /// Most steps of an event that is remembered.
 const MAX_EVENT_STEPS: usize = 256;
@@ -32,7 +32,7 @@ const REST: u32 = 256;
 #[derive(Debug, Default)]
 pub(crate) struct Courses {
     steps: Vec<Step>,
-    /// What stands between values, and places.
+    /// What stands between values.
     text: Vec<u8>,
     limits: Option<Limits>,
     /// How much was lost lately on events that were not known.
@@ -50,7 +50,7 @@ struct Step {
     before: Range<u32>,
     value: Value,
     /// Where it stands, if the watcher wants to know.
-    place: Option<StoredPlace>,
+    place: Option<Place>,
     /// Its name, if it is a member that is marked.
     key: Option<KeyBefore>,
     /// The step after it, and another one in the place of this one. There is none of the number zero there.
@@ -129,7 +129,8 @@ impl Courses {
     /// Tells `watch` of an event what a scan would. Whether that went well: if it did not, the watcher has to begin anew.
     pub(crate) fn follow<W: Watch>(&mut self, event: &[u8], limits: &Limits, watch: &mut W) -> bool {
         if self.limits != Some(*limits) {
-            self.forget();
+            // They hold under the limits under which they were noted.
+            self.steps.clear();
             self.limits = Some(*limits);
         }
         if self.rest > 0 || event.len() > limits.max_event_len {
@@ -152,10 +153,7 @@ impl Courses {
                     let start = event.len() - after.len();
                     let end = match step.value {
                         Value::Scalar => scalar_end(event, start).and_then(Result::ok),
-                        Value::Object => {
-                            let text = self.text.as_slice();
-                            watch.known_again(event, start, step.place.as_ref().map(|place| (text, place)))
-                        }
+                        Value::Object => watch.known_again(event, start, step.place.as_ref()),
                         Value::End if after.is_empty() => return Some(()),
                         Value::End => None,
                     };
@@ -166,7 +164,7 @@ impl Courses {
                 number = Some(step.other).filter(|other| *other > 0)?;
             };
             if let (Value::Scalar, Some(place)) = (step.value, &step.place) {
-                watch.taken_again(start, end, &self.text, place);
+                watch.taken_again(start, end, place);
             }
             if let Some(KeyBefore { distance, len, is_escaped }) = step.key {
                 let key_start = start.checked_sub(distance)?;
@@ -190,7 +188,7 @@ impl Courses {
     }
 
     /// Remembers the course of `event`, all of which was scanned and found to be good.
-    pub(crate) fn remember(&mut self, course: Course, event: &[u8], places: &Places) {
+    pub(crate) fn remember(&mut self, course: Course, event: &[u8], places: &mut Places) {
         self.lost += WORTH;
         if self.lost > MOST_LOST {
             (self.lost, self.rest) = (0, REST);
@@ -198,12 +196,12 @@ impl Courses {
         let Course { values, is_lost } = course;
         if !is_lost && self.add(event, &values, places).is_none() {
             // There was no room. What comes will find some.
-            self.forget();
+            self.forget(places);
         }
         self.values = values;
     }
 
-    fn add(&mut self, event: &[u8], values: &[Noted], places: &Places) -> Option<()> {
+    fn add(&mut self, event: &[u8], values: &[Noted], places: &mut Places) -> Option<()> {
         let (mut at, mut number) = (0, None);
         for noted in values {
             let before = event.get(at..noted.start)?;
@@ -219,7 +217,7 @@ impl Courses {
         after: Option<u32>,
         before: &[u8],
         noted: Option<&Noted>,
-        places: &Places,
+        places: &mut Places,
     ) -> Option<u32> {
         let value = noted.map_or(Value::End, |noted| noted.value);
         let first = match after {
@@ -245,12 +243,9 @@ impl Courses {
         self.text.extend_from_slice(before);
         let before = start..u32::try_from(self.text.len()).ok()?;
         let place = match noted.and_then(|noted| noted.place.as_ref()) {
-            Some(place) => Some(places.store(place, &mut self.text)?),
+            Some(place) => Some(places.keep(place)?),
             None => None,
         };
-        if self.text.len() > MAX_TEXT_LEN {
-            return None;
-        }
         let key = noted.and_then(|noted| noted.key);
         self.steps.push(Step { before, value, place, key, next: 0, other: 0 });
         match (last, after) {
@@ -261,9 +256,10 @@ impl Courses {
         Some(added)
     }
 
-    fn forget(&mut self) {
+    fn forget(&mut self, places: &mut Places) {
         self.steps.clear();
         self.text.clear();
+        places.forget_kept();
     }
 
     #[inline]

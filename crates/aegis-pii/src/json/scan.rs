@@ -7,7 +7,7 @@ use super::course::Course;
 use super::fault::{ScanError, ScanFault};
 use super::token::{skip_number, skip_string, skip_white_space};
 use crate::Limits;
-use crate::place::{Place, StoredPlace};
+use crate::place::Place;
 
 /// Whether a frame is an object or an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,20 +55,14 @@ pub(crate) trait Watch {
     fn left(&mut self) {}
     /// An object begins at `start`. If all of it is known to be good JSON already: where it ends.
     fn known_object(&mut self, event: &[u8], start: usize, frames: &[Frame]) -> Option<usize>;
-    /// The same, for one that stands where there was one in an earlier event: at the place that was noted of that, in the text
-    /// before it, if one was.
-    fn known_again(
-        &mut self,
-        _event: &[u8],
-        _start: usize,
-        _place: Option<(&[u8], &StoredPlace)>,
-    ) -> Option<usize> {
+    /// The same, for one that stands where there was one in an earlier event: at the place that was noted of that, if one was.
+    fn known_again(&mut self, _event: &[u8], _start: usize, _place: Option<&Place>) -> Option<usize> {
         None
     }
     /// A value was taken whole.
     fn taken(&mut self, event: &[u8], start: usize, end: usize, frames: &[Frame]);
-    /// The same, for one that stands where one was taken in an earlier event: at this place, which is in `text`.
-    fn taken_again(&mut self, _start: usize, _end: usize, _text: &[u8], _place: &StoredPlace) {}
+    /// The same, for one that stands where one was taken in an earlier event: at this place.
+    fn taken_again(&mut self, _start: usize, _end: usize, _place: &Place) {}
     /// The place of the object that was known last, or of the value that was taken; none if none was noted of it.
     fn last_place(&self) -> Option<Place> {
         None

@@ -51,10 +51,13 @@ fn skip_any_string(bytes: &[u8], start: usize) -> Result<SkippedString, ScanErro
             all_high |= high;
             continue;
         }
-        if quotes == 0 || all_high != 0 || (others | high) & before_first(quotes) != 0 {
+        if quotes == 0 || others & before_first(quotes) != 0 {
             break;
         }
         let quote = start + 16 * number + quotes.trailing_zeros() as usize;
+        if all_high | (high & before_first(quotes)) != 0 {
+            check_utf8(bytes, start, quote)?;
+        }
         return Ok(SkippedString { quote, is_escaped: false });
     }
     skip_special_string(bytes, start)

@@ -6,13 +6,13 @@ use std::arch::x86_64::{
     __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_epi8, _mm256_cmpeq_epi32,
     _mm256_extract_epi32, _mm256_movemask_epi8, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_setr_epi8,
     _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srli_epi32,
-    _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
-    _mm256_xor_si256,
+    _mm256_testz_si256, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64, _mm256_xor_si256,
 };
 
 use super::super::lanes::{self, Lane, OUTER_PADDING};
 use super::super::{KeyStates, TAG_LEN};
-use super::{Block, ROUNDS, State};
+use super::{BLOCK_LEN, Block, ROUNDS, State};
 
 /// Blocks at once.
 pub(super) const LANES: usize = 8;
@@ -64,9 +64,30 @@ static CONSTANTS: [[u32; LANES]; 64] = {
     constants
 };
 
-/// The message schedule of the last second blocks, if all of them had nothing secret in them: in a stream of events, they are
-/// mostly the same again.
-pub(in super::super) type Kept = Option<Box<[[u32; LANES]; 64]>>;
+/// Eight rounds (FIPS 180-4 §6.2.2, step 3), after which each letter is in its place again. Each sum is made when it is needed:
+/// there are no registers for them.
+macro_rules! eight_rounds {
+    ($state:expr, $s0:expr, $s1:expr, $s2:expr, $s3:expr, $s4:expr, $s5:expr, $s6:expr, $s7:expr) => {{
+        let [a, b, c, d, e, f, g, h] = $state;
+        let (d, h) = round([a, b, c, d, e, f, g, h], $s0);
+        let (c, g) = round([h, a, b, c, d, e, f, g], $s1);
+        let (b, f) = round([g, h, a, b, c, d, e, f], $s2);
+        let (a, e) = round([f, g, h, a, b, c, d, e], $s3);
+        let (h, d) = round([e, f, g, h, a, b, c, d], $s4);
+        let (g, c) = round([d, e, f, g, h, a, b, c], $s5);
+        let (f, b) = round([c, d, e, f, g, h, a, b], $s6);
+        let (e, a) = round([b, c, d, e, f, g, h, a], $s7);
+        [a, b, c, d, e, f, g, h]
+    }};
+}
+/// The last second blocks, if all of them had nothing secret in them: in a stream of events, they are mostly the same again.
+pub(in super::super) type Kept = Option<Box<KeptBlocks>>;
+
+pub(in super::super) struct KeptBlocks {
+    blocks: [Block; LANES],
+    /// Their message schedule, with the constants of the rounds added.
+    sums: [[u32; LANES]; 64],
+}
 
 /// The number of the block whose schedule is kept. The first one has the nonce in it, and few have a third without a secret.
 const KEPT: usize = 1;
@@ -98,11 +119,11 @@ fn sign(key: &KeyStates, lanes: &[Lane; LANES], kept: &mut Kept) -> [[u8; TAG_LE
             state = compressed(&in_all_lanes(outer), &mut words);
             break;
         }
-        let mut blocks = first_words(lanes.each_ref().map(|lane| lane.block(number)));
+        let blocks = lanes.each_ref().map(|lane| lane.block(number));
         state = if number == KEPT && lanes.iter().all(|lane| lane.blocks() == 0 || lane.is_public(KEPT)) {
-            compressed_by(state, schedule(&blocks, kept))
+            compressed_by(state, schedule(blocks, kept))
         } else {
-            compressed(&state, &mut blocks)
+            compressed(&state, &mut first_words(blocks))
         };
         let number = u32::try_from(number).unwrap_or_default();
         let is_last = _mm256_cmpeq_epi32(ends, word(&[number + 1; LANES]));
@@ -118,28 +139,37 @@ fn sign(key: &KeyStates, lanes: &[Lane; LANES], kept: &mut Kept) -> [[u8; TAG_LE
 /// The schedule of blocks, of which nothing is secret: that of the last ones, if they are the same.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn schedule<'a>(blocks: &[Word; 16], kept: &'a mut Kept) -> &'a [[u32; LANES]; 64] {
+fn schedule<'a>(blocks: [&Block; LANES], kept: &'a mut Kept) -> &'a [[u32; LANES]; 64] {
     let is_new = kept.is_none();
-    let kept = kept.get_or_insert_with(|| Box::new([[0; LANES]; 64]));
-    let ones = _mm256_cmpeq_epi32(blocks[0], blocks[0]);
-    let same = kept
-        .iter()
-        .zip(blocks)
-        .fold(ones, |same, (kept, block)| _mm256_and_si256(same, _mm256_cmpeq_epi32(word(kept), *block)));
-    if is_new || _mm256_movemask_epi8(same) != -1 {
-        write_schedule(*blocks, kept);
+    let kept = kept.get_or_insert_with(|| {
+        Box::new(KeptBlocks { blocks: [[0; BLOCK_LEN]; LANES], sums: [[0; LANES]; 64] })
+    });
+    let mut differences = _mm256_setzero_si256();
+    for (block, kept) in blocks.iter().zip(&kept.blocks) {
+        let ((low, high), (kept_low, kept_high)) = (halves(block), halves(kept));
+        let (low, high) = (_mm256_xor_si256(low, kept_low), _mm256_xor_si256(high, kept_high));
+        differences = _mm256_or_si256(differences, _mm256_or_si256(low, high));
     }
-    kept
+    if is_new || _mm256_testz_si256(differences, differences) == 0 {
+        write_schedule(blocks, kept);
+    }
+    &kept.sums
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-fn write_schedule(mut words: [Word; 16], to: &mut [[u32; LANES]; 64]) {
-    for (number, to) in to.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+fn write_schedule(blocks: [&Block; LANES], kept: &mut KeptBlocks) {
+    kept.blocks = blocks.map(|block| *block);
+    let mut words = first_words(blocks);
+    let constants = CONSTANTS.as_chunks::<16>().0;
+    for (number, (sums, constants)) in kept.sums.as_chunks_mut::<16>().0.iter_mut().zip(constants).enumerate()
+    {
         if number > 0 {
             extend(&mut words);
         }
-        to.iter_mut().zip(words).for_each(|(to, word)| *to = words_of(word));
+        for ((sum, constant), words) in sums.iter_mut().zip(constants).zip(words) {
+            *sum = words_of(add(words, word(constant)));
+        }
     }
 }
 
@@ -153,7 +183,19 @@ fn compressed(before: &[Word; 8], words: &mut [Word; 16]) -> [Word; 8] {
             extend(words);
         }
         for (constants, words) in constants.as_chunks::<8>().0.iter().zip(words.as_chunks::<8>().0) {
-            state = eight_rounds(state, constants, words);
+            let [k0, k1, k2, k3, k4, k5, k6, k7] = constants;
+            let [w0, w1, w2, w3, w4, w5, w6, w7] = *words;
+            state = eight_rounds!(
+                state,
+                add(w0, word(k0)),
+                add(w1, word(k1)),
+                add(w2, word(k2)),
+                add(w3, word(k3)),
+                add(w4, word(k4)),
+                add(w5, word(k5)),
+                add(w6, word(k6)),
+                add(w7, word(k7))
+            );
         }
     }
     sum(*before, state)
@@ -164,41 +206,32 @@ fn compressed(before: &[Word; 8], words: &mut [Word; 16]) -> [Word; 8] {
 #[target_feature(enable = "avx2")]
 fn compressed_by(before: [Word; 8], schedule: &[[u32; LANES]; 64]) -> [Word; 8] {
     let mut state = before;
-    for (constants, words) in CONSTANTS.as_chunks::<8>().0.iter().zip(schedule.as_chunks::<8>().0) {
-        let [w0, w1, w2, w3, w4, w5, w6, w7] = words;
-        let words = [word(w0), word(w1), word(w2), word(w3), word(w4), word(w5), word(w6), word(w7)];
-        state = eight_rounds(state, constants, &words);
+    for sums in schedule.as_chunks::<8>().0 {
+        let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
+        state = eight_rounds!(
+            state,
+            word(s0),
+            word(s1),
+            word(s2),
+            word(s3),
+            word(s4),
+            word(s5),
+            word(s6),
+            word(s7)
+        );
     }
     sum(before, state)
 }
 
-/// Eight rounds (FIPS 180-4 §6.2.2, step 3), after which each letter is in its place again.
+/// What becomes of D and of H, which are then called E and A. A word of the schedule is given with its constant added.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn eight_rounds(state: [Word; 8], constants: &[[u32; LANES]; 8], words: &[Word; 8]) -> [Word; 8] {
-    let [a, b, c, d, e, f, g, h] = state;
-    let [k0, k1, k2, k3, k4, k5, k6, k7] = constants;
-    let [w0, w1, w2, w3, w4, w5, w6, w7] = *words;
-    let (d, h) = round([a, b, c, d, e, f, g, h], k0, w0);
-    let (c, g) = round([h, a, b, c, d, e, f, g], k1, w1);
-    let (b, f) = round([g, h, a, b, c, d, e, f], k2, w2);
-    let (a, e) = round([f, g, h, a, b, c, d, e], k3, w3);
-    let (h, d) = round([e, f, g, h, a, b, c, d], k4, w4);
-    let (g, c) = round([d, e, f, g, h, a, b, c], k5, w5);
-    let (f, b) = round([c, d, e, f, g, h, a, b], k6, w6);
-    let (e, a) = round([b, c, d, e, f, g, h, a], k7, w7);
-    [a, b, c, d, e, f, g, h]
-}
-
-/// What becomes of D and of H, which are then called E and A.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn round(state: [Word; 8], constant: &[u32; LANES], word_of_message: Word) -> (Word, Word) {
+fn round(state: [Word; 8], sum_of_word: Word) -> (Word, Word) {
     let [a, b, c, d, e, f, g, h] = state;
     let sigma1 = xor3(rotated::<6, 26>(e), rotated::<11, 21>(e), rotated::<25, 7>(e));
     // Ch and Maj in the forms with the fewest operations.
     let choice = _mm256_xor_si256(g, _mm256_and_si256(e, _mm256_xor_si256(f, g)));
-    let t1 = add(add(h, add(word_of_message, word(constant))), add(sigma1, choice));
+    let t1 = add(add(h, sum_of_word), add(sigma1, choice));
     let sigma0 = xor3(rotated::<2, 30>(a), rotated::<13, 19>(a), rotated::<22, 10>(a));
     let majority = _mm256_xor_si256(b, _mm256_and_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(b, c)));
     (add(d, t1), add(t1, add(sigma0, majority)))
@@ -225,8 +258,10 @@ fn extend(words: &mut [Word; 16]) {
 #[target_feature(enable = "avx2")]
 fn first_words(blocks: [&Block; LANES]) -> [Word; 16] {
     let [b0, b1, b2, b3, b4, b5, b6, b7] = blocks;
-    let [(l0, h0), (l1, h1), (l2, h2), (l3, h3)] = [halves(b0), halves(b1), halves(b2), halves(b3)];
-    let [(l4, h4), (l5, h5), (l6, h6), (l7, h7)] = [halves(b4), halves(b5), halves(b6), halves(b7)];
+    let [(l0, h0), (l1, h1), (l2, h2), (l3, h3)] =
+        [words_of_block(b0), words_of_block(b1), words_of_block(b2), words_of_block(b3)];
+    let [(l4, h4), (l5, h5), (l6, h6), (l7, h7)] =
+        [words_of_block(b4), words_of_block(b5), words_of_block(b6), words_of_block(b7)];
     let [a, b, c, d, e, f, g, h] = transposed([l0, l1, l2, l3, l4, l5, l6, l7]);
     let [i, j, k, l, m, n, o, p] = transposed([h0, h1, h2, h3, h4, h5, h6, h7]);
     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
@@ -254,16 +289,24 @@ fn bytes_of(state: Word) -> [u8; TAG_LEN] {
     bytes
 }
 
-/// The words of a block: eight, and eight more.
+/// A block as it is: eight words, and eight more, with the bytes of each in the other order.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn halves(block: &Block) -> (Word, Word) {
     let mut words = [0; 16];
     words.iter_mut().zip(block.as_chunks().0).for_each(|(word, bytes)| *word = u32::from_le_bytes(*bytes));
-    let [low, high] = words.as_chunks::<8>().0 else {
-        return (_mm256_setzero_si256(), _mm256_setzero_si256());
-    };
-    (turned(word(low)), turned(word(high)))
+    match words.as_chunks::<8>().0 {
+        [low, high] => (word(low), word(high)),
+        _ => (_mm256_setzero_si256(), _mm256_setzero_si256()),
+    }
+}
+
+/// The words of a block: eight, and eight more.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn words_of_block(block: &Block) -> (Word, Word) {
+    let (low, high) = halves(block);
+    (turned(low), turned(high))
 }
 
 /// Eight registers of eight words each, as rows, turned into columns.
