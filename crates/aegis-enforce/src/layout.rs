@@ -125,7 +125,8 @@ pub(crate) struct Rule {
 
 impl Rule {
     pub(crate) fn to_bytes(self) -> [u8; RULE] {
-        joined(&[&self.line.to_ne_bytes(), &[self.section, self.protocols], &self.flags.to_ne_bytes()])
+        let ([a, b, c, d], [e, f]) = (self.line.to_ne_bytes(), self.flags.to_ne_bytes());
+        [a, b, c, d, self.section, self.protocols, e, f]
     }
 
     pub(crate) fn from_bytes(bytes: [u8; RULE]) -> Self {
@@ -135,7 +136,13 @@ impl Rule {
 }
 
 pub(crate) fn file_key(file: FileId, group: u32) -> [u8; FILE_KEY] {
-    joined(&[&file.inode.to_ne_bytes(), &file.device.to_ne_bytes(), &group.to_ne_bytes()])
+    let mut key = [0; FILE_KEY];
+    let (inode, rest) = key.split_at_mut(8);
+    let (device, of_group) = rest.split_at_mut(4);
+    inode.copy_from_slice(&file.inode.to_ne_bytes());
+    device.copy_from_slice(&file.device.to_ne_bytes());
+    of_group.copy_from_slice(&group.to_ne_bytes());
+    key
 }
 
 pub(crate) fn self_key(file: FileId, kind: SelfKind) -> [u8; SELF_KEY] {
@@ -183,8 +190,12 @@ pub(crate) fn address_bytes(address: IpAddr) -> [u8; 16] {
 }
 
 pub(crate) fn net_key(address: Option<IpAddr>, port: u16, group: u32, kind: NetKind) -> [u8; NET_KEY] {
-    let address = address.map_or([0; 16], address_bytes);
-    joined(&[&address, &group.to_ne_bytes(), &port.to_ne_bytes(), &[kind as u8]])
+    let ([a, b, c, d], [e, f]) = (group.to_ne_bytes(), port.to_ne_bytes());
+    let mut key = [0; NET_KEY];
+    let (of_address, rest) = key.split_at_mut(16);
+    of_address.copy_from_slice(&address.map_or([0; 16], address_bytes));
+    rest.copy_from_slice(&[a, b, c, d, e, f, kind as u8, 0]);
+    key
 }
 
 pub(crate) fn cidr_key(address: IpAddr, prefix: u8) -> [u8; CIDR_KEY] {

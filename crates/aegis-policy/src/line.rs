@@ -80,6 +80,28 @@ impl<'a> Lines<'a> {
     }
 }
 
+impl Lines<'_> {
+    /// The next line, if it is one without white space around it, that is no comment and looks like no header: its number,
+    /// where it begins and where it ends. `None` means that [`Iterator::next`] has to look at it.
+    #[inline]
+    pub(crate) fn next_plain(&mut self) -> Option<(u32, usize, usize)> {
+        let rest = self.bytes.get(self.position..)?;
+        let first = *rest.first()?;
+        if first <= b' ' || first == b'#' || first == b'[' {
+            return None;
+        }
+        let len = line_len(rest)?;
+        if is_space(*rest.get(len.checked_sub(1)?)?) {
+            return None;
+        }
+        cost::looked_at(len + 1);
+        let from = self.position;
+        self.position += len + 1;
+        self.number = self.number.saturating_add(1);
+        Some((self.number, from, from + len))
+    }
+}
+
 impl<'a> Iterator for Lines<'a> {
     type Item = Line<'a>;
 
@@ -126,6 +148,26 @@ impl<'a> Iterator for Lines<'a> {
             return Some(Line { number: self.number, indent, text, raw, comment_at });
         }
     }
+}
+
+/// Finds the LF, eight bytes at a time: most paths are too short for a call to pay.
+#[inline]
+pub(crate) fn line_len(rest: &[u8]) -> Option<usize> {
+    const LINE_FEEDS: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let (words, _) = rest.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // Adding 0x7f to ASCII sets the top bit of each byte but those that are zero. Another byte, which
+        // can only come after the last line that counts, may look like LF; so what was found is compared.
+        let other = (u64::from_le_bytes(*word) ^ LINE_FEEDS).wrapping_add(LOW);
+        let found = !other & !LOW;
+        if found != 0 {
+            let offset = usize::try_from(found.trailing_zeros() / 8).ok()?;
+            let at = index * 8 + offset;
+            return (*rest.get(at)? == b'\n').then_some(at);
+        }
+    }
+    None
 }
 
 /// Where a `#` follows white space, at or after the first `#` of the line.

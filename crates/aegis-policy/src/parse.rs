@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::section::Section;
 
 mod characters;
-mod fast;
+pub(crate) mod fast;
 
 /// How large a policy may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

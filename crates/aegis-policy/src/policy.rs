@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::entry::Entry;
 use crate::line::Lines;
+use crate::parse::fast;
 use crate::section::Section;
 
 /// A policy that [`parse`](crate::parse) accepted. Only it makes one.
@@ -76,13 +77,18 @@ impl<'a> Policy<'a> {
 
     /// The entries in the order of the source. Flags have none.
     pub fn rules(&self) -> Rules<'a> {
-        Rules { lines: Lines::significant(self.source), section: None }
+        // Never fails: the policy was accepted.
+        let text = std::str::from_utf8(self.source).unwrap_or_default();
+        Rules { text, lines: Lines::significant(self.source), section: None }
     }
 }
 
 impl<'a> Rule<'a> {
     /// The entry, read, in its canonical form.
     pub fn entry(&self) -> Entry<'a> {
+        if let Some(entry) = fast::entry(self.section, self.text) {
+            return entry;
+        }
         let entry = Entry::read(self.section, self.text);
         // Rules come from a policy that was accepted by the same function.
         entry.map(Entry::into_canonical).unwrap_or(Entry::Comm(self.text))
@@ -103,6 +109,8 @@ impl fmt::Display for Rule<'_> {
 /// The rules of a policy in the order of its source. See [`Policy::rules`].
 #[derive(Debug, Clone)]
 pub struct Rules<'a> {
+    /// The whole source.
+    text: &'a str,
     lines: Lines<'a>,
     section: Option<Section>,
 }
@@ -112,6 +120,11 @@ impl<'a> Iterator for Rules<'a> {
 
     fn next(&mut self) -> Option<Rule<'a>> {
         loop {
+            if let Some(section) = self.section
+                && let Some((line, from, to)) = self.lines.next_plain()
+            {
+                return Some(Rule { section, line, column: 1, text: self.text.get(from..to)? });
+            }
             let line = self.lines.next()?;
             // Never fails: the policy was accepted.
             let text = std::str::from_utf8(line.text).ok()?;
@@ -127,5 +140,33 @@ impl<'a> Iterator for Rules<'a> {
                 return Some(Rule { section, line: line.number, column, text });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse::{Limits, parse};
+
+    #[test]
+    fn rules_are_found_between_whatever_else_a_policy_has() {
+        let source = "# first\nversion=6\n\n[deny_ip]\n10.0.0.1\n  10.0.0.2\t\n# 10.0.0.9\n\n10.0.0.3 \n::1\n \n\
+            [deny_path]\n/a\n# \u{e4}\u{f6}\n/b c\n[deny_ptrace]\n[deny_inode]\n# last\n[deny_ip_port]\n[::1]:1\n10.0.0.1:2";
+        let policy = parse(source.as_bytes(), &Limits::default()).unwrap();
+        let found: Vec<_> =
+            policy.rules().map(|rule| (rule.section.name(), rule.line, rule.column, rule.text)).collect();
+        assert_eq!(
+            found,
+            [
+                ("deny_ip", 5, 1, "10.0.0.1"),
+                ("deny_ip", 6, 3, "10.0.0.2"),
+                ("deny_ip", 9, 1, "10.0.0.3"),
+                ("deny_ip", 10, 1, "::1"),
+                ("deny_path", 13, 1, "/a"),
+                ("deny_path", 15, 1, "/b c"),
+                ("deny_ip_port", 20, 1, "[::1]:1"),
+                ("deny_ip_port", 21, 1, "10.0.0.1:2"),
+            ]
+        );
+        assert_eq!(policy.rule_count(), found.len());
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn sha256(text: &str) -> Result<&str, Refusal> {
 }
 
 pub(super) fn canonical(digits: Cow<'_, str>) -> Cow<'_, str> {
-    if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    if digits.bytes().fold(false, |upper, byte| upper | byte.is_ascii_uppercase()) {
         return Cow::Owned(digits.to_ascii_lowercase());
     }
     digits

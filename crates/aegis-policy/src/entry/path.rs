@@ -50,5 +50,13 @@ pub(super) fn canonical_cow(path: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 fn is_canonical(path: &str) -> bool {
+    // Most paths have neither `//` nor `/.`, and then only their end can be wrong.
+    let next = path.bytes().skip(1);
+    let doubtful = path.bytes().zip(next).fold(false, |doubtful, (byte, next)| {
+        doubtful | ((byte == b'/') & ((next == b'/') | (next == b'.')))
+    });
+    if !doubtful {
+        return path == "/" || !path.ends_with('/');
+    }
     path == "/" || path.split('/').skip(1).all(|part| !part.is_empty() && part != ".")
 }

@@ -11,8 +11,8 @@ mod tests;
 use memchr::memchr2;
 
 use self::decimal::{ipv4, number, port, prefix_len};
-use crate::entry::{MAX_COMM_LEN, MAX_PATH_LEN};
-use crate::line::Lines;
+use crate::entry::{Entry, Inode, MAX_COMM_LEN, MAX_PATH_LEN, Network};
+use crate::line::{Lines, line_len};
 use crate::section::Section;
 
 /// Walks over lines that are certainly good entries of `section`, at most `most`, none beyond offset `until`.
@@ -52,6 +52,44 @@ pub(super) fn take_entries(section: Section, lines: &mut Lines<'_>, until: usize
     }
 }
 
+/// The entry of an accepted policy that is spelled as `text`, if it is of a kind of which a policy may have many.
+#[inline]
+pub(crate) fn entry(section: Section, text: &str) -> Option<Entry<'_>> {
+    match section {
+        Section::DenyInode => inode_of(text.as_bytes()).map(Entry::Inode),
+        Section::DenyIp | Section::DenyCidr => {
+            // The longest, a network of IPv4, has 18 bytes. What is behind it decides nothing.
+            let mut window = [0; 32];
+            window.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+            let (address, end) = ipv4(&window, 0)?;
+            let address = std::net::Ipv4Addr::from_bits(address).into();
+            if section == Section::DenyIp {
+                return (end == text.len()).then_some(Entry::Ip(address));
+            }
+            let (bits, end) = prefix_len(&window, after(&window, end, b'/')?)?;
+            let network = Network::containing(address, u8::try_from(bits).ok()?);
+            (end == text.len() && network.address() == address).then_some(Entry::Network(network))
+        }
+        _ => None,
+    }
+}
+
+fn inode_of(text: &[u8]) -> Option<Inode> {
+    let (mut device, mut value) = (None, 0_u64);
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit < 10 {
+            value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+        } else if *byte == b':' && device.is_none() {
+            device = Some(u32::try_from(value).ok()?);
+            value = 0;
+        } else {
+            return None;
+        }
+    }
+    Some(Inode { device: device?, number: value })
+}
+
 #[inline]
 fn path(rest: &[u8]) -> Option<usize> {
     let end = line_len(rest)?;
@@ -71,25 +109,6 @@ fn comm(rest: &[u8]) -> Option<usize> {
 #[inline]
 fn cgroup(rest: &[u8]) -> Option<usize> {
     path(rest).or_else(|| end_of_line(rest, cgroup_id(rest)?))
-}
-
-/// Finds the LF, eight bytes at a time: most paths are too short for a call to pay.
-#[inline]
-fn line_len(rest: &[u8]) -> Option<usize> {
-    const LINE_FEEDS: u64 = u64::from_ne_bytes([b'\n'; 8]);
-    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    let (words, _) = rest.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        // Adding 0x7f to ASCII sets the top bit of each byte but those that are zero. Another byte, which
-        // can only come after the last line that counts, may look like LF; so what was found is compared.
-        let other = (u64::from_le_bytes(*word) ^ LINE_FEEDS).wrapping_add(LOW);
-        let found = !other & !LOW;
-        if found != 0 {
-            let offset = usize::try_from(found.trailing_zeros() / 8).ok()?;
-            return end_of_line(rest, index * 8 + offset);
-        }
-    }
-    None
 }
 
 #[inline]

@@ -56,6 +56,27 @@ fn takes_what_policies_are_mostly_made_of() {
 }
 
 #[test]
+fn reads_what_large_policies_are_made_of() {
+    for (section, entry) in [
+        (Section::DenyInode, "0:0"),
+        (Section::DenyInode, "4294967295:18446744073709551615"),
+        (Section::DenyIp, "255.255.255.255"),
+        (Section::DenyIp, "0.0.0.0"),
+        (Section::DenyCidr, "255.255.255.255/32"),
+        (Section::DenyCidr, "0.0.0.0/0"),
+        (Section::DenyCidr, "100.100.100.0/24"),
+    ] {
+        let expected = Entry::read(section, entry).unwrap();
+        assert_eq!(super::entry(section, entry), Some(expected), "[{section}] {entry}");
+    }
+    for (section, entry) in
+        [(Section::DenyIp, "2001:db8::1"), (Section::DenyCidr, "2001:db8::/32"), (Section::DenyPath, "/a")]
+    {
+        assert_eq!(super::entry(section, entry), None, "[{section}] {entry}");
+    }
+}
+
+#[test]
 fn stops_where_it_is_told() {
     let source = b"/a\n/b\n/c\n/d\n/e #\n\xfe\xff\xf5\n\n\n\n\n\n\n";
     let mut lines = Lines::all(source, 0);
@@ -130,6 +151,15 @@ proptest! {
             if takes(section, &entry) {
                 prop_assert!(Entry::read(section, &entry).is_ok(), "[{section}] {entry:?}");
                 prop_assert_eq!(entry.trim(), entry.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn reads_an_entry_as_a_closer_look_does(entry in ENTRIES) {
+        for section in Section::ALL {
+            if let (Ok(expected), Some(read)) = (Entry::read(section, &entry), super::entry(section, &entry)) {
+                prop_assert_eq!(read, expected.into_canonical(), "[{}] {:?}", section, entry);
             }
         }
     }
