@@ -32,6 +32,7 @@ use aegis_crypto::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::cgroup::numbers_above;
 pub use self::context::{BootClock, Context, KnownPolicy};
 pub use self::log::{
     Entries, Filter, Follower, LINE_LEN, Limits, Line, LineError, Lines, Log, LogError, Lost, read,
@@ -279,6 +280,9 @@ pub struct CgroupRef {
     pub id: u64,
     /// Its path below the mount of control groups, if it is still there. Escaped.
     pub path: Option<String>,
+    /// The numbers of the groups above it, if it is still there: that of the root first, at most sixteen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub above: Vec<u64>,
 }
 
 /// A file. Members are `None` where the hook of the operation does not know them.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::cgroup::Cgroups;
+use super::cgroup::{Cgroups, Found};
 use super::record::{FileNumbers, Record, RecordPath};
 use super::text::{printable, stat_device};
 use super::{
@@ -149,7 +149,7 @@ impl Context {
                 .iter()
                 .map(|(pid, comm)| Parent { pid: *pid, comm: printable(comm) })
                 .collect(),
-            cgroup: CgroupRef { id: record.cgroup, path: self.cgroup(record.cgroup, pid) },
+            cgroup: self.cgroup(record.cgroup, pid),
             file: file_of(operation, file, path, record.hash),
             network,
             target_pid: (operation == Operation::Ptrace).then_some(target),
@@ -192,10 +192,15 @@ impl Context {
         (found.stx_ino == inode && same_device && path.len() <= MAX_PATH).then(|| printable(path))
     }
 
-    fn cgroup(&self, id: u64, pid: u32) -> Option<String> {
-        let mut cgroups = self.cgroups.as_ref()?.lock().ok()?;
-        let path = cgroups.path(id, &self.proc.join(pid.to_string()).join("cgroup"))?;
-        Some(printable(path.as_os_str().as_bytes()))
+    fn cgroup(&self, id: u64, pid: u32) -> CgroupRef {
+        let listing = self.proc.join(pid.to_string()).join("cgroup");
+        let found = self.cgroups.as_ref().and_then(|cgroups| cgroups.lock().ok()?.find(id, &listing));
+        match found {
+            Some(Found { path, above }) => {
+                CgroupRef { id, path: Some(printable(path.as_os_str().as_bytes())), above }
+            }
+            None => CgroupRef { id, path: None, above: Vec::new() },
+        }
     }
 }
 

@@ -132,8 +132,6 @@ pub struct Simulator<'a> {
     groups: HashMap<Key, EventGroup>,
     ungrouped: u64,
     unknown: HashMap<Unknown, u64>,
-    /// Whether rules that go by a group's number met groups whose parents' numbers nobody recorded.
-    by_number: bool,
 }
 
 /// What makes events alike.
@@ -172,7 +170,6 @@ impl<'a> Simulator<'a> {
             groups: HashMap::new(),
             ungrouped: 0,
             unknown: HashMap::new(),
-            by_number: false,
         }
     }
 
@@ -189,7 +186,6 @@ impl<'a> Simulator<'a> {
         let result = &mut self.result;
         result.events += 1;
         let judgement = judge::judge(&self.index, event);
-        self.by_number |= self.index.goes_by_number() && event.rule.section != RuleSection::Agent;
         let was_denied = event.outcome == Outcome::Denied;
         let (verdict, rule, because) = match judgement {
             Judgement::Agent => (Simulated::Agent, None, None),
@@ -294,7 +290,7 @@ impl<'a> Simulator<'a> {
         let groups_left_out = groups.len().saturating_sub(MAX_LISTED);
         groups.truncate(MAX_LISTED);
 
-        let mut notes = notes(self.policy, &self.result, &self.unknown, self.by_number);
+        let mut notes = notes(self.policy, &self.result, &self.unknown);
         if self.ungrouped > 0 {
             notes.push(format!(
                 "{} events are counted and in no group: there are more than {MAX_GROUPS} groups, or their texts are too long",
@@ -324,12 +320,7 @@ fn rank(group: &EventGroup) -> u8 {
 }
 
 /// What the numbers do not say.
-fn notes(
-    policy: &Policy<'_>,
-    result: &Simulation,
-    unknown: &HashMap<Unknown, u64>,
-    by_number: bool,
-) -> Vec<String> {
+fn notes(policy: &Policy<'_>, result: &Simulation, unknown: &HashMap<Unknown, u64>) -> Vec<String> {
     let mut notes = vec![
         "only what a policy denied or watched is recorded: what else the candidate would deny is not to be seen here"
             .to_owned(),
@@ -356,12 +347,6 @@ fn notes(
     }
     if result.deny_unless_verified > 0 {
         notes.push("which programs are verified is not recorded".to_owned());
-    }
-    if by_number {
-        notes.push(
-            "a rule with cgid: holds for the groups below that one, too, whose parents' numbers are not recorded"
-                .to_owned(),
-        );
     }
     if policy.has(Section::RequireImaAppraisal) {
         notes.push("a host without IMA appraisal would not enforce this policy at all".to_owned());

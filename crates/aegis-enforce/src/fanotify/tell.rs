@@ -98,10 +98,15 @@ fn parents(opener: Opener) -> Vec<Parent> {
 }
 
 fn cgroup(opener: Opener, mount: Option<&Path>) -> CgroupRef {
-    let Some(path) = opener.group() else { return CgroupRef { id: 0, path: None } };
+    let Some(path) = opener.group() else { return CgroupRef { id: 0, path: None, above: Vec::new() } };
     let below = path.strip_prefix("/").unwrap_or(&path);
     let found = mount.and_then(|mount| mount.join(below).metadata().ok());
-    CgroupRef { id: found.map_or(0, |found| found.ino()), path: Some(printable(path.as_os_str().as_bytes())) }
+    let above = mount.and_then(|mount| event::numbers_above(mount, below)).unwrap_or_default();
+    CgroupRef {
+        id: found.map_or(0, |found| found.ino()),
+        path: Some(printable(path.as_os_str().as_bytes())),
+        above,
+    }
 }
 
 fn read(opener: Opener, file: &str) -> Vec<u8> {

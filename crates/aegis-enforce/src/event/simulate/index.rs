@@ -44,6 +44,15 @@ enum Group<'a> {
     Number(u64),
 }
 
+impl<'a> Group<'a> {
+    fn of(group: Cgroup<'a>) -> Self {
+        match group {
+            Cgroup::Path(path) => Self::Path(escaped(below_mount(path))),
+            Cgroup::Id(id) => Self::Number(id),
+        }
+    }
+}
+
 /// What a rule for one control group is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Matter {
@@ -114,7 +123,7 @@ impl<'a> ByTransport<'a> {
 pub(super) enum InGroup<'a> {
     Yes(RuleAt<'a>),
     No,
-    /// There are such rules, and the path of the event's group is not known.
+    /// There are such rules, and the event does not say enough of its group.
     Unknown,
 }
 
@@ -123,6 +132,17 @@ pub(super) enum InGroup<'a> {
 pub(super) struct CgroupOf<'e> {
     pub(super) id: u64,
     pub(super) path: Option<&'e str>,
+    /// The numbers of those above it, the root's first.
+    pub(super) above: &'e [u64],
+}
+
+impl CgroupOf<'_> {
+    /// Whether the numbers of all that are above it were recorded, as many as matter.
+    fn knows_numbers(&self) -> bool {
+        let Some(path) = self.path else { return false };
+        let depth = path.split('/').filter(|part| !part.is_empty()).count();
+        self.id != 0 && self.above.len() >= depth.min(GROUP_LEVELS)
+    }
 }
 
 /// The rules of a policy by what they are about. Of two rules for the same the first stands.
@@ -144,8 +164,10 @@ pub(super) struct Index<'a> {
     scoped: HashMap<(Matter, Group<'a>), ByTransport<'a>>,
     /// What rules for control groups are about, for events whose group is not known.
     scoped_matters: HashSet<Matter>,
+    /// The same for those that go by the number of a group.
+    numbered_matters: HashSet<Matter>,
     exempt: HashMap<Group<'a>, RuleAt<'a>>,
-    goes_by_number: bool,
+    exempts_by_number: bool,
 }
 
 impl<'a> Index<'a> {
@@ -166,8 +188,9 @@ impl<'a> Index<'a> {
             networks: BTreeMap::new(),
             scoped: HashMap::new(),
             scoped_matters: HashSet::new(),
+            numbered_matters: HashSet::new(),
             exempt: HashMap::new(),
-            goes_by_number: false,
+            exempts_by_number: false,
         };
         for rule in policy.rules() {
             let at = RuleAt { section: rule.section, line: rule.line, text: Some(rule.text) };
@@ -224,7 +247,8 @@ impl<'a> Index<'a> {
                 self.networks.entry(key).or_default().entry(address).or_insert(rule);
             }
             Entry::Cgroup(group) => {
-                let group = self.group(group);
+                let group = Group::of(group);
+                self.exempts_by_number |= matches!(group, Group::Number(_));
                 self.exempt.entry(group).or_insert(rule);
             }
             Entry::CgroupInode(group, inode) => {
@@ -244,24 +268,12 @@ impl<'a> Index<'a> {
     }
 
     fn add_scoped(&mut self, group: Cgroup<'a>, matter: Matter, mask: Mask, rule: RuleAt<'a>) {
-        let group = self.group(group);
+        let group = Group::of(group);
+        if matches!(group, Group::Number(_)) {
+            self.numbered_matters.insert(matter);
+        }
         self.scoped.entry((matter, group)).or_default().add(mask, rule);
         self.scoped_matters.insert(matter);
-    }
-
-    fn group(&mut self, group: Cgroup<'a>) -> Group<'a> {
-        match group {
-            Cgroup::Path(path) => Group::Path(escaped(below_mount(path))),
-            Cgroup::Id(id) => {
-                self.goes_by_number = true;
-                Group::Number(id)
-            }
-        }
-    }
-
-    /// Whether some rule names a control group by its number.
-    pub(super) fn goes_by_number(&self) -> bool {
-        self.goes_by_number
     }
 
     pub(super) fn policy(&self) -> &'a Policy<'a> {
@@ -357,7 +369,7 @@ impl<'a> Index<'a> {
             return InGroup::No;
         }
         let find = |group| self.scoped.get(&(matter, group))?.find(transport, way);
-        in_group(group, find)
+        in_group(group, self.numbered_matters.contains(&matter), find)
     }
 
     /// The rule that lets the event's group pass everything.
@@ -365,13 +377,18 @@ impl<'a> Index<'a> {
         if self.exempt.is_empty() {
             return InGroup::No;
         }
-        in_group(group, |group| self.exempt.get(&group).copied())
+        in_group(group, self.exempts_by_number, |group| self.exempt.get(&group).copied())
     }
 }
 
-/// Asks about a group and those above it.
-fn in_group<'a, 'e>(group: CgroupOf<'e>, find: impl Fn(Group<'e>) -> Option<RuleAt<'a>>) -> InGroup<'a> {
-    if let Some(rule) = find(Group::Number(group.id)) {
+/// Asks about a group and those above it. `by_number`: what is looked for has rules that go by a number.
+fn in_group<'a, 'e>(
+    group: CgroupOf<'e>,
+    by_number: bool,
+    find: impl Fn(Group<'e>) -> Option<RuleAt<'a>>,
+) -> InGroup<'a> {
+    let numbers = [group.id].into_iter().chain(group.above.iter().copied().take(GROUP_LEVELS));
+    if let Some(rule) = numbers.into_iter().find_map(|id| find(Group::Number(id))) {
         return InGroup::Yes(rule);
     }
     let Some(path) = group.path else { return InGroup::Unknown };
@@ -380,7 +397,11 @@ fn in_group<'a, 'e>(group: CgroupOf<'e>, find: impl Fn(Group<'e>) -> Option<Rule
     let above =
         ["/"].into_iter().chain(ends.filter_map(|end| path.get(..end)).filter(|path| !path.is_empty()));
     let found = above.take(GROUP_LEVELS).find_map(|path| find(Group::Path(Cow::Borrowed(path))));
-    found.map_or(InGroup::No, InGroup::Yes)
+    match found {
+        Some(rule) => InGroup::Yes(rule),
+        None if by_number && !group.knows_numbers() => InGroup::Unknown,
+        None => InGroup::No,
+    }
 }
 
 /// As [`printable`] has it; without a copy for the paths that most policies have.

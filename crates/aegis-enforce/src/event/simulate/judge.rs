@@ -25,7 +25,7 @@ pub(super) enum Judgement<'a> {
 /// What an event lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Unknown {
-    /// The path of its control group.
+    /// The path of its control group, or the numbers of those above it.
     Group,
     /// The digest of the program.
     Hash,
@@ -39,7 +39,7 @@ impl Unknown {
     pub(super) fn reason(self) -> &'static str {
         match self {
             Self::Group => {
-                "the path of the control group is not recorded, and the policy has rules for groups"
+                "the control group, or the numbers of those above it, are not recorded, and the policy has rules for groups"
             }
             Self::Hash => "the digest of the program is not recorded, and the policy has rules for digests",
             Self::Object => "neither path nor address is recorded, and the policy has rules for them",
@@ -68,7 +68,8 @@ pub(super) fn judge<'a>(index: &Index<'a>, event: &Event) -> Judgement<'a> {
     if event.rule.section == RuleSection::Agent {
         return Judgement::Agent;
     }
-    let group = CgroupOf { id: event.cgroup.id, path: event.cgroup.path.as_deref() };
+    let group =
+        CgroupOf { id: event.cgroup.id, path: event.cgroup.path.as_deref(), above: &event.cgroup.above };
     let exempt = index.exempts(group);
     if let InGroup::Yes(rule) = exempt {
         return Judgement::Pass(Some(rule));

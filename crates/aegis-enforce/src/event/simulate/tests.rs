@@ -41,7 +41,7 @@ fn by_rule(event: Event, section: Section, entry: &str) -> Event {
 }
 
 fn in_group(event: Event, path: Option<&str>) -> Event {
-    Event { cgroup: CgroupRef { id: 77, path: path.map(str::to_owned) }, ..event }
+    Event { cgroup: CgroupRef { id: 77, path: path.map(str::to_owned), above: Vec::new() }, ..event }
 }
 
 #[test]
@@ -168,6 +168,37 @@ fn groups_are_known_by_path_and_by_number() {
         (in_group(file.clone(), Some(&("/web".to_owned() + &"/x".repeat(2000)))), DENY(7)),
     ] {
         assert_eq!(verdict(policy, event.clone()), expected, "{event} in {:?}", event.cgroup);
+    }
+}
+
+#[test]
+fn a_number_of_a_group_holds_for_those_below_and_is_never_guessed() {
+    let policy =
+        "version=6\n[allow_cgroup]\ncgid:5\n[deny_path]\n/x\n[cgroup_deny_inode]\ncgid:6 66306:5678\n";
+    let group =
+        |id, path: &str, above: &[u64]| CgroupRef { id, path: Some(path.to_owned()), above: above.to_vec() };
+    let file = Sample::open(b"/y").event();
+    for (cgroup, on_x, on_y) in [
+        (group(5, "/a", &[]), (Simulated::Pass, Some(3)), (Simulated::Pass, Some(3))),
+        (group(9, "/a/b", &[1, 5]), (Simulated::Pass, Some(3)), (Simulated::Pass, Some(3))),
+        (group(6, "/c", &[1]), DENY(5), DENY(7)),
+        (group(9, "/c/d", &[1, 6]), DENY(5), DENY(7)),
+        (group(9, "/e/f", &[1, 8]), DENY(5), PASS),
+        (group(1, "/", &[]), DENY(5), PASS),
+        // As an agent before this one recorded it, and as one whose groups are gone.
+        (group(9, "/e/f", &[]), UNKNOWN, UNKNOWN),
+        (group(9, "/e/f", &[1]), UNKNOWN, UNKNOWN),
+        (group(0, "/", &[]), UNKNOWN, UNKNOWN),
+    ] {
+        let of = |event: Event| verdict(policy, Event { cgroup: cgroup.clone(), ..event });
+        let other = Event {
+            file: Some(FileRef { path: Some("/x".to_owned()), ..FileRef::default() }),
+            ..file.clone()
+        };
+        assert_eq!((of(other), of(file.clone())), (on_x, on_y), "{cgroup:?}");
+        // Without rules that go by a number, none is needed.
+        let plain = verdict("version=6\n[deny_path]\n/x\n", Event { cgroup: cgroup.clone(), ..open("/x") });
+        assert_eq!(plain, DENY(3), "{cgroup:?}");
     }
 }
 
