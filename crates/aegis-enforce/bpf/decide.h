@@ -1,9 +1,12 @@
 /* Maps, and how a question is put to the policy in force.
  *
- * Everything that belongs to one policy is in maps of its own, which two slots of map-in-maps hold. `aegis_control` says
+ * Everything that belongs to one policy is in maps of its own, which two slots of map-in-maps hold. `aegis_now` says
  * which generation counts; its slot is the generation's lowest bit. A swap fills the other slot, then writes the new
  * generation: one aligned word. A decision reads the generation, decides, and reads it again: if it changed meanwhile, it
  * decides anew. So nothing is ever judged by a mix of two policies, however long the program was held up in between.
+ *
+ * Most operations concern no rule. Those are let go by may_*(), which look at `aegis_now` and at the filter alone, in the
+ * hook itself; the functions that decide are for the rest, and assume nothing of what the first have seen.
  */
 #ifndef AEGIS_DECIDE_H
 #define AEGIS_DECIDE_H
@@ -25,7 +28,7 @@ struct settings {
 	struct group group[0];
 	struct net_key net_key[0];
 	struct cidr_key cidr_key[0];
-	struct filter_block filter_block[0];
+	struct filter filter[0];
 	__u64 scope_group; /* not 0: only what runs in this control group or below is judged: `policy test`, and tests */
 	__u32 scope_level;
 	__u32 layout;
@@ -56,14 +59,11 @@ struct policy_map {
 };
 OUTER(aegis_policy, policy_map);
 
-/* Two bits in one word of 64 stand for each entry of the maps for files and the network, at 16 bits or more an entry, so
- * that most misses never ask those. In blocks, since an array is filled by the element. */
 struct filter_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_INNER_MAP);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct filter_block);
+	__type(value, struct filter);
 };
 OUTER(aegis_filter, filter_map);
 
@@ -89,12 +89,9 @@ struct cidrs_map {
 };
 OUTER(aegis_cidrs, cidrs_map);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __u64);
-} aegis_control SEC(".maps");
+/* What counts, with what most decisions need of it: see NOW_*. A section of its own is a map of its own, which programs
+ * read without a call. */
+volatile __u64 aegis_now SEC(".data.aegis_now") = 0;
 
 /* The agent's own program, directories and pins. */
 struct {
@@ -146,15 +143,17 @@ struct view {
 	__u32 slot;
 	__u32 flags;
 	__u32 group_levels;
-	__u32 filter_mask;
 };
 
 static __always_inline __u64 generation(void)
 {
-	__u32 zero = 0;
-	__u64 *control = bpf_map_lookup_elem(&aegis_control, &zero);
+	return aegis_now & NOW_GENERATION;
+}
 
-	return control ? *(volatile __u64 *)control : 0;
+/* Whether the policy that counts has some of the flags, or only the maps know. */
+static __always_inline bool has(__u64 now, __u32 flags)
+{
+	return now & (((__u64)flags << NOW_FLAGS) | NOW_ASK);
 }
 
 static __always_inline bool settled(const struct view *view)
@@ -195,7 +194,6 @@ static __always_inline bool look(struct view *view)
 	}
 	view->flags = policy->flags;
 	view->group_levels = policy->group_levels;
-	view->filter_mask = policy->filter_mask;
 	return true;
 }
 
@@ -217,33 +215,77 @@ static __always_inline __u32 header_line(const struct view *view, __u32 which)
 		}                                                   \
 	} while (0)
 
-static __always_inline __u64 mix(__u64 a, __u64 b)
-{
-	__u64 h = (a ^ (b * 0x9E3779B97F4A7C15ull)) * 0xBF58476D1CE4E5B9ull;
+/* ---- the filter ----------------------------------------------------------------------------------- */
 
-	h = (h ^ (h >> 31)) * 0x94D049BB133111EBull;
-	return h ^ (h >> 29);
+#define GOLDEN 0x9E3779B97F4A7C15ull
+
+/* The hashes of what the filter holds. A file is in it by its number alone, too. Control groups do not count, nor do a
+ * directory's device, the directory that a name is in, or the port of an address. */
+static __always_inline __u64 number_hash(__u64 inode)
+{
+	return inode * GOLDEN;
+}
+
+static __always_inline __u64 file_hash(__u64 inode, __u32 device)
+{
+	return (inode ^ ((__u64)device << 32)) * GOLDEN;
+}
+
+static __always_inline __u64 directory_hash(__u64 inode)
+{
+	return ~inode * GOLDEN;
+}
+
+static __always_inline __u64 address_hash(__u64 high, __u64 low)
+{
+	return (low ^ (high * GOLDEN)) * GOLDEN;
+}
+
+static __always_inline __u64 port_hash(__u16 port)
+{
+	return ~(__u64)port * GOLDEN;
 }
 
 static __always_inline __u64 filter_bits(__u64 hash)
 {
-	return (1ull << (hash & 63)) | (1ull << ((hash >> 6) & 63));
+	return (1ull << ((hash >> 40) & 63)) | (1ull << ((hash >> 34) & 63));
 }
 
-static __always_inline __u64 *filter_word(const struct view *view, __u64 hash)
+static __always_inline struct filter *filter_in(__u32 slot)
 {
-	__u32 word = (hash >> 12) & view->filter_mask, index = word / FILTER_BLOCK, slot = view->slot;
+	__u32 zero = 0;
 	void *inner = bpf_map_lookup_elem(&aegis_filter, &slot);
-	struct filter_block *block = inner ? bpf_map_lookup_elem(inner, &index) : NULL;
 
-	return block ? &block->words[word % FILTER_BLOCK] : NULL;
+	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
+}
+
+/* The filter of the policy that counts; none while it is put away, or where only the maps know: then it is a slot that
+ * there is not. */
+static __always_inline struct filter *filter_now(__u64 now)
+{
+	return filter_in(now >> NOW_SLOT);
+}
+
+/* Of `by` the lowest six bits count (RFC 9669, 4.1), which C would have cut out first. */
+static __always_inline __u64 shifted(__u64 value, __u64 by)
+{
+	asm("%0 >>= %1" : "+r"(value) : "r"(by));
+	return value;
+}
+
+static __always_inline bool may_have(const struct filter *filter, __u64 hash)
+{
+	__u64 bits = *(const volatile __u64 *)&filter->words[hash >> (64 - FILTER_BITS)];
+
+	/* Most often the first is not there. */
+	return (shifted(bits, hash >> 40) & 1) && (shifted(bits, hash >> 34) & 1);
 }
 
 static __always_inline bool maybe(const struct view *view, __u64 hash)
 {
-	__u64 *word = filter_word(view, hash), bits = filter_bits(hash);
+	const struct filter *filter = filter_in(view->slot);
 
-	return word && (*(volatile __u64 *)word & bits) == bits;
+	return filter && may_have(filter, hash);
 }
 
 /* ---- who asks ------------------------------------------------------------------------------------ */
@@ -362,6 +404,11 @@ struct subject {
 	__u32 directory_device;
 };
 
+static __always_inline __u64 entry_hash(__u64 inode, __u32 device, __u32 group)
+{
+	return group == GROUP_DIRECTORY ? directory_hash(inode) : file_hash(inode, device);
+}
+
 static __always_inline struct rule *file_entry(const struct view *view, __u64 inode, __u32 device, __u32 group)
 {
 	struct file_key key = {.inode = inode, .device = device, .group = group};
@@ -370,7 +417,7 @@ static __always_inline struct rule *file_entry(const struct view *view, __u64 in
 
 	struct rule *entry;
 
-	if (!maybe(view, mix(inode, ((__u64)device << 32) | group)))
+	if (!maybe(view, entry_hash(inode, device, group)))
 		return NULL;
 	inner = bpf_map_lookup_elem(&aegis_files, &slot);
 	entry = inner ? bpf_map_lookup_elem(inner, &key) : NULL;
@@ -382,6 +429,14 @@ static __always_inline __u32 bounded(__u32 length)
 {
 	asm volatile("" : "+r"(length));
 	return length > NAME_LENGTH ? NAME_LENGTH : length;
+}
+
+static __always_inline __u64 mix(__u64 a, __u64 b)
+{
+	__u64 h = (a ^ (b * GOLDEN)) * 0xBF58476D1CE4E5B9ull;
+
+	h = (h ^ (h >> 31)) * 0x94D049BB133111EBull;
+	return h ^ (h >> 29);
 }
 
 /* A long name becomes its beginning and a hash. Who finds a name that collides has one file more denied to him. */
@@ -424,6 +479,84 @@ static __always_inline bool read_name(struct name_key *key, const unsigned char 
 	return read_long_name(key, (__u64)name);
 }
 
+static __always_inline __u64 mixed(__u64 h, __u64 word)
+{
+	h = (h ^ word) * GOLDEN;
+	return h ^ (h >> 32);
+}
+
+/* Most are told by their number, without a look at the device. */
+static __always_inline bool may_have_file(const struct filter *filter, struct inode *inode)
+{
+	__u64 number = inode->i_ino;
+
+	return may_have(filter, number_hash(number)) && may_have(filter, file_hash(number, inode->i_sb->s_dev));
+}
+
+/* Whether the filter may have the name, in whatever directory. A long one is not asked for. */
+static __always_inline bool may_have_name(const struct filter *filter, struct dentry *dentry)
+{
+	__u32 length = dentry->d_name.len;
+	__u64 name[NAME_LENGTH / 8] = {}, h;
+
+	if (length == 0 || length > NAME_LENGTH || bpf_probe_read_kernel(name, bounded(length), dentry->d_name.name))
+		return true;
+	h = mixed(length, name[0]);
+	if (length > 8)
+		h = mixed(h, name[1]);
+	if (length > 16)
+		h = mixed(mixed(h, name[2]), name[3]);
+	return may_have(filter, h * GOLDEN);
+}
+
+/* Whether some rule may concern what is by that name in its directory. */
+static __always_inline bool may_be_named(struct dentry *dentry)
+{
+	__u64 now = aegis_now;
+	struct filter *filter;
+
+	if (!has(now, POLICY_NAMES))
+		return false;
+	filter = filter_now(now);
+	if (!filter)
+		return true;
+	if (may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) &&
+	    may_have_name(filter, dentry))
+		return true;
+	return aegis_now != now;
+}
+
+/* Whether some rule may concern a file, by its number or by the name by which it was reached. To be asked where there are
+ * rules for files. */
+static __always_inline bool may_be_ruled(__u64 now, struct inode *inode, struct dentry *dentry)
+{
+	struct filter *filter = filter_now(now);
+
+	if (!filter)
+		return true;
+	if (may_have_file(filter, inode))
+		return true;
+	/* Without rules for names there is no such directory. */
+	if (may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) && may_have_name(filter, dentry))
+		return true;
+	return aegis_now != now;
+}
+
+/* Whether a file or a directory may be known by its number. */
+static __always_inline bool may_be_marked(struct inode *inode)
+{
+	__u64 now = aegis_now;
+	struct filter *filter;
+
+	if (!has(now, POLICY_NAMES))
+		return false;
+	filter = filter_now(now);
+	if (!filter)
+		return true;
+	return may_have_file(filter, inode) ||
+	       may_have(filter, directory_hash(inode->i_ino)) || aegis_now != now;
+}
+
 /* What the policy says of a name in its directory, if the directory is one of the tree. */
 static __always_inline struct name_rule *named(const struct view *view, const struct subject *subject)
 {
@@ -450,15 +583,20 @@ static __always_inline struct name_rule *named(const struct view *view, const st
 static __always_inline void put_mark(const struct view *view, __u64 inode, __u32 device, __u32 group,
 				     const struct rule *rule)
 {
-	__u64 hash = mix(inode, ((__u64)device << 32) | group), *word = filter_word(view, hash);
+	__u64 hash = entry_hash(inode, device, group);
+	struct filter *filter = filter_in(view->slot);
 	struct file_key key = {.inode = inode, .device = device, .group = group};
 	__u32 slot = view->slot;
 	void *inner = bpf_map_lookup_elem(&aegis_files, &slot);
 
-	if (!inner || !word)
+	if (!inner || !filter)
 		return;
-	/* First the bit, so that nobody who looks in between takes the bit's absence for an answer. */
-	__sync_fetch_and_or(word, filter_bits(hash));
+	/* First the bits, so that nobody who looks in between takes their absence for an answer. */
+	__sync_fetch_and_or(&filter->words[hash >> (64 - FILTER_BITS)], filter_bits(hash));
+	if (group != GROUP_DIRECTORY) {
+		hash = number_hash(inode);
+		__sync_fetch_and_or(&filter->words[hash >> (64 - FILTER_BITS)], filter_bits(hash));
+	}
 	if (bpf_map_update_elem(inner, &key, rule, BPF_ANY))
 		COUNT(unmarked);
 }
@@ -587,14 +725,19 @@ struct peer {
 	__u8 protocol;
 };
 
-static __always_inline void set_address4(struct peer *peer, __be32 address)
+/* The lower half of an address of IPv4 in the form of IPv6. Connecting to 0.0.0.0 reaches this host. */
+static __always_inline __u64 v4_low(__be32 address)
 {
-	/* Connecting to 0.0.0.0 reaches this host. */
 	if (!address)
 		address = __builtin_bswap32(0x7f000001);
+	return __builtin_bswap64(0xffff00000000ull) | ((__u64)address << 32);
+}
+
+static __always_inline void set_address4(struct peer *peer, __be32 address)
+{
 	peer->family = 4;
 	peer->high = 0;
-	peer->low = __builtin_bswap64(0xffff00000000ull) | ((__u64)address << 32);
+	peer->low = v4_low(address);
 }
 
 static __always_inline bool is_mapped(__u64 high, __u64 low)
@@ -622,6 +765,34 @@ static __always_inline void set_any6(struct peer *peer, __u64 own_high, __u64 ow
 		set_address6(peer, 0, __builtin_bswap64(1));
 }
 
+/* Whether some rule may concern an address of IPv4 (none: this host's) or IPv6, or a port, of whatever protocol. */
+static __always_inline bool may_be_reached(__u64 high, __u64 low, __u16 port)
+{
+	__u64 now = aegis_now;
+	struct filter *filter;
+
+	if (has(now, POLICY_CIDR | POLICY_PROTECT_CONNECT))
+		return true;
+	if (!has(now, POLICY_ADDRESSES | POLICY_PORTS))
+		return low == v4_low(CANARY_ADDRESS) || aegis_now != now;
+	filter = filter_now(now);
+	if (!filter || may_have(filter, address_hash(high, low)))
+		return true;
+	return (has(now, POLICY_PORTS) && may_have(filter, port_hash(port))) || aegis_now != now;
+}
+
+/* Whether some rule may concern a port that is bound to. */
+static __always_inline bool may_be_bound(__u16 port)
+{
+	__u64 now = aegis_now;
+	struct filter *filter;
+
+	if (!has(now, POLICY_PORTS))
+		return false;
+	filter = filter_now(now);
+	return !filter || may_have(filter, port_hash(port)) || aegis_now != now;
+}
+
 static __always_inline struct rule *net_entry(const struct view *view, const struct peer *peer, __u32 group,
 					      __u8 kind)
 {
@@ -635,7 +806,7 @@ static __always_inline struct rule *net_entry(const struct view *view, const str
 	}
 	if (kind != NET_ADDRESS)
 		key.port = peer->port;
-	if (!maybe(view, mix(mix(key.high, key.low), ((__u64)group << 32) | ((__u32)key.port << 16) | kind)))
+	if (!maybe(view, kind == NET_PORT ? port_hash(key.port) : address_hash(key.high, key.low)))
 		return NULL;
 	inner = bpf_map_lookup_elem(&aegis_net, &slot);
 	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
@@ -792,6 +963,7 @@ struct {
  * compare and exchange no 16 bytes at once, it is known by its address. */
 #define BY_ADDRESS 0xffffffffu
 bool aegis_by_address;
+bool aegis_tainting; /* something has been put into one of them */
 
 static __always_inline __u8 *measured(struct inode *inode)
 {

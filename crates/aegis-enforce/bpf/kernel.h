@@ -24,7 +24,6 @@ typedef _Bool bool;
 enum {
 	BPF_ANY = 0,
 	BPF_F_NO_PREALLOC = 1,
-	BPF_F_INNER_MAP = 1 << 12,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_F_CURRENT_CPU = 0xffffffff,
 };
@@ -171,8 +170,6 @@ struct socket {
 	struct sock *sk;
 };
 
-struct sockaddr;
-
 struct msghdr {
 	void *msg_name;
 	int msg_namelen;
@@ -215,6 +212,11 @@ struct bpf_sock {
 };
 
 /* Socket addresses as system calls pass them. */
+struct sockaddr {
+	__u16 sa_family;
+	__u8 sa_data[14];
+};
+
 struct address4 {
 	__u16 family;
 	__be16 port;

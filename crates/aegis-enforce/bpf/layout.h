@@ -4,7 +4,7 @@
 #define AEGIS_LAYOUT_H
 
 /* Counted up when the maps or the events change their meaning: pinned programs of another number are replaced. */
-#define AEGIS_LAYOUT 1
+#define AEGIS_LAYOUT 2
 
 /* struct policy.flags */
 #define POLICY_ENFORCE (1u << 0)
@@ -26,6 +26,18 @@
 #define POLICY_DENY_MODULE (1u << 16)
 #define POLICY_DENY_BPF (1u << 17)
 #define POLICY_DENY_HASHES (1u << 18) /* deny_binary_hash has entries */
+#define POLICY_ADDRESSES (1u << 19)   /* some address is named, for whomever, beside the canary's */
+#define POLICY_PORTS (1u << 20)       /* some port is named, for whomever */
+
+/* aegis_now: the generation, 0 before the first policy; from bit NOW_FLAGS on the flags of its policy; bit NOW_SLOT, which
+ * is the generation's lowest; and NOW_ASK: only the maps know what counts. */
+#define NOW_FLAGS 40
+#define NOW_GENERATION ((1ull << NOW_FLAGS) - 1)
+#define NOW_SLOT 62
+#define NOW_ASK (1ull << 63)
+
+/* The canary: 192.0.2.255 (RFC 5737), in network order. */
+#define CANARY_ADDRESS 0xff0200c0u
 
 /* struct rule.flags */
 #define RULE_PROTECT (1u << 0) /* verified programs pass */
@@ -104,7 +116,7 @@ struct policy {
 	__u64 applied_at; /* Unix time in ms */
 	__u32 flags;
 	__u32 group_levels; /* bit n: some control group of the policy is n below the root */
-	__u32 filter_mask;  /* words of the filter, less one */
+	__u32 zero;
 	__u32 signed_;
 	__u32 lines[8]; /* of the flags' headers: protect_connect, deny_ptrace, deny_module_load, deny_bpf, fail closed,
 			   allow_binary_hash, trusted_exec_hash, none */
@@ -114,10 +126,12 @@ struct policy {
 	__u64 lifted;     /* CLOCK_BOOTTIME in ns until which denials are only told, in an emergency; 0: they are not */
 };
 
-#define FILTER_BLOCK 64
+#define FILTER_BITS 18
 
-struct filter_block {
-	__u64 words[FILTER_BLOCK];
+/* Two bits in one word stand for each entry of the maps for files, names and the network, so that most misses never ask
+ * those. Of 2 MiB, whatever the policy: then programs find a word without a call. A million entries have 16 bits each. */
+struct filter {
+	__u64 words[1 << FILTER_BITS];
 };
 
 struct file_key {

@@ -16,8 +16,11 @@ static __always_inline bool tainted(void)
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 exec_id = task->self_exec_id + 1; /* so that 0 is no program */
 	struct process_key key = {.exec_id = exec_id, .process = task->tgid};
-	__u64 *taint = bpf_task_storage_get(&aegis_taint, task, 0, 0);
+	__u64 *taint;
 
+	if (!aegis_tainting)
+		return false;
+	taint = bpf_task_storage_get(&aegis_taint, task, 0, 0);
 	if ((taint && *taint == exec_id) || bpf_map_lookup_elem(&aegis_taints, &key))
 		return true;
 	if (!aegis_by_address)
@@ -144,20 +147,15 @@ static __always_inline bool is_directory(struct inode *inode)
 }
 
 /* Whether it is the agent's program or in one of its directories, and somebody else is about to change it. */
-static __always_inline bool refuse_change_of(const struct subject *subject)
+static __always_inline bool refuse_change_of(struct inode *inode, struct dentry *dentry)
 {
-	struct self_key program = {.inode = subject->inode, .device = subject->device, .kind = SELF_PROGRAM};
-	struct self_key directory = {
-		.inode = subject->directory, .device = subject->directory_device, .kind = SELF_DIRECTORY};
-
-	return (bpf_map_lookup_elem(&aegis_self, &program) || bpf_map_lookup_elem(&aegis_self, &directory)) &&
-	       refuse_tampering(subject->inode, subject->device);
+	return (in_own(inode, SELF_PROGRAM) || in_own(dentry->d_parent->d_inode, SELF_DIRECTORY)) &&
+	       refuse_tampering_with(inode);
 }
 
-SEC("lsm/file_open")
-int BPF_PROG(aegis_file_open, struct file *file)
+/* By itself, so that what concerns no rule has few registers to save. */
+static __noinline int open_maybe_ruled(struct file *file)
 {
-	struct inode *inode = file->f_inode;
 	struct subject subject = {};
 	struct matter matter = {};
 	struct view view = {};
@@ -165,10 +163,8 @@ int BPF_PROG(aegis_file_open, struct file *file)
 
 	if (out_of_scope())
 		return 0;
-	take_inode(&subject, inode);
+	take_inode(&subject, file->f_inode);
 	take_name(&subject, file->f_path.dentry);
-	if ((file->f_mode & FMODE_WRITE) && refuse_change_of(&subject))
-		return -EPERM;
 	if (!decide_file(&view, &subject, &rule))
 		return 0;
 	/* The agent reads what is in its own directories, and nothing else that is denied. */
@@ -183,16 +179,31 @@ int BPF_PROG(aegis_file_open, struct file *file)
 	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
 }
 
+SEC("lsm/file_open")
+int BPF_PROG(aegis_file_open, struct file *file)
+{
+	__u64 now = aegis_now;
+
+	if ((file->f_mode & FMODE_WRITE) && refuse_change_of(file->f_inode, file->f_path.dentry))
+		return -EPERM;
+	if (!has(now, POLICY_FILES) || !may_be_ruled(now, file->f_inode, file->f_path.dentry))
+		return 0;
+	return open_maybe_ruled(file);
+}
+
 SEC("lsm/file_receive")
 int BPF_PROG(aegis_file_receive, struct file *file)
 {
+	__u64 now = aegis_now;
+
+	if (!has(now, POLICY_FILES) || !may_be_ruled(now, file->f_inode, file->f_path.dentry) || out_of_scope())
+		return 0;
+
 	struct subject subject = {};
 	struct matter matter = {};
 	struct view view = {};
 	struct rule rule = {};
 
-	if (out_of_scope())
-		return 0;
 	take_inode(&subject, file->f_inode);
 	take_name(&subject, file->f_path.dentry);
 	if (!decide_file(&view, &subject, &rule))
@@ -205,6 +216,13 @@ SEC("lsm/path_truncate")
 int BPF_PROG(aegis_path_truncate, const struct path *path)
 {
 	struct dentry *dentry = path->dentry;
+	__u64 now = aegis_now;
+
+	if (refuse_change_of(dentry->d_inode, dentry))
+		return -EPERM;
+	if (!has(now, POLICY_FILES) || !may_be_ruled(now, dentry->d_inode, dentry) || out_of_scope())
+		return 0;
+
 	struct subject subject = {};
 	struct matter matter = {};
 	struct view view = {};
@@ -212,10 +230,6 @@ int BPF_PROG(aegis_path_truncate, const struct path *path)
 
 	take_inode(&subject, dentry->d_inode);
 	take_name(&subject, dentry);
-	if (refuse_change_of(&subject))
-		return -EPERM;
-	if (out_of_scope())
-		return 0;
 	if (!decide_file(&view, &subject, &rule))
 		return 0;
 	about(&matter, &subject, OP_TRUNCATE);
@@ -226,15 +240,16 @@ int BPF_PROG(aegis_path_truncate, const struct path *path)
 SEC("lsm/inode_create")
 int BPF_PROG(aegis_inode_create, struct inode *dir, struct dentry *dentry)
 {
+	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
+		return -EPERM;
+	if (out_of_scope() || !may_be_named(dentry))
+		return 0;
+
 	struct subject subject = {};
 	struct matter matter = {};
 	struct view view = {};
 	struct rule rule = {};
 
-	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
-		return -EPERM;
-	if (out_of_scope())
-		return 0;
 	take_name(&subject, dentry);
 	if (!decide_name(&view, &subject, &rule))
 		return 0;
@@ -246,15 +261,16 @@ int BPF_PROG(aegis_inode_create, struct inode *dir, struct dentry *dentry)
 SEC("lsm/inode_symlink")
 int BPF_PROG(aegis_inode_symlink, struct inode *dir, struct dentry *dentry)
 {
+	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
+		return -EPERM;
+	if (out_of_scope() || !may_be_named(dentry))
+		return 0;
+
 	struct subject subject = {};
 	struct matter matter = {};
 	struct view view = {};
 	struct rule rule = {};
 
-	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
-		return -EPERM;
-	if (out_of_scope())
-		return 0;
 	take_name(&subject, dentry);
 	if (!decide_name(&view, &subject, &rule))
 		return 0;
@@ -276,10 +292,11 @@ int BPF_PROG(aegis_inode_mknod, struct inode *dir)
 
 static __always_inline void mark_if_named(struct dentry *dentry, struct inode *inode)
 {
+	if (!inode || !may_be_named(dentry))
+		return;
+
 	struct subject subject = {};
 
-	if (!inode)
-		return;
 	take_inode(&subject, inode);
 	take_name(&subject, dentry);
 	mark_named(&subject, is_directory(inode));
@@ -314,7 +331,8 @@ int BPF_PROG(aegis_inode_rename, struct inode *old_dir, struct dentry *old_dentr
 	     in_own(inode, SELF_PROGRAM) || in_own(replaced, SELF_PROGRAM)) &&
 	    refuse_tampering_with(inode))
 		return -EPERM;
-	if (inode && (inode->i_mode & S_IFMT) == S_IFLNK && !out_of_scope()) {
+	if (inode && (inode->i_mode & S_IFMT) == S_IFLNK && !out_of_scope() &&
+	    may_be_named(new_dentry)) {
 		struct subject subject = {};
 		struct matter matter = {};
 		struct view view = {};
@@ -377,7 +395,7 @@ __noinline int forget(__u64 inode, __u32 device)
 SEC("lsm/inode_free_security")
 int BPF_PROG(aegis_inode_free, struct inode *inode)
 {
-	if (!inode->i_nlink)
+	if (!inode->i_nlink && may_be_marked(inode))
 		forget(inode->i_ino, inode->i_sb->s_dev);
 	return 0;
 }
@@ -471,6 +489,10 @@ SEC("lsm/bprm_creds_for_exec")
 int BPF_PROG(aegis_exec_name, struct linux_binprm *bprm)
 {
 	struct file *file = bprm->file;
+
+	if (!has(aegis_now, POLICY_COMMS) || out_of_scope())
+		return 0;
+
 	struct subject subject = {};
 	struct matter matter = {};
 	struct names names = {};
@@ -478,8 +500,6 @@ int BPF_PROG(aegis_exec_name, struct linux_binprm *bprm)
 	struct rule rule = {};
 	__u32 length;
 
-	if (out_of_scope() || !look(&view) || !(view.flags & POLICY_COMMS))
-		return 0;
 	names.path = bprm->filename;
 	take_run_name(&names);
 	length = file->f_path.dentry->d_name.len;
@@ -546,6 +566,10 @@ SEC("lsm.s/bprm_check_security")
 int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
 {
 	struct file *file = bprm->file;
+
+	if (!aegis_measuring && !has(aegis_now, POLICY_HASHES))
+		return 0;
+
 	struct measured_key key = {};
 	struct subject subject = {};
 	struct matter matter = {};
@@ -594,6 +618,7 @@ __noinline int taint_if_unlisted(struct matter *matter)
 	exec_id = task->self_exec_id + 1;
 	key.exec_id = exec_id;
 	key.process = task->tgid;
+	aegis_tainting = true;
 	bpf_map_update_elem(&aegis_taints, &key, &one, BPF_ANY);
 	taint = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (taint)
@@ -604,19 +629,27 @@ __noinline int taint_if_unlisted(struct matter *matter)
 SEC("lsm.s/mmap_file")
 int BPF_PROG(aegis_mmap_file, struct file *file, unsigned long reqprot, unsigned long prot)
 {
+	__u64 now = aegis_now;
+	bool code, ruled;
+
+	if (!file)
+		return 0;
+	code = (prot & PROT_EXEC) && has(now, POLICY_DENY_HASHES | POLICY_RUNTIME_DEPS);
+	ruled = has(now, POLICY_FILES) && may_be_ruled(now, file->f_inode, file->f_path.dentry);
+	if ((!code && !ruled) || out_of_scope())
+		return 0;
+
 	struct subject subject = {};
 	struct matter matter = {};
 	struct view view = {};
 	struct rule rule = {};
 
-	if (!file || out_of_scope())
-		return 0;
 	take_inode(&subject, file->f_inode);
 	take_name(&subject, file->f_path.dentry);
 	about(&matter, &subject, OP_MAP);
-	if (decide_file(&view, &subject, &rule) && ANSWER_FILE(&view, &rule, &matter, &file->f_path))
+	if (ruled && decide_file(&view, &subject, &rule) && ANSWER_FILE(&view, &rule, &matter, &file->f_path))
 		return -EPERM;
-	if (!(prot & PROT_EXEC) || !(view.flags & (POLICY_DENY_HASHES | POLICY_RUNTIME_DEPS)))
+	if (!code || !look(&view) || !(view.flags & (POLICY_DENY_HASHES | POLICY_RUNTIME_DEPS)))
 		return 0;
 	matter.has_hash = bpf_ima_file_hash(file, matter.hash, sizeof(matter.hash)) == HASH_ALGO_SHA256;
 	if (!matter.has_hash)
@@ -664,10 +697,18 @@ int BPF_PROG(aegis_task_free, struct task_struct *task)
 
 /* ---- the network --------------------------------------------------------------------------------------- */
 
+static __always_inline __u16 family_of(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	return sk ? sk->__sk_common.skc_family : AF_UNSPEC;
+}
+
 static __always_inline __u8 protocol_of(struct socket *sock)
 {
-	__u16 protocol = BPF_CORE_READ(sock, sk, sk_protocol);
-	short type = BPF_CORE_READ(sock, type);
+	struct sock *sk = sock->sk;
+	__u16 protocol = sk ? sk->sk_protocol : 0;
+	short type = sock->type;
 
 	if (type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
 		return PROTO_TCP;
@@ -684,7 +725,7 @@ static __always_inline bool read_peer(struct socket *sock, const void *address, 
 
 	if (length < (int)sizeof(family) || bpf_probe_read_kernel(&family, sizeof(family), address))
 		return false;
-	if (family == AF_UNSPEC && any_is_4 && BPF_CORE_READ(sock, sk, __sk_common.skc_family) == AF_INET)
+	if (family == AF_UNSPEC && any_is_4 && family_of(sock) == AF_INET)
 		family = AF_INET;
 	if (family == AF_INET) {
 		struct address4 four = {};
@@ -716,14 +757,43 @@ static __always_inline bool read_peer(struct socket *sock, const void *address, 
 	}
 	peer->protocol = protocol_of(sock);
 	/* What is in the place of the port is none. */
-	if (BPF_CORE_READ(sock, type) == SOCK_RAW)
+	if (sock->type == SOCK_RAW)
 		peer->port = 0;
 	return true;
+}
+
+/* Whether some rule may concern an address that is to be reached, as the system call has it. */
+static __always_inline bool may_be_address(const void *address, const struct address4 *four, int length)
+{
+	__u64 low = v4_low(four->address), half[2];
+
+	if (four->family == AF_INET6 && length >= 24) {
+		if (bpf_probe_read_kernel(half, sizeof(half), address + 8))
+			return true;
+		if (is_mapped(half[0], half[1]))
+			low = v4_low(half[1] >> 32);
+		else if (half[0] || half[1])
+			return may_be_reached(half[0], half[1], __builtin_bswap16(four->port));
+		else
+			return true; /* which host that is depends on the socket */
+	}
+	return may_be_reached(0, low, __builtin_bswap16(four->port));
 }
 
 SEC("lsm/socket_connect")
 int BPF_PROG(aegis_socket_connect, struct socket *sock, struct sockaddr *address, int length)
 {
+	if (length >= 8) {
+		struct address4 four = {
+			.family = address->sa_family,
+			.port = *(const __u16 *)address->sa_data,
+			.address = *(const __u32 *)(address->sa_data + 2),
+		};
+
+		if (!may_be_address(address, &four, length))
+			return 0;
+	}
+
 	struct matter matter = {.operation = OP_CONNECT};
 	struct view view = {};
 	struct rule rule = {};
@@ -738,12 +808,20 @@ int BPF_PROG(aegis_socket_connect, struct socket *sock, struct sockaddr *address
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(aegis_socket_sendmsg, struct socket *sock, struct msghdr *message)
 {
-	struct matter matter = {.operation = OP_SEND};
 	void *address = message->msg_name;
+	struct address4 four;
+
+	if (!address)
+		return 0;
+	if (message->msg_namelen >= 8 && !bpf_probe_read_kernel(&four, sizeof(four), address) &&
+	    !may_be_address(address, &four, message->msg_namelen))
+		return 0;
+
+	struct matter matter = {.operation = OP_SEND};
 	struct view view = {};
 	struct rule rule = {};
 
-	if (!address || out_of_scope() || !read_peer(sock, address, message->msg_namelen, true, &matter.peer))
+	if (out_of_scope() || !read_peer(sock, address, message->msg_namelen, true, &matter.peer))
 		return 0;
 	if (!decide_connect(&view, &matter.peer, &rule))
 		return 0;
@@ -753,6 +831,9 @@ int BPF_PROG(aegis_socket_sendmsg, struct socket *sock, struct msghdr *message)
 SEC("lsm/socket_bind")
 int BPF_PROG(aegis_socket_bind, struct socket *sock, struct sockaddr *address, int length)
 {
+	if (length >= 8 && !may_be_bound(__builtin_bswap16(*(const __u16 *)address->sa_data)))
+		return 0;
+
 	struct matter matter = {.operation = OP_BIND};
 	struct view view = {};
 	struct rule rule = {};
@@ -768,14 +849,20 @@ int BPF_PROG(aegis_socket_bind, struct socket *sock, struct sockaddr *address, i
 SEC("lsm/socket_listen")
 int BPF_PROG(aegis_socket_listen, struct socket *sock)
 {
-	__u16 family = BPF_CORE_READ(sock, sk, __sk_common.skc_family);
+	__u16 family = family_of(sock), port;
+	struct sock *sk = sock->sk;
+
+	if (!sk || (family != AF_INET && family != AF_INET6))
+		return 0;
+	port = sk->__sk_common.skc_num;
+	if (!may_be_bound(port) || out_of_scope())
+		return 0;
+
 	struct matter matter = {.operation = OP_LISTEN};
 	struct view view = {};
 	struct rule rule = {};
 
-	if ((family != AF_INET && family != AF_INET6) || out_of_scope())
-		return 0;
-	matter.peer.port = BPF_CORE_READ(sock, sk, __sk_common.skc_num);
+	matter.peer.port = port;
 	matter.peer.protocol = protocol_of(sock);
 	if (!decide_bind(&view, &matter.peer, &rule))
 		return 0;
@@ -795,13 +882,14 @@ static __always_inline bool flag_rule(const struct view *view, __u32 flag, __u32
 
 static __always_inline int answer_flag(__u32 flag, __u32 line, __u8 section, __u32 operation, __u32 target)
 {
+	if (!has(aegis_now, flag) || out_of_scope())
+		return 0;
+
 	struct matter matter = {.operation = operation, .target = target};
 	struct view view = {};
 	struct rule rule = {};
 	bool found = false;
 
-	if (out_of_scope())
-		return 0;
 	DECIDE(&view, found, flag_rule(&view, flag, line, section, &rule));
 	/* The agent puts the next policy in force whatever this one says. */
 	if (!found || (operation == OP_BPF && is_self()))
@@ -851,15 +939,21 @@ int BPF_PROG(aegis_bpf, int command)
 	return answer_flag(POLICY_DENY_BPF, 3, SECTION_DENY_BPF, OP_BPF, command);
 }
 
+static __always_inline bool is_ours(const char *name)
+{
+	return name[0] == 'a' && name[1] == 'e' && name[2] == 'g' && name[3] == 'i' && name[4] == 's' && name[5] == '_';
+}
+
 /* Whoever could write to the agent's maps could empty them. */
 SEC("lsm/bpf_map")
 int BPF_PROG(aegis_bpf_map, struct bpf_map *map, unsigned int mode)
 {
-	char name[8] = {};
+	char name[16] = {};
 
-	if (!(mode & FMODE_WRITE) || bpf_core_read(name, 6, &map->name))
+	if (!(mode & FMODE_WRITE) || bpf_core_read(name, sizeof(name), &map->name))
 		return 0;
-	if (name[0] != 'a' || name[1] != 'e' || name[2] != 'g' || name[3] != 'i' || name[4] != 's' || name[5] != '_')
+	/* `aegis_*`, or `.data.aegis_now`. */
+	if (!is_ours(name) && !(name[0] == '.' && is_ours(name + 6)))
 		return 0;
 	return refuse_tampering(0, 0) ? -EPERM : 0;
 }

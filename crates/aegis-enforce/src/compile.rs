@@ -8,7 +8,7 @@ use aegis_policy::{Cgroup, Direction, Entry, Policy, PortRule, Protocol, Rule as
 use serde::Serialize;
 
 use crate::layout::{
-    self, CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, FileId, GROUP, GROUP_DIRECTORY, GROUP_KEY,
+    self, CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_WORDS, FileId, GROUP, GROUP_DIRECTORY, GROUP_KEY,
     GROUP_LEVELS, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, NetKind, RULE, Rule, TABLES, file_key, mix,
     policy_flag, protocol, rule_flag,
 };
@@ -20,8 +20,6 @@ pub(crate) use self::table::{Sum, Table};
 const MAX_LISTED: usize = 1000;
 /// Free places for files that come under a name of the policy later.
 const SPARE_FILES: usize = 4096;
-/// Bits of the filter for each entry.
-const FILTER_BITS: usize = 16;
 
 /// Whether what a policy denies is refused, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -115,10 +113,6 @@ impl Compiled {
     /// Room for the map of files: it grows while the policy is in force.
     pub(crate) fn file_room(&self) -> usize {
         self.tables.files.len() + if self.tables.names.is_empty() { 1 } else { SPARE_FILES }
-    }
-
-    pub(crate) fn filter_mask(&self) -> u32 {
-        u32::try_from(self.filter.len().saturating_sub(1)).unwrap_or(u32::MAX)
     }
 }
 
@@ -354,6 +348,9 @@ impl<'a> Compiler<'a> {
     }
 
     fn net(&mut self, key: [u8; NET_KEY], value: Rule) {
+        // The kind of the key.
+        let port = key.get(22) == Some(&(NetKind::Port as u8));
+        self.flags |= if port { policy_flag::PORTS } else { policy_flag::ADDRESSES };
         self.tables.net.put(key, value.to_bytes(), |entry| {
             let known = Rule::from_bytes(*entry);
             *entry = Rule { protocols: known.protocols | value.protocols, ..known }.to_bytes();
@@ -449,15 +446,13 @@ impl<'a> Compiler<'a> {
     }
 
     fn filter(&self) -> Vec<u64> {
-        let spare = if self.tables.names.is_empty() { 0 } else { SPARE_FILES };
-        let entries = self.tables.files.len() + self.tables.net.len() + spare;
-        let words = (entries * FILTER_BITS / 64).max(FILTER_BLOCK).next_power_of_two();
-        let mut filter = vec![0_u64; words];
-        let hashes = self.tables.files.keys().iter().map(layout::file_hash);
+        let mut filter = vec![0_u64; FILTER_WORDS];
+        let hashes = self.tables.files.keys().iter().flat_map(layout::file_hashes);
+        let hashes = hashes.chain(self.tables.names.keys().iter().map(layout::name_hash));
         for hash in hashes.chain(self.tables.net.keys().iter().map(layout::net_hash)) {
-            let index = usize::try_from((hash >> 12) & (words as u64 - 1)).unwrap_or(0);
+            let (index, bits) = layout::filter_place(hash);
             if let Some(word) = filter.get_mut(index) {
-                *word |= (1 << (hash & 63)) | (1 << ((hash >> 6) & 63));
+                *word |= bits;
             }
         }
         filter

@@ -16,14 +16,16 @@ use libbpf_rs::{Link, MapCore, MapFlags, MapHandle};
 
 use crate::compile::Compiled;
 use crate::error::KernelError;
-use crate::layout::{FileId, POLICY, PolicyValue, SelfKind, self_key};
+use crate::layout::{FileId, NOW_ASK, POLICY, PolicyValue, SelfKind, now_word, self_key};
 
 pub use self::attach::{Backend, try_load};
 pub use self::state::{Counters, InForce};
 
 /// Names of the maps, as the object has them.
 pub(crate) mod name {
+    /// Pinned as that; in the object it is a section of its own, for programs to read without a call.
     pub(crate) const CONTROL: &str = "aegis_control";
+    pub(crate) const CONTROL_IN_OBJECT: &str = ".data.aegis_now";
     pub(crate) const POLICY: &str = "aegis_policy";
     pub(crate) const FILTER: &str = "aegis_filter";
     pub(crate) const FILES: &str = "aegis_files";
@@ -144,7 +146,6 @@ impl Enforcement {
             applied_at: label.now,
             flags: policy.flags,
             group_levels: policy.group_levels,
-            filter_mask: policy.filter_mask(),
             signed: label.version.is_some(),
             lines: policy.lines,
             sha256: label.sha256,
@@ -155,7 +156,8 @@ impl Enforcement {
         let header = fill::header(&value)?;
         let inner = filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]);
         self.set_slot(slot, &inner.collect::<Vec<_>>())?;
-        self.write(name::CONTROL, &0_u32.to_ne_bytes(), &generation.to_ne_bytes())?;
+        let timed = if deadline > 0 { NOW_ASK } else { 0 };
+        self.set_now(now_word(generation, policy.flags) | timed)?;
         if deadline == 0 && current > 0 {
             self.clear_slot(slot ^ 1);
         }
@@ -178,6 +180,7 @@ impl Enforcement {
         }
         value.deadline = 0;
         self.write_policy(slot, &value)?;
+        self.set_now(now_word(generation, value.flags))?;
         self.clear_slot(slot ^ 1);
         Ok(())
     }
@@ -230,6 +233,15 @@ impl Enforcement {
                 name: name::SELF.to_owned(),
                 source,
             })?;
+        }
+        Ok(())
+    }
+
+    /// The kernel may write a value byte by byte. So whoever looks while it does is sent to the maps, which know, by a flag
+    /// that is in a byte of its own both times that it changes.
+    fn set_now(&self, word: u64) -> Result<(), KernelError> {
+        for word in [self.now()? | NOW_ASK, word | NOW_ASK, word] {
+            self.write(name::CONTROL, &0_u32.to_ne_bytes(), &word.to_ne_bytes())?;
         }
         Ok(())
     }

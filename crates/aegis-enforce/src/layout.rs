@@ -23,6 +23,8 @@ pub(crate) mod policy_flag {
     pub(crate) const DENY_MODULE: u32 = 1 << 16;
     pub(crate) const DENY_BPF: u32 = 1 << 17;
     pub(crate) const DENY_HASHES: u32 = 1 << 18;
+    pub(crate) const ADDRESSES: u32 = 1 << 19;
+    pub(crate) const PORTS: u32 = 1 << 20;
 }
 
 /// `struct rule.flags`
@@ -66,8 +68,8 @@ pub(crate) const GROUP_DIRECTORY: u32 = u32::MAX;
 pub(crate) const GROUP_LEVELS: u32 = 16;
 /// Bytes of a name that are compared as they are.
 pub(crate) const NAME_LENGTH: usize = 32;
-/// Words of 64 bits in an element of the filter.
-pub(crate) const FILTER_BLOCK: usize = 64;
+/// Words of 64 bits in the filter.
+pub(crate) const FILTER_WORDS: usize = 1 << 18;
 
 pub(crate) const FILE_KEY: usize = 16;
 pub(crate) const RULE: usize = 8;
@@ -221,24 +223,62 @@ pub(crate) fn mix(a: u64, b: u64) -> u64 {
     h ^ (h >> 29)
 }
 
-/// The hash under which the filter has a key of the map for files.
-pub(crate) fn file_hash(key: &[u8; FILE_KEY]) -> u64 {
-    let (inode, rest) = key.split_at(8);
-    let (device, group) = rest.split_at(4);
-    let device = u32::from_ne_bytes(joined(&[device]));
-    let group = u32::from_ne_bytes(joined(&[group]));
-    mix(u64::from_ne_bytes(joined(&[inode])), (u64::from(device) << 32) | u64::from(group))
+/// Multiplier of the filter's hashes.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// The hashes under which the filter has a key of the map for files, the same for every control group: its number alone, and
+/// with the device. Of a directory of the tree there is one.
+pub(crate) fn file_hashes(key: &[u8; FILE_KEY]) -> [u64; 2] {
+    let inode = u64_at(key, 0);
+    if u32_at(key, 12) == GROUP_DIRECTORY {
+        return [(!inode).wrapping_mul(GOLDEN); 2];
+    }
+    let with_device = inode ^ (u64::from(u32_at(key, 8)) << 32);
+    [inode, with_device].map(|word| word.wrapping_mul(GOLDEN))
 }
 
-/// The hash under which the filter has a key of the map for the network.
-pub(crate) fn net_hash(key: &[u8; NET_KEY]) -> u64 {
-    let word = |at: usize| u64::from_ne_bytes(joined(&[key.get(at..at + 8).unwrap_or_default()]));
-    let group = u32::from_ne_bytes(joined(&[key.get(16..20).unwrap_or_default()]));
-    let port = u16::from_ne_bytes(joined(&[key.get(20..22).unwrap_or_default()]));
-    let kind = key.get(22).copied().unwrap_or_default();
-    let meta = (u64::from(group) << 32) | (u64::from(port) << 16) | u64::from(kind);
-    mix(mix(word(0), word(8)), meta)
+/// The hash under which the filter has a key of the map for names: the same for every directory.
+pub(crate) fn name_hash(key: &[u8; NAME_KEY]) -> u64 {
+    let length = u32_at(key, 4);
+    let words = match length {
+        0..=8 => 1,
+        9..=16 => 2,
+        _ => 4,
+    };
+    let name = key.get(8..).unwrap_or_default();
+    let mixed = name.chunks(8).take(words).fold(u64::from(length), |h, word| {
+        let h = (h ^ u64_at(word, 0)).wrapping_mul(GOLDEN);
+        h ^ (h >> 32)
+    });
+    mixed.wrapping_mul(GOLDEN)
 }
+
+/// The hash under which the filter has a key of the map for the network: its address, or its port if it has none. The same
+/// for every control group.
+pub(crate) fn net_hash(key: &[u8; NET_KEY]) -> u64 {
+    if key.get(22) == Some(&(NetKind::Port as u8)) {
+        let port = u16::from_ne_bytes(joined(&[key.get(20..22).unwrap_or_default()]));
+        return (!u64::from(port)).wrapping_mul(GOLDEN);
+    }
+    (u64_at(key, 8) ^ u64_at(key, 0).wrapping_mul(GOLDEN)).wrapping_mul(GOLDEN)
+}
+
+/// Where the filter has a hash: the word, and the bits in it.
+pub(crate) fn filter_place(hash: u64) -> (usize, u64) {
+    let word = usize::try_from(hash >> (64 - FILTER_WORDS.ilog2())).unwrap_or(0);
+    (word, (1 << ((hash >> 40) & 63)) | (1 << ((hash >> 34) & 63)))
+}
+
+/// `aegis_now`: what counts.
+pub(crate) fn now_word(generation: u64, flags: u32) -> u64 {
+    (generation & NOW_GENERATION) | (u64::from(flags) << 40) | ((generation & 1) << 62)
+}
+
+/// In `aegis_now`: only the maps know what counts.
+pub(crate) const NOW_ASK: u64 = 1 << 63;
+
+/// The part of `aegis_now` that is the generation.
+pub(crate) const NOW_GENERATION: u64 = (1 << 40) - 1;
 
 /// The element of the control: which generation counts.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
@@ -261,7 +301,6 @@ pub(crate) struct PolicyValue {
     pub(crate) applied_at: u64,
     pub(crate) flags: u32,
     pub(crate) group_levels: u32,
-    pub(crate) filter_mask: u32,
     pub(crate) signed: bool,
     pub(crate) lines: [u32; 8],
     pub(crate) sha256: [u8; 32],
@@ -276,7 +315,7 @@ impl PolicyValue {
         for word in [self.deadline, self.version, self.rules, self.applied_at] {
             bytes.extend(word.to_ne_bytes());
         }
-        for word in [self.flags, self.group_levels, self.filter_mask, u32::from(self.signed)] {
+        for word in [self.flags, self.group_levels, 0, u32::from(self.signed)] {
             bytes.extend(word.to_ne_bytes());
         }
         self.lines.iter().for_each(|line| bytes.extend(line.to_ne_bytes()));
@@ -296,7 +335,6 @@ impl PolicyValue {
             applied_at: u64_at(bytes, 24),
             flags: u32_at(bytes, 32),
             group_levels: u32_at(bytes, 36),
-            filter_mask: u32_at(bytes, 40),
             signed: u32_at(bytes, 44) != 0,
             lines: std::array::from_fn(|index| u32_at(bytes, 48 + 4 * index)),
             sha256: array32(80),
@@ -320,7 +358,6 @@ mod tests {
             applied_at: 4,
             flags: 5,
             group_levels: 6,
-            filter_mask: 7,
             signed: true,
             lines: [8, 9, 10, 11, 12, 13, 14, 15],
             sha256: [16; 32],

@@ -191,8 +191,7 @@ proptest! {
         let compiled = compiled(&text, &MadeUp::default());
         for key in compiled.tables.net.keys() {
             let hash = layout::net_hash(key);
-            let index = usize::try_from((hash >> 12) & u64::from(compiled.filter_mask())).unwrap();
-            let bits = (1 << (hash & 63)) | (1 << ((hash >> 6) & 63));
+            let (index, bits) = layout::filter_place(hash);
             prop_assert_eq!(compiled.filter[index] & bits, bits);
         }
     }

@@ -7,7 +7,7 @@ use super::name;
 use crate::compile::{Compiled, Sum, Table};
 use crate::error::KernelError;
 use crate::layout::{
-    CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_BLOCK, GROUP, GROUP_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY,
+    CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_WORDS, GROUP, GROUP_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY,
     POLICY, PolicyValue, RULE,
 };
 
@@ -42,7 +42,7 @@ pub(super) fn template(name: &'static str) -> Result<MapHandle, KernelError> {
     let hash = |key, value| create(MapType::Hash, name, key, value, 1, 0);
     match name {
         name::POLICY => create(MapType::Array, name, 4, POLICY, 1, 0),
-        name::FILTER => create(MapType::Array, name, 4, 8 * FILTER_BLOCK, 1, libbpf_sys::BPF_F_INNER_MAP),
+        name::FILTER => create(MapType::Array, name, 4, 8 * FILTER_WORDS, 1, 0),
         name::FILES => hash(FILE_KEY, RULE),
         name::NAMES => hash(NAME_KEY, NAME_RULE),
         name::HASHES => hash(HASH_KEY, RULE),
@@ -129,17 +129,12 @@ fn put<const K: usize, const V: usize>(
 }
 
 fn filter(words: &[u64]) -> Result<MapHandle, KernelError> {
-    let blocks = words.len().div_ceil(FILTER_BLOCK);
-    let map = create(MapType::Array, name::FILTER, 4, 8 * FILTER_BLOCK, blocks, libbpf_sys::BPF_F_INNER_MAP)?;
-    let keys: Vec<u8> = (0_u32..).take(blocks).flat_map(u32::to_ne_bytes).collect();
-    let mut values: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    values.resize(blocks * 8 * FILTER_BLOCK, 0);
-    let count = u32::try_from(blocks).unwrap_or(u32::MAX);
-    let updated = map.update_batch(&keys, &values, count, MapFlags::ANY, MapFlags::ANY);
-    updated.map_err(|source| failed("fill", name::FILTER, source))?;
+    let map = create(MapType::Array, name::FILTER, 4, 8 * FILTER_WORDS, 1, 0)?;
+    let (key, value) =
+        (0_u32.to_ne_bytes(), words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>());
+    map.update(&key, &value, MapFlags::ANY).map_err(|source| failed("fill", name::FILTER, source))?;
     let mut meant = Sum::default();
-    let blocks = keys.chunks(4).zip(values.chunks(8 * FILTER_BLOCK));
-    blocks.for_each(|(key, value)| meant.add(key, value));
+    meant.add(&key, &value);
     compare(name::FILTER, &sum_of(&map, name::FILTER, |_| true)?, &meant)?;
     Ok(map)
 }

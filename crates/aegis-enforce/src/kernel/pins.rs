@@ -19,7 +19,7 @@ use crate::layout::{FileId, SelfKind, self_key, u32_at};
 /// The value of `aegis_meta`: layout of the maps, backend, SHA-256 of the programs.
 const META: usize = 40;
 /// `AEGIS_LAYOUT`
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 fn beside(pins: &Path, suffix: &str) -> PathBuf {
     let mut path = pins.as_os_str().to_owned();

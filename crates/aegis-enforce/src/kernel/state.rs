@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Enforcement, name, slot_of};
 use crate::compile::Mode;
 use crate::error::KernelError;
-use crate::layout::{PolicyValue, policy_flag, u32_at, u64_at};
+use crate::layout::{NOW_GENERATION, PolicyValue, policy_flag, u32_at, u64_at};
 
 /// What is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +56,11 @@ pub struct Counters {
 impl Enforcement {
     /// The generation that counts; 0 before the first policy.
     pub(crate) fn generation(&self) -> Result<u64, KernelError> {
+        Ok(self.now()? & NOW_GENERATION)
+    }
+
+    /// `aegis_now`
+    pub(super) fn now(&self) -> Result<u64, KernelError> {
         let value = self.read(self.map(name::CONTROL)?, name::CONTROL, 0)?;
         Ok(value.map_or(0, |bytes| u64_at(&bytes, 0)))
     }
