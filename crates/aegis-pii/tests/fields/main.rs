@@ -11,6 +11,7 @@
 mod catalogues;
 mod envelopes;
 mod events;
+mod familiar;
 mod frozen;
 mod grammar;
 mod hostile;
