@@ -99,7 +99,9 @@ pub(crate) fn run(arguments: &EventsArguments, session: &Session) -> Result<Exit
         let mut lines = entries.filter_map(|line| damage.take(line));
         session.output.stream(|out| lines.try_for_each(|line| print.line(out, &line)))?;
     }
-    damage.finish(&format!("the events in {}", dir.display()))
+    damage.finish(&format!("the events in {}", dir.display())).map_err(|failure| {
+        failure.with_help("the rest was printed; once it was looked at, move the damaged file away")
+    })
 }
 
 fn filter(arguments: &EventsArguments) -> Result<Filter, Failure> {
