@@ -83,14 +83,19 @@ impl<'a> Lines<'a> {
 impl Lines<'_> {
     /// The next line, if it is one without white space around it, that is no comment and looks like no header: its number,
     /// where it begins and where it ends. `None` means that [`Iterator::next`] has to look at it.
+    ///
+    /// No entry where it is has fewer bytes than `shortest`, so a line feed right after as many is the first one.
     #[inline]
-    pub(crate) fn next_plain(&mut self) -> Option<(u32, usize, usize)> {
+    pub(crate) fn next_plain(&mut self, shortest: Option<usize>) -> Option<(u32, usize, usize)> {
         let rest = self.bytes.get(self.position..)?;
         let first = *rest.first()?;
         if first <= b' ' || first == b'#' || first == b'[' {
             return None;
         }
-        let len = line_len(rest)?;
+        let len = match shortest {
+            Some(len) if rest.get(len) == Some(&b'\n') => len,
+            _ => line_len(rest)?,
+        };
         if is_space(*rest.get(len.checked_sub(1)?)?) {
             return None;
         }

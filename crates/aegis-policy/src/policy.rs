@@ -121,7 +121,7 @@ impl<'a> Iterator for Rules<'a> {
     fn next(&mut self) -> Option<Rule<'a>> {
         loop {
             if let Some(section) = self.section
-                && let Some((line, from, to)) = self.lines.next_plain()
+                && let Some((line, from, to)) = self.lines.next_plain(fast::length(section))
             {
                 return Some(Rule { section, line, column: 1, text: self.text.get(from..to)? });
             }
@@ -150,7 +150,11 @@ mod tests {
     #[test]
     fn rules_are_found_between_whatever_else_a_policy_has() {
         let source = "# first\nversion=6\n\n[deny_ip]\n10.0.0.1\n  10.0.0.2\t\n# 10.0.0.9\n\n10.0.0.3 \n::1\n \n\
-            [deny_path]\n/a\n# \u{e4}\u{f6}\n/b c\n[deny_ptrace]\n[deny_inode]\n# last\n[deny_ip_port]\n[::1]:1\n10.0.0.1:2";
+            [deny_path]\n/a\n# \u{e4}\u{f6}\n/b c\n[deny_ptrace]\n[deny_inode]\n# last\n[deny_ip_port]\n[::1]:1\n10.0.0.1:2\n[allow_binary_hash]\n\
+            sha256:HASH\n# sha256:HASH of \u{e4} and many others\nsha256:HASH \n\nsha256:HASH\n[deny_bpf]\n";
+        let hash = "0aBc".repeat(16);
+        let source = source.replace("HASH", &hash);
+        let entry = format!("sha256:{hash}");
         let policy = parse(source.as_bytes(), &Limits::default()).unwrap();
         let found: Vec<_> =
             policy.rules().map(|rule| (rule.section.name(), rule.line, rule.column, rule.text)).collect();
@@ -165,6 +169,9 @@ mod tests {
                 ("deny_path", 15, 1, "/b c"),
                 ("deny_ip_port", 20, 1, "[::1]:1"),
                 ("deny_ip_port", 21, 1, "10.0.0.1:2"),
+                ("allow_binary_hash", 23, 1, &entry),
+                ("allow_binary_hash", 25, 1, &entry),
+                ("allow_binary_hash", 27, 1, &entry),
             ]
         );
         assert_eq!(policy.rule_count(), found.len());

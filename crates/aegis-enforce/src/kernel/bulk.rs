@@ -130,3 +130,122 @@ impl Bulk {
 fn absent() -> libbpf_rs::Error {
     libbpf_rs::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error())
 }
+
+#[cfg(test)]
+mod tests {
+    use libbpf_rs::MapType;
+    use test_services::tools;
+
+    use super::super::fill;
+    use super::*;
+    use crate::layout::{FILE_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, RULE};
+
+    /// Entries that differ in every part; more than go in at once, and not a whole number of blocks.
+    fn table<const K: usize, const V: usize>(entries: u64) -> Table<K, V> {
+        let mut table = Table::default();
+        for number in 0..entries {
+            let bytes = |seed: u64| {
+                (0_u64..).map(move |at| crate::layout::mix(number ^ seed, at)).flat_map(u64::to_ne_bytes)
+            };
+            let (mut key, mut value) = ([0; K], [0; V]);
+            key.iter_mut().zip(bytes(1)).for_each(|(to, from)| *to = from);
+            value.iter_mut().zip(bytes(2)).for_each(|(to, from)| *to = from);
+            table.insert(key, value);
+        }
+        table
+    }
+
+    fn map(key: usize, value: usize, room: usize) -> Result<MapHandle, libbpf_rs::Error> {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            ..Default::default()
+        };
+        let size = |size: usize| u32::try_from(size).unwrap();
+        MapHandle::create(MapType::Hash, Some("bulk"), size(key), size(value), size(room), &options)
+    }
+
+    /// Whether this process may make maps and run programs at all; elsewhere the tests in machines do the same.
+    fn may(test: &str) -> bool {
+        let loaded = map(FILE_KEY, RULE, 1).and_then(|map| Bulk::load(name::FILES, &map).map(drop));
+        match loaded {
+            Ok(()) => true,
+            Err(error) => {
+                tools::skip(test, &format!("the kernel takes no programs of this process: {error}"))
+            }
+        }
+    }
+
+    fn is_whole<const K: usize, const V: usize>(name: &'static str, entries: u64) {
+        let table = table::<K, V>(entries);
+        let map = map(K, V, table.len()).unwrap();
+        let bulk = Bulk::load(name, &map).unwrap();
+        bulk.put(&table).unwrap();
+        assert_eq!(bulk.sum().unwrap(), table.sum(), "{name}");
+        // And what bpf(2) reads there is the same.
+        assert_eq!(fill::sum_of(&map, name, |_| true).unwrap(), table.sum(), "{name}");
+    }
+
+    #[test]
+    fn what_is_put_in_is_what_is_there_and_what_is_summed_up() {
+        if !may("what_is_put_in_is_what_is_there_and_what_is_summed_up") {
+            return;
+        }
+        let more_than_at_once = (IN_BLOCK * BLOCKS + IN_BLOCK + 1) as u64;
+        is_whole::<FILE_KEY, RULE>(name::FILES, more_than_at_once);
+        is_whole::<FILE_KEY, RULE>(name::COMMS, 1);
+        is_whole::<NAME_KEY, NAME_RULE>(name::NAMES, more_than_at_once);
+        is_whole::<NET_KEY, RULE>(name::NET, IN_BLOCK as u64);
+        is_whole::<HASH_KEY, RULE>(name::HASHES, 2 * IN_BLOCK as u64 - 1);
+    }
+
+    #[test]
+    fn a_map_that_is_full_says_so() {
+        if !may("a_map_that_is_full_says_so") {
+            return;
+        }
+        let table = table::<NET_KEY, RULE>(1000);
+        let map = map(NET_KEY, RULE, 300).unwrap();
+        let error = Bulk::load(name::NET, &map).unwrap().put(&table).unwrap_err();
+        assert!(error.to_string().contains("Argument list too long"), "{error}");
+    }
+
+    #[test]
+    fn what_is_lost_spoilt_or_added_is_found() {
+        if !may("what_is_lost_spoilt_or_added_is_found") {
+            return;
+        }
+        let table = table::<NET_KEY, RULE>(500);
+        let map = map(NET_KEY, RULE, 501).unwrap();
+        let bulk = Bulk::load(name::NET, &map).unwrap();
+        bulk.put(&table).unwrap();
+        let (key, value) = (table.keys()[77], table.values()[77]);
+        let differs = || bulk.sum().unwrap() != table.sum();
+        assert!(!differs());
+        let mut spoilt = value;
+        spoilt[3] ^= 0x10;
+        map.update(&key, &spoilt, MapFlags::ANY).unwrap();
+        assert!(differs(), "spoilt");
+        map.delete(&key).unwrap();
+        assert!(differs(), "lost");
+        let mut other = key;
+        other[23] ^= 1;
+        map.update(&other, &value, MapFlags::ANY).unwrap();
+        assert!(differs(), "under another key");
+        map.delete(&other).unwrap();
+        map.update(&key, &value, MapFlags::ANY).unwrap();
+        assert!(!differs(), "as it was");
+        map.update(&other, &value, MapFlags::ANY).unwrap();
+        assert!(differs(), "added");
+    }
+
+    #[test]
+    fn there_are_none_for_a_small_map_or_another_kind() {
+        if !may("there_are_none_for_a_small_map_or_another_kind") {
+            return;
+        }
+        let map = map(NET_KEY, RULE, 1).unwrap();
+        assert!(Bulk::of(name::NET, &map, WORTH_IT - 1).is_none());
+        assert!(Bulk::of(name::NET, &map, WORTH_IT).is_some());
+        assert!(Bulk::of(name::GROUPS, &map, WORTH_IT).is_none());
+    }
+}

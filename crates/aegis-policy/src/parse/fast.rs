@@ -8,12 +8,18 @@ mod decimal;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
 
 use self::decimal::{ipv4, number, port, prefix_len};
 use crate::entry::{Entry, Inode, MAX_COMM_LEN, MAX_PATH_LEN, Network};
 use crate::line::{Lines, line_len};
 use crate::section::Section;
+
+/// Bytes of `sha256:`, and with its digits.
+const SHA256_PREFIX_LEN: usize = 7;
+const SHA256_LEN: usize = 71;
 
 /// Walks over lines that are certainly good entries of `section`, at most `most`, none beyond offset `until`.
 /// Returns how many.
@@ -70,6 +76,20 @@ pub(crate) fn entry(section: Section, text: &str) -> Option<Entry<'_>> {
             let network = Network::containing(address, u8::try_from(bits).ok()?);
             (end == text.len() && network.address() == address).then_some(Entry::Network(network))
         }
+        Section::DenyBinaryHash | Section::AllowBinaryHash | Section::TrustedExecHash => {
+            let digits = text.get(SHA256_PREFIX_LEN..)?;
+            let upper = digits.bytes().fold(false, |upper, byte| upper | byte.is_ascii_uppercase());
+            (!upper && text.len() == SHA256_LEN).then_some(Entry::Sha256(Cow::Borrowed(digits)))
+        }
+        _ => None,
+    }
+}
+
+/// The length that every entry of `section` has, if they all have one.
+#[inline]
+pub(crate) fn length(section: Section) -> Option<usize> {
+    match section {
+        Section::DenyBinaryHash | Section::AllowBinaryHash | Section::TrustedExecHash => Some(SHA256_LEN),
         _ => None,
     }
 }
@@ -122,7 +142,7 @@ fn sha256(rest: &[u8]) -> Option<usize> {
         let letter = (byte | 0x20).wrapping_sub(b'a') < 6;
         bad | u8::from(!(digit | letter))
     });
-    (prefix == b"sha256:" && bad == 0 && end == b"\n").then_some(71)
+    (prefix == b"sha256:" && bad == 0 && end == b"\n").then_some(SHA256_LEN)
 }
 
 #[inline]

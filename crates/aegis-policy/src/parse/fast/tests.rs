@@ -57,6 +57,8 @@ fn takes_what_policies_are_mostly_made_of() {
 
 #[test]
 fn reads_what_large_policies_are_made_of() {
+    let hash = format!("sha256:{}", "0a".repeat(32));
+    let upper = hash.to_uppercase().replace("SHA", "sha");
     for (section, entry) in [
         (Section::DenyInode, "0:0"),
         (Section::DenyInode, "4294967295:18446744073709551615"),
@@ -65,13 +67,17 @@ fn reads_what_large_policies_are_made_of() {
         (Section::DenyCidr, "255.255.255.255/32"),
         (Section::DenyCidr, "0.0.0.0/0"),
         (Section::DenyCidr, "100.100.100.0/24"),
+        (Section::TrustedExecHash, &hash),
     ] {
         let expected = Entry::read(section, entry).unwrap();
         assert_eq!(super::entry(section, entry), Some(expected), "[{section}] {entry}");
     }
-    for (section, entry) in
-        [(Section::DenyIp, "2001:db8::1"), (Section::DenyCidr, "2001:db8::/32"), (Section::DenyPath, "/a")]
-    {
+    for (section, entry) in [
+        (Section::DenyIp, "2001:db8::1"),
+        (Section::DenyCidr, "2001:db8::/32"),
+        (Section::DenyPath, "/a"),
+        (Section::AllowBinaryHash, &upper),
+    ] {
         assert_eq!(super::entry(section, entry), None, "[{section}] {entry}");
     }
 }
