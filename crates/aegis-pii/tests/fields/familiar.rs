@@ -78,7 +78,7 @@ fn place(event: &[u8], at: &Index) -> usize {
             && before[before.len() - 40..].iter().all(is_base64)
             && after.len() > 200
             && after[..200].iter().all(is_base64)
-            && place % 64 != 0
+            && !place.is_multiple_of(64)
     };
     let places: Vec<usize> = (0..event.len()).filter(|place| !is_long(place)).collect();
     if places.is_empty() { 0 } else { *at.get(&places) }
@@ -127,10 +127,10 @@ fn opened(decryptor: &mut PiiDecryptor, event: &[u8]) -> (String, Vec<u8>) {
     (said, out)
 }
 
-fn found(
-    values: &mut PersonalValues,
-    event: &[u8],
-) -> Result<Vec<(Vec<u8>, std::ops::Range<usize>)>, String> {
+/// A pointer, and where the value is.
+type Found = (Vec<u8>, std::ops::Range<usize>);
+
+fn found(values: &mut PersonalValues, event: &[u8]) -> Result<Vec<Found>, String> {
     match values.find(event) {
         Ok(found) => Ok(found.map(|value| (value.pointer.to_vec(), value.bytes)).collect()),
         Err(error) => Err(format!("{error:?}")),
