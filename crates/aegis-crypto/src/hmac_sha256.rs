@@ -8,7 +8,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `compressor` | the compression function for several blocks, in two instruction sets |
-//! | `lanes` | which message's block goes where |
+//! | `lanes` | messages laid out in blocks, as many at a time as there are lanes |
 //!
 //! Not the provider's either is what a key is expanded to for this; it is erased on drop.
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 2, structure; 4, objects; 5, arrays; 3, literals | `scan` |
 //! | 6, numbers; 7, strings; 8.1, UTF-8 | `token` |
+//! | all of it between values, where earlier events had the same bytes there | `course` |
 //!
 //! Three things are left open by the RFC, or by parsers in general, and decided here for a filter that copies:
 //! numbers have no range (`1e400` is copied as it stands), names may repeat, and an escaped surrogate without its
