@@ -71,7 +71,7 @@ pub struct Compiled {
     pub(crate) group_levels: u32,
     pub(crate) lines: [u32; 8],
     pub(crate) rules: u64,
-    pub(crate) filter: Vec<u64>,
+    pub(crate) filter: Vec<u8>,
     unresolved: Vec<Unresolved>,
     unresolved_count: usize,
 }
@@ -445,14 +445,16 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn filter(&self) -> Vec<u64> {
-        let mut filter = vec![0_u64; FILTER_WORDS];
+    /// As the kernel takes it: words, byte by byte, since there are many and few of them are not 0.
+    fn filter(&self) -> Vec<u8> {
+        let mut filter = vec![0_u8; 8 * FILTER_WORDS];
+        let (words, _) = filter.as_chunks_mut::<8>();
         let hashes = self.tables.files.keys().iter().flat_map(layout::file_hashes);
         let hashes = hashes.chain(self.tables.names.keys().iter().map(layout::name_hash));
         for hash in hashes.chain(self.tables.net.keys().iter().map(layout::net_hash)) {
             let (index, bits) = layout::filter_place(hash);
-            if let Some(word) = filter.get_mut(index) {
-                *word |= bits;
+            if let Some(word) = words.get_mut(index) {
+                *word = (u64::from_ne_bytes(*word) | bits).to_ne_bytes();
             }
         }
         filter

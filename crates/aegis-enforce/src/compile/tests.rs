@@ -180,6 +180,40 @@ fn audit_mode_is_all_that_tells_one_policy_from_its_other() {
     assert_eq!(of(Mode::Audit) & policy_flag::DENY_PTRACE, policy_flag::DENY_PTRACE);
 }
 
+/// What the programs let go unasked depends on these.
+#[test]
+fn a_policy_says_whether_it_names_addresses_and_ports() {
+    let of = |text: &str| {
+        let flags = compiled(text, &MadeUp::default().with_group("/sys/fs/cgroup/g", 5, 1)).flags;
+        (flags & policy_flag::ADDRESSES != 0, flags & policy_flag::PORTS != 0)
+    };
+    for (text, expected) in [
+        ("version=6\n", (false, false)),
+        ("version=6\n[deny_ip]\n192.0.2.1\n", (true, false)),
+        ("version=6\n[deny_ip_port]\n192.0.2.1:80\n", (true, false)),
+        ("version=6\n[deny_port]\n80\n", (false, true)),
+        ("version=6\n[cgroup_deny_ip]\n/sys/fs/cgroup/g 192.0.2.1\n", (true, false)),
+        ("version=6\n[cgroup_deny_port]\n/sys/fs/cgroup/g 80\n", (false, true)),
+    ] {
+        assert_eq!(of(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn the_filter_has_files_directories_and_names() {
+    let host = MadeUp::of(&["/", "/srv", "/srv/a", "/srv/key"]);
+    let names = "/srv/key\n/srv/12345678\n/srv/123456789\n/srv/12345678901234567\n";
+    let compiled = compiled(&format!("version=6\n[deny_path]\n{names}"), &host);
+    let files = compiled.tables.files.keys().iter().flat_map(layout::file_hashes);
+    let names = compiled.tables.names.keys().iter().map(layout::name_hash);
+    let hashes: Vec<u64> = files.chain(names).collect();
+    assert!(hashes.len() >= 9, "{hashes:?}");
+    for hash in hashes {
+        let (word, bits) = layout::filter_place(hash);
+        assert_eq!(layout::u64_at(&compiled.filter, 8 * word) & bits, bits);
+    }
+}
+
 proptest! {
     /// A rule whose bits the filter lacks would never be found.
     #[test]
@@ -192,7 +226,7 @@ proptest! {
         for key in compiled.tables.net.keys() {
             let hash = layout::net_hash(key);
             let (index, bits) = layout::filter_place(hash);
-            prop_assert_eq!(compiled.filter[index] & bits, bits);
+            prop_assert_eq!(layout::u64_at(&compiled.filter, 8 * index) & bits, bits);
         }
     }
 }

@@ -12,7 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     ("deny_path of names to come", Start::Loaded(names_to_come)),
     ("deny_path of directories to come", Start::Loaded(directories_to_come)),
     ("deny_path of a replaced directory", Start::Loaded(replaced_directory)),
-    ("deny_path of long names", Start::Loaded(long_names)),
+    ("deny_path of short and long names", Start::Loaded(names_of_any_length)),
     ("deny_path with many files to come", Start::Loaded(many_files_to_come)),
     ("deny_inode", Start::Loaded(denied_inode)),
     ("protect_path", Start::Loaded(protected_path)),
@@ -122,9 +122,9 @@ fn replaced_directory(enforcement: &Enforcement) {
     assert_eq!(ask(&format!("create {secret}")), DENIED);
 }
 
-fn long_names(enforcement: &Enforcement) {
-    let place = Place::new("long_names");
-    for length in [31, 32, 33, 63, 64, 65, 128, 254] {
+fn names_of_any_length(enforcement: &Enforcement) {
+    let place = Place::new("names_of_any_length");
+    for length in [0, 1, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 128, 254] {
         let name = |last: &str| "n".repeat(length) + last;
         let (here, later) = (place.file(&name("a"), "x"), place.path(&name("b")));
         let other = place.file(&name("c"), "x");

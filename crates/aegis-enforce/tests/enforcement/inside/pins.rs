@@ -64,6 +64,7 @@ fn own() {
         format!("rmdir {PINS}"),
         format!("bpf-pin {control} 0"),
         "bpf-by-number aegis_".to_owned(),
+        "bpf-by-number .data.aegis_now".to_owned(),
         "unmount /sys/fs/bpf".to_owned(),
         format!("write {agent}"),
         format!("truncate {agent}"),
