@@ -175,10 +175,13 @@ static __always_inline struct policy *policy_in(__u32 slot)
 static __always_inline bool look(struct view *view)
 {
 	struct policy *policy;
+	__u64 now = aegis_now;
 
 	view->flags = 0;
-	view->generation = generation();
-	if (!view->generation)
+	view->generation = now & NOW_GENERATION;
+	/* While the word is written its bytes may be of two generations, and be zero together; the lowest bit is always that of
+	 * one of both, and the flag stands meanwhile. */
+	if (!view->generation && !(now & NOW_ASK))
 		return false;
 	view->told = view->generation;
 	view->slot = view->generation & 1;

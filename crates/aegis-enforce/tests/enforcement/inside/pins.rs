@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use aegis_enforce::{Enforcement, FileId, HostResolver, KernelError, Mode, Options, Resolver as _};
 
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
+
 use super::swaps::Hammers;
 use super::{Canary, EMPTY, LABEL, Place, Scenario, Start, compiled, load, swap, until};
 use crate::probe::{DENIED, ask};
@@ -15,6 +17,7 @@ pub(super) const ALL: &[Scenario] = &[
     ("what is the agent's is changed by nobody else", Start::Bare(own)),
     ("an agent killed at any point leaves enforcement as it was", Start::Bare(killed)),
     ("an unconfirmed policy falls back", Start::Bare(unconfirmed)),
+    ("a word that is half written is no hole", Start::Bare(half_written)),
 ];
 
 const PINS: &str = "/sys/fs/bpf/aegis-test";
@@ -233,4 +236,24 @@ fn unconfirmed() {
     apply(&enforcement, &format!("version=6\n[deny_path]\n{first}\n{second}\n"), short);
     assert_eq!(denied(), (true, true));
     wait_for((true, false));
+}
+
+/// From one generation to the next the bytes of the word may all be zero, as from 255 to 256. That is not "no policy".
+fn half_written() {
+    let place = Place::new("half_written");
+    let (secret, open) = (place.file("secret", "x"), place.file("open", "x"));
+    let enforcement = in_place(&deny(&secret));
+    // The zero that may be seen has the next generation's slot.
+    swap(&enforcement, &deny(&secret), Mode::Enforce);
+    let in_force = enforcement.in_force().unwrap().unwrap();
+    assert_eq!(in_force.generation, 2);
+    let word = MapHandle::from_pinned_path(format!("{PINS}/maps/aegis_control")).unwrap();
+    let key = 0_u32.to_ne_bytes();
+    let whole = word.lookup(&key, MapFlags::ANY).unwrap().unwrap();
+    word.update(&key, &(1_u64 << 63).to_ne_bytes(), MapFlags::ANY).unwrap();
+    assert_eq!(ask(&format!("open {secret}")), DENIED);
+    assert_eq!(ask(&format!("open {open}")), 0);
+    word.update(&key, &whole, MapFlags::ANY).unwrap();
+    assert_eq!(enforcement.in_force().unwrap().unwrap(), in_force);
+    enforcement.remove().unwrap();
 }
