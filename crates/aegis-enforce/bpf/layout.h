@@ -126,10 +126,10 @@ struct policy {
 	__u64 lifted;     /* CLOCK_BOOTTIME in ns until which denials are only told, in an emergency; 0: they are not */
 };
 
-#define FILTER_BITS 18
+#define FILTER_BITS 17
 
 /* Two bits in one word stand for each entry of the maps for files, names and the network, so that most misses never ask
- * those. Of 2 MiB, whatever the policy: then programs find a word without a call. A million entries have 16 bits each. */
+ * those. Of 1 MiB, whatever the policy: then programs find a word without a call. A million entries have 8 bits each. */
 struct filter {
 	__u64 words[1 << FILTER_BITS];
 };

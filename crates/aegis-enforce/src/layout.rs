@@ -69,7 +69,7 @@ pub(crate) const GROUP_LEVELS: u32 = 16;
 /// Bytes of a name that are compared as they are.
 pub(crate) const NAME_LENGTH: usize = 32;
 /// Words of 64 bits in the filter.
-pub(crate) const FILTER_WORDS: usize = 1 << 18;
+pub(crate) const FILTER_WORDS: usize = 1 << 17;
 
 pub(crate) const FILE_KEY: usize = 16;
 pub(crate) const RULE: usize = 8;
