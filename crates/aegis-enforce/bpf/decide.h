@@ -222,13 +222,8 @@ static __always_inline __u32 header_line(const struct view *view, __u32 which)
 
 #define GOLDEN 0x9E3779B97F4A7C15ull
 
-/* The hashes of what the filter holds. A file is in it by its number alone, too. Control groups do not count, nor do a
- * directory's device, the directory that a name is in, or the port of an address. */
-static __always_inline __u64 number_hash(__u64 inode)
-{
-	return inode * GOLDEN;
-}
-
+/* The hashes of what the filter holds. Control groups do not count, nor do a directory's device, the directory that a name
+ * is in, or the port of an address. */
 static __always_inline __u64 file_hash(__u64 inode, __u32 device)
 {
 	return (inode ^ ((__u64)device << 32)) * GOLDEN;
@@ -488,12 +483,9 @@ static __always_inline __u64 mixed(__u64 h, __u64 word)
 	return h ^ (h >> 32);
 }
 
-/* Most are told by their number, without a look at the device. */
 static __always_inline bool may_have_file(const struct filter *filter, struct inode *inode)
 {
-	__u64 number = inode->i_ino;
-
-	return may_have(filter, number_hash(number)) && may_have(filter, file_hash(number, inode->i_sb->s_dev));
+	return may_have(filter, file_hash(inode->i_ino, inode->i_sb->s_dev));
 }
 
 /* Whether the filter may have the name, in whatever directory. A long one is not asked for. */
@@ -596,10 +588,6 @@ static __always_inline void put_mark(const struct view *view, __u64 inode, __u32
 		return;
 	/* First the bits, so that nobody who looks in between takes their absence for an answer. */
 	__sync_fetch_and_or(&filter->words[hash >> (64 - FILTER_BITS)], filter_bits(hash));
-	if (group != GROUP_DIRECTORY) {
-		hash = number_hash(inode);
-		__sync_fetch_and_or(&filter->words[hash >> (64 - FILTER_BITS)], filter_bits(hash));
-	}
 	if (bpf_map_update_elem(inner, &key, rule, BPF_ANY))
 		COUNT(unmarked);
 }

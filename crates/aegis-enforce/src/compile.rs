@@ -449,7 +449,7 @@ impl<'a> Compiler<'a> {
     fn filter(&self) -> Vec<u8> {
         let mut filter = vec![0_u8; 8 * FILTER_WORDS];
         let (words, _) = filter.as_chunks_mut::<8>();
-        let hashes = self.tables.files.keys().iter().flat_map(layout::file_hashes);
+        let hashes = self.tables.files.keys().iter().map(layout::file_hash);
         let hashes = hashes.chain(self.tables.names.keys().iter().map(layout::name_hash));
         for hash in hashes.chain(self.tables.net.keys().iter().map(layout::net_hash)) {
             let (index, bits) = layout::filter_place(hash);

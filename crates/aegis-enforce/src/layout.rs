@@ -226,15 +226,15 @@ pub(crate) fn mix(a: u64, b: u64) -> u64 {
 /// Multiplier of the filter's hashes.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// The hashes under which the filter has a key of the map for files, the same for every control group: its number alone, and
-/// with the device. Of a directory of the tree there is one.
-pub(crate) fn file_hashes(key: &[u8; FILE_KEY]) -> [u64; 2] {
+/// The hash under which the filter has a key of the map for files, the same for every control group. That of a directory of
+/// the tree is the same on every device.
+pub(crate) fn file_hash(key: &[u8; FILE_KEY]) -> u64 {
     let inode = u64_at(key, 0);
-    if u32_at(key, 12) == GROUP_DIRECTORY {
-        return [(!inode).wrapping_mul(GOLDEN); 2];
-    }
-    let with_device = inode ^ (u64::from(u32_at(key, 8)) << 32);
-    [inode, with_device].map(|word| word.wrapping_mul(GOLDEN))
+    let word = match u32_at(key, 12) {
+        GROUP_DIRECTORY => !inode,
+        _ => inode ^ (u64::from(u32_at(key, 8)) << 32),
+    };
+    word.wrapping_mul(GOLDEN)
 }
 
 /// The hash under which the filter has a key of the map for names: the same for every directory.

@@ -204,10 +204,10 @@ fn the_filter_has_files_directories_and_names() {
     let host = MadeUp::of(&["/", "/srv", "/srv/a", "/srv/key"]);
     let names = "/srv/key\n/srv/12345678\n/srv/123456789\n/srv/12345678901234567\n";
     let compiled = compiled(&format!("version=6\n[deny_path]\n{names}"), &host);
-    let files = compiled.tables.files.keys().iter().flat_map(layout::file_hashes);
+    let files = compiled.tables.files.keys().iter().map(layout::file_hash);
     let names = compiled.tables.names.keys().iter().map(layout::name_hash);
     let hashes: Vec<u64> = files.chain(names).collect();
-    assert!(hashes.len() >= 9, "{hashes:?}");
+    assert!(hashes.len() > 6, "{hashes:?}");
     for hash in hashes {
         let (word, bits) = layout::filter_place(hash);
         assert_eq!(layout::u64_at(&compiled.filter, 8 * word) & bits, bits);
