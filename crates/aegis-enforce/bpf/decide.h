@@ -504,6 +504,12 @@ static __always_inline bool may_have_name(const struct filter *filter, struct de
 	return may_have(filter, h * GOLDEN);
 }
 
+/* Whether the filter may have the directory that the name is in, and the name. */
+static __always_inline bool may_have_entry(const struct filter *filter, struct dentry *dentry)
+{
+	return may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) && may_have_name(filter, dentry);
+}
+
 /* Whether some rule may concern what is by that name in its directory. */
 static __always_inline bool may_be_named(struct dentry *dentry)
 {
@@ -515,10 +521,7 @@ static __always_inline bool may_be_named(struct dentry *dentry)
 	filter = filter_now(now);
 	if (!filter)
 		return true;
-	if (may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) &&
-	    may_have_name(filter, dentry))
-		return true;
-	return aegis_now != now;
+	return may_have_entry(filter, dentry) || aegis_now != now;
 }
 
 /* Whether some rule may concern a file, by its number or by the name by which it was reached. To be asked where there are
@@ -529,12 +532,8 @@ static __always_inline bool may_be_ruled(__u64 now, struct inode *inode, struct 
 
 	if (!filter)
 		return true;
-	if (may_have_file(filter, inode))
-		return true;
-	/* Without rules for names there is no such directory. */
-	if (may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) && may_have_name(filter, dentry))
-		return true;
-	return aegis_now != now;
+	/* Without rules for names there is no directory of one. */
+	return may_have_file(filter, inode) || may_have_entry(filter, dentry) || aegis_now != now;
 }
 
 /* Whether a file or a directory may be known by its number. */

@@ -280,7 +280,6 @@ pub(crate) const NOW_ASK: u64 = 1 << 63;
 /// The part of `aegis_now` that is the generation.
 pub(crate) const NOW_GENERATION: u64 = (1 << 40) - 1;
 
-/// The element of the control: which generation counts.
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(joined(&[bytes.get(at..at.saturating_add(8)).unwrap_or_default()]))
 }
