@@ -1,9 +1,13 @@
 //! A process that ends with the test that started it, even if that test is killed.
 
 use std::fs::File;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -88,13 +92,48 @@ impl Drop for Guarded {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on now.
+/// The ports that a kernel hands out by itself, if it does not say: those that IANA leaves free (RFC 6335 §6).
+const EPHEMERAL: (u16, u16) = (49_152, u16::MAX);
+/// Servers that listen where tests do not choose are below.
+const LOWEST: u16 = 10_240;
+
+/// A port of 127.0.0.1 that nobody listens on now, and that no other test is given while this process lives.
+///
+/// It is none of those that the kernel hands out: another process, or a connection that is tried while the server is away
+/// (even to itself), could take one of them at any time. The name of an abstract socket stands for the reservation: it ends
+/// with the process, and lies in the same network namespace as the port.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static RESERVED: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    let (first, last) = ephemeral();
+    let ports: Vec<u16> = (LOWEST..=u16::MAX).filter(|port| *port < first || *port > last).collect();
+    assert!(!ports.is_empty(), "the kernel hands out every port from {LOWEST} on by itself");
+    // Somewhere, so that processes seldom ask for the same.
+    let start = RandomState::new().hash_one(std::process::id()) as usize % ports.len();
+    for port in ports[start..].iter().chain(&ports[..start]) {
+        let name = SocketAddr::from_abstract_name(format!("aegis test port {port}")).unwrap();
+        let Ok(reservation) = UnixListener::bind_addr(&name) else { continue };
+        if TcpListener::bind(("127.0.0.1", *port)).is_ok() {
+            RESERVED.lock().unwrap_or_else(PoisonError::into_inner).push(reservation);
+            return *port;
+        }
+    }
+    panic!("all {} ports of 127.0.0.1 that a test may take are taken", ports.len());
+}
+
+/// The first and the last port that the kernel hands out by itself.
+fn ephemeral() -> (u16, u16) {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(first), Some(last)) => (first, last),
+        _ => EPHEMERAL,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::scratch;
 
@@ -129,6 +168,16 @@ mod tests {
         child.wait().unwrap();
         wait_until("the server has ended", &|| !server.exists());
         wait_until("its directory is gone", &|| !Path::new(dir).exists());
+    }
+
+    #[test]
+    fn no_port_is_given_twice_nor_one_that_the_kernel_gives() {
+        let (first, last) = ephemeral();
+        let ports: Vec<u16> = (0..200).map(|_| free_port()).collect();
+        assert_eq!(ports.iter().collect::<HashSet<_>>().len(), ports.len());
+        assert!(ports.iter().all(|port| *port < first || *port > last), "{ports:?}");
+        // What is reserved is free to be listened on.
+        drop(TcpListener::bind(("127.0.0.1", ports[0])).unwrap());
     }
 
     #[test]
