@@ -195,7 +195,9 @@ fn event(number: usize) -> Vec<u8> {
             r#"rollback was rehearsed and the exposure is small","override_justification":"customer deadline, see CHG-{number}","#,
             r#""requested_by":"requester-{number}@example.org","risk_lead_signature":"{a}{b}","latency_ms":{number}.25,"#,
             r#""attempt":1,"ok":true,"tags":["gate","override","two-key"],"scores":{{"risk":0.{number},"cost":12.5,"#,
-            r#""complexity":0.75}},"message":"decision recorded, and the proposal moved to the next stage of its life"}}"#
+            r#""complexity":0.75}},"message":"decision recorded, and the proposal moved to the next stage of its life; the gates for "#,
+            r#"risk, profit, novelty and complexity had passed before, the one for quality was overridden by two custodians, and "#,
+            r#"the next review is due in fourteen days at the latest"}}"#
         ),
         a = a,
         b = b,

@@ -18,7 +18,7 @@ use crate::measure::{Cost, Work, median, medians, peak_memory_kib};
 /// All rows.
 pub(super) fn measure(effort: Effort, table: &mut Table) -> Outcome {
     let (events, rounds) = match effort {
-        Effort::Full => (60_000, 7),
+        Effort::Full => (120_000, 7),
         Effort::Quick => (15_000, 3),
     };
     let bench = Bench::new(events)?;
@@ -108,7 +108,8 @@ impl Bench {
                     times(encrypt),
                     7.0,
                 );
-                table.at_least_times("  the same / pii decrypt", times(decrypt), 7.0);
+                // Not the same work: what is read is fourteen times what `jq` reads.
+                table.information("  the same / pii decrypt", format!("{:.2}x", times(decrypt)));
             }
             _ => println!("skipped: the ratio to `jq -c .` (jq is not installed)"),
         }
