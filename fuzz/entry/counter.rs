@@ -1,8 +1,12 @@
-//! Any bytes as the small files on which a host's decisions rest: counter, revoked keys, manifest.
+//! Any bytes as the small files on which a host's decisions rest: counter, revoked keys, manifest; how many custodians it asks
+//! for, what was approved, how far a rotation has come.
 
 use aegis_trust::counter::{Counter, Judgement};
+use aegis_trust::custodians::record::Record;
+use aegis_trust::custodians::threshold::Threshold;
 use aegis_trust::manifest::Manifest;
 use aegis_trust::revoked::RevokedKeys;
+use aegis_trust::rotation::Rotation;
 
 /// What is accepted has one spelling, and the order of counters never lets anything older in.
 pub(crate) fn run(bytes: &[u8]) {
@@ -26,5 +30,24 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     if let Ok(manifest) = Manifest::parse(bytes) {
         assert_eq!(manifest.to_json().as_bytes(), bytes);
+    }
+    if let Ok(threshold) = Threshold::parse(bytes) {
+        assert!(threshold.quorum.people() >= 2, "nobody decides alone");
+        assert_eq!(
+            Threshold::parse(threshold.to_string().as_bytes()),
+            Ok(threshold),
+            "what we write, we read"
+        );
+    }
+    if let Ok(record) = Record::parse(bytes) {
+        assert_eq!(record.to_bytes(), bytes);
+        assert!(
+            record.rule.is_some() || record.trusted_only().is_none(),
+            "without a rule no key has to be approved"
+        );
+    }
+    if let Some(rotation) = Rotation::parse(bytes) {
+        assert_eq!(rotation.to_bytes(), bytes);
+        assert_ne!(rotation.old, rotation.new);
     }
 }
