@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import json
+import random
 import re
+import socket
 import time
 import urllib.request
 from pathlib import Path
@@ -36,6 +38,30 @@ def state(tmp_path: Path, kek: aegis.KEKProvider) -> Path:
     directory.mkdir(mode=0o700)
     aegis.Keyring.create(str(directory / "keyring.sqlite"), kek)
     return directory
+
+
+RESERVED: List[socket.socket] = []
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free, and none of those that the kernel hands out by itself at any time.
+
+    It is reserved while this process lives by the name that the tests in Rust reserve ports by (`test_services::guarded`).
+    """
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    ports = [port for port in range(10_240, 65_536) if not first <= port <= last]
+    for port in random.sample(ports, len(ports)):
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0aegis test port {port}")
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", port))
+        except OSError:
+            reservation.close()
+            continue
+        RESERVED.append(reservation)
+        return port
+    raise AssertionError("all ports of 127.0.0.1 that a test may take are taken")
 
 
 def configured(tmp_path: Path, text: str) -> Path:
@@ -83,16 +109,12 @@ metrics = "127.0.0.1:0"
 
 
 def test_metrics_are_answered_while_it_runs(tmp_path: Path, state: Path) -> None:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     text = MINIMAL + f'[pipeline]\nmetrics = "127.0.0.1:{port}"\n'
     with aegis.TelemetryPipeline.from_config(configured(tmp_path, text), state_dir=state) as pipeline:
         pipeline.emit({"actor_id": 1})
         pipeline.flush()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             assert re.search(r"^aegis_telemetry_events_total 1$", answer.read().decode(), re.M)
 
 
