@@ -13,7 +13,7 @@
 struct put {
 	__u64 count; /* entries in the blocks */
 	__u64 done;  /* that are in the map now */
-	__s64 error; /* of the next one */
+	__s64 error; /* of the next one; kernels differ in the upper half of what a helper returns */
 };
 
 /* `Sum` in Rust: what does not depend on the order in which entries are found. */
@@ -40,7 +40,7 @@ static __always_inline __u64 mix_all(__u64 state, const __u64 *words, int bytes)
 }
 
 /* `into_*` is made by the agent, and takes the place of the one here. */
-#define KIND(name, KEY, VALUE)                                                                                               \
+#define ENTRIES(name, KEY, VALUE, TYPE, FLAGS)                                                                               \
 	_Static_assert(sizeof(KEY) % 8 == 0 && sizeof(VALUE) % 8 == 0, "whole words");                                       \
 	struct name##_keys {                                                                                                 \
 		KEY all[IN_BLOCK];                                                                                           \
@@ -61,7 +61,8 @@ static __always_inline __u64 mix_all(__u64 state, const __u64 *words, int bytes)
 		__type(value, struct name##_values);                                                                         \
 	} values_##name SEC(".maps");                                                                                        \
 	struct {                                                                                                             \
-		__uint(type, BPF_MAP_TYPE_HASH);                                                                             \
+		__uint(type, TYPE);                                                                                          \
+		__uint(map_flags, FLAGS);                                                                                    \
 		__uint(max_entries, 1);                                                                                      \
 		__type(key, KEY);                                                                                            \
 		__type(value, VALUE);                                                                                        \
@@ -75,12 +76,25 @@ static __always_inline __u64 mix_all(__u64 state, const __u64 *words, int bytes)
                                                                                                                              \
 		if (!keys || !values)                                                                                        \
 			return 1;                                                                                            \
-		put->error = bpf_map_update_elem(&into_##name, &keys->all[at], &values->all[at], BPF_ANY);                   \
+		put->error = (int)bpf_map_update_elem(&into_##name, &keys->all[at], &values->all[at], BPF_ANY);              \
 		if (put->error)                                                                                              \
 			return 1;                                                                                            \
 		put->done++;                                                                                                 \
 		return 0;                                                                                                    \
 	}                                                                                                                    \
+                                                                                                                             \
+	static __always_inline void add_##name(struct sum *sum, const __u64 *key, const __u64 *value)                        \
+	{                                                                                                                    \
+		__u64 state = mix_all(mix(sizeof(KEY), sizeof(VALUE)), key, sizeof(KEY));                                    \
+                                                                                                                             \
+		state = mix_all(state, value, sizeof(VALUE));                                                                \
+		sum->entries++;                                                                                              \
+		sum->first += state;                                                                                         \
+		sum->second += mix(state, 0x61656769735f7375ull);                                                            \
+	}
+
+#define KIND(name, KEY, VALUE)                                                                                               \
+	ENTRIES(name, KEY, VALUE, BPF_MAP_TYPE_HASH, 0)                                                                      \
                                                                                                                              \
 	SEC("syscall")                                                                                                       \
 	int aegis_put_##name(struct put *ctx)                                                                                \
@@ -95,12 +109,7 @@ static __always_inline __u64 mix_all(__u64 state, const __u64 *words, int bytes)
                                                                                                                              \
 	static long sum_##name(void *map, const __u64 *key, const __u64 *value, struct sum *sum)                             \
 	{                                                                                                                    \
-		__u64 state = mix_all(mix(sizeof(KEY), sizeof(VALUE)), key, sizeof(KEY));                                    \
-                                                                                                                             \
-		state = mix_all(state, value, sizeof(VALUE));                                                                \
-		sum->entries++;                                                                                              \
-		sum->first += state;                                                                                         \
-		sum->second += mix(state, 0x61656769735f7375ull);                                                            \
+		add_##name(sum, key, value);                                                                                 \
 		return 0;                                                                                                    \
 	}                                                                                                                    \
                                                                                                                              \
@@ -123,5 +132,90 @@ struct hash_key {
 };
 
 KIND(hash, struct hash_key, struct rule)
+
+/* A trie is not for programs that may sleep, so its programs are of another type, which answers through a map. */
+ENTRIES(cidr, struct cidr_key, struct rule, BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC)
+
+union cidr_answer {
+	struct put put;
+	struct sum sum; /* what it was called with is where `put` has it */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, union cidr_answer);
+} answer_cidr SEC(".maps");
+
+SEC("raw_tp")
+int aegis_put_cidr(void *ctx)
+{
+	__u32 only = 0;
+	union cidr_answer *answer = bpf_map_lookup_elem(&answer_cidr, &only);
+	struct put put = {};
+
+	if (!answer)
+		return 0;
+	bpf_loop(answer->put.count, put_cidr, &put, 0);
+	answer->put = put;
+	return 0;
+}
+
+/* A look for a key is answered by the entry with the longest prefix that is not longer than the key's. It is the key's own if a
+ * look for one bit less is not answered by the same entry. */
+static long sum_cidr(__u64 index, struct sum *sum)
+{
+	__u32 block = index / IN_BLOCK, at = index % IN_BLOCK;
+	struct cidr_keys *keys = bpf_map_lookup_elem(&keys_cidr, &block);
+	struct cidr_key key;
+	void *own, *shorter = NULL;
+
+	if (!keys)
+		return 1;
+	key = keys->all[at];
+	own = bpf_map_lookup_elem(&into_cidr, &key);
+	if (!own)
+		return 0;
+	if (key.prefix) {
+		key.prefix--;
+		shorter = bpf_map_lookup_elem(&into_cidr, &key);
+	}
+	if (own != shorter)
+		add_cidr(sum, (const __u64 *)&keys->all[at], own);
+	return 0;
+}
+
+/* Sums up those entries in the blocks that are in the map. */
+SEC("raw_tp")
+int aegis_sum_cidr(void *ctx)
+{
+	__u32 only = 0;
+	union cidr_answer *answer = bpf_map_lookup_elem(&answer_cidr, &only);
+	struct sum sum = {};
+
+	if (!answer)
+		return 0;
+	bpf_loop(answer->put.count, sum_cidr, &sum, 0);
+	answer->sum = sum;
+	return 0;
+}
+
+/* Whether the map has as many entries as it has room for. No rule has the key that is tried, the prefix of all prefixes. */
+SEC("raw_tp")
+int aegis_full_cidr(void *ctx)
+{
+	__u32 only = 0;
+	union cidr_answer *answer = bpf_map_lookup_elem(&answer_cidr, &only);
+	struct cidr_key key = {};
+	struct rule rule = {};
+
+	if (!answer)
+		return 0;
+	answer->put.error = (int)bpf_map_update_elem(&into_cidr, &key, &rule, BPF_NOEXIST);
+	if (!answer->put.error)
+		bpf_map_delete_elem(&into_cidr, &key);
+	return 0;
+}
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

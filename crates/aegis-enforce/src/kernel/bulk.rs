@@ -1,5 +1,6 @@
 //! A large map, filled and summed up by programs inside the kernel: a third less work for it than through bpf(2) to fill, and a
-//! quarter of it to read everything back.
+//! quarter of it to read everything back. No program can go through a trie: one looks there for each entry that was meant, and
+//! another whether there is room for any more.
 
 use std::fmt;
 use std::os::fd::AsFd as _;
@@ -19,6 +20,9 @@ const IN_BLOCK: usize = 128;
 const BLOCKS: usize = 128;
 /// Bytes of what programs are called with, and answer: three words.
 const CONTEXT: usize = 24;
+
+/// The kind that is a trie.
+const TRIE: &str = "cidr";
 
 /// Programs for one map.
 pub(super) struct Bulk {
@@ -45,6 +49,7 @@ impl Bulk {
             name::NAMES => "name",
             name::NET => "net",
             name::HASHES => "hash",
+            name::CIDRS => TRIE,
             _ => return Err(libbpf_rs::Error::from_raw_os_error(rustix::io::Errno::NOTSUP.raw_os_error())),
         };
         let of_this = |other: &std::ffi::OsStr| {
@@ -75,11 +80,8 @@ impl Bulk {
         for (keys, values) in table.keys().chunks(most).zip(table.values().chunks(most)) {
             self.stage("keys", K, keys.as_flattened())?;
             self.stage("values", V, values.as_flattened())?;
-            let mut context = [0; CONTEXT];
-            let count = keys.len() as u64;
-            context.iter_mut().zip(count.to_ne_bytes()).for_each(|(to, from)| *to = from);
-            let answer = self.run("put", context)?;
-            if u64_at(&answer, 8) != count {
+            let answer = self.run("put", context_of(keys.len()))?;
+            if u64_at(&answer, 8) != keys.len() as u64 {
                 // An error of the kernel is a small negative number. Without one, a block was not found.
                 let error = i32::try_from(u64_at(&answer, 16).cast_signed()).unwrap_or(0);
                 let error =
@@ -90,16 +92,34 @@ impl Bulk {
         Ok(())
     }
 
-    /// Sums up what is in the map.
+    /// Sums up what is in the map, which is no trie.
     pub(super) fn sum(&self) -> Result<Sum, libbpf_rs::Error> {
-        let answer = self.run("sum", [0; CONTEXT])?;
-        Ok(Sum { entries: u64_at(&answer, 0), first: u64_at(&answer, 8), second: u64_at(&answer, 16) })
+        Ok(sum_in(&self.run("sum", [0; CONTEXT])?))
+    }
+
+    /// Sums up those entries of `table` that are in the map, which is a trie, with the values that they have there.
+    pub(super) fn sum_of_known<const K: usize, const V: usize>(
+        &self,
+        table: &Table<K, V>,
+    ) -> Result<Sum, libbpf_rs::Error> {
+        let mut sum = Sum::default();
+        for keys in table.keys().chunks(IN_BLOCK * BLOCKS) {
+            self.stage("keys", K, keys.as_flattened())?;
+            sum.join(&sum_in(&self.run("sum", context_of(keys.len()))?));
+        }
+        Ok(sum)
+    }
+
+    /// Whether the map, which is a trie, has as many entries as it has room for.
+    pub(super) fn is_full(&self) -> Result<bool, libbpf_rs::Error> {
+        let error = u64_at(&self.run("full", [0; CONTEXT])?, 16).cast_signed();
+        Ok(error == -i64::from(rustix::io::Errno::NOSPC.raw_os_error()))
     }
 
     /// Lays entries of `size` bytes each out in blocks. What the last block had before stays behind the end.
     fn stage(&self, what: &str, size: usize, bytes: &[u8]) -> Result<(), libbpf_rs::Error> {
         let name = format!("{what}_{}", self.kind);
-        let map = self.object.maps().find(|map| map.name().to_str() == Some(&name)).ok_or_else(absent)?;
+        let map = self.map(&name)?;
         let block = size * IN_BLOCK;
         let whole = bytes.len() / block;
         let numbers: Vec<u8> = (0_u32..).take(whole + 1).flat_map(u32::to_ne_bytes).collect();
@@ -121,10 +141,32 @@ impl Bulk {
         let name = format!("aegis_{what}_{}", self.kind);
         let program = self.object.progs_mut().find(|program| program.name().to_str() == Some(&name));
         let program = program.ok_or_else(absent)?;
-        // The kernel writes the answer over what it was called with.
-        program.test_run(ProgramInput { context_in: Some(&mut context), ..ProgramInput::default() })?;
-        Ok(context)
+        if self.kind != TRIE {
+            // The kernel writes the answer over what it was called with.
+            program.test_run(ProgramInput { context_in: Some(&mut context), ..ProgramInput::default() })?;
+            return Ok(context);
+        }
+        let (map, only) = (self.map("answer_cidr")?, 0_u32.to_ne_bytes());
+        map.update(&only, &context, MapFlags::ANY)?;
+        program.test_run(ProgramInput::default())?;
+        let answer = map.lookup(&only, MapFlags::ANY)?.ok_or_else(absent)?;
+        answer.as_slice().try_into().map_err(|_| absent())
     }
+
+    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>, libbpf_rs::Error> {
+        self.object.maps().find(|map| map.name().to_str() == Some(name)).ok_or_else(absent)
+    }
+}
+
+/// For programs that look at so many entries in the blocks.
+fn context_of(count: usize) -> [u8; CONTEXT] {
+    let mut context = [0; CONTEXT];
+    context.iter_mut().zip((count as u64).to_ne_bytes()).for_each(|(to, from)| *to = from);
+    context
+}
+
+fn sum_in(answer: &[u8; CONTEXT]) -> Sum {
+    Sum { entries: u64_at(answer, 0), first: u64_at(answer, 8), second: u64_at(answer, 16) }
 }
 
 fn absent() -> libbpf_rs::Error {
@@ -138,7 +180,7 @@ mod tests {
 
     use super::super::fill;
     use super::*;
-    use crate::layout::{FILE_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, RULE};
+    use crate::layout::{CIDR_KEY, FILE_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, RULE, Rule, cidr_key};
 
     /// Entries that differ in every part; more than go in at once, and not a whole number of blocks.
     fn table<const K: usize, const V: usize>(entries: u64) -> Table<K, V> {
@@ -247,5 +289,132 @@ mod tests {
         assert!(Bulk::of(name::NET, &map, WORTH_IT - 1).is_none());
         assert!(Bulk::of(name::NET, &map, WORTH_IT).is_some());
         assert!(Bulk::of(name::GROUPS, &map, WORTH_IT).is_none());
+    }
+
+    fn trie(room: usize) -> MapHandle {
+        fill::create(MapType::LpmTrie, name::CIDRS, CIDR_KEY, RULE, room, libbpf_sys::BPF_F_NO_PREALLOC)
+            .unwrap()
+    }
+
+    /// Networks of both families, of all lengths, most of them in others. Lines are what tells their values apart, if `lines`.
+    fn networks(entries: u32, lines: bool) -> Table<CIDR_KEY, RULE> {
+        let mut table = Table::default();
+        let mut number = 0_u32;
+        while table.len() < entries as usize {
+            let bits = crate::layout::mix(7, number.into());
+            // Every other one is where an earlier one is, but longer or shorter.
+            let address = crate::layout::mix(8, (number / 2).into());
+            let v6 = bits & 1 == 1;
+            let prefix = u8::try_from((bits >> 8) % if v6 { 129 } else { 33 }).unwrap();
+            let network: std::net::IpAddr = if v6 {
+                let address = (0xfd_u128 << 120) | (u128::from(address) << 40) | u128::from(number);
+                (address & u128::MAX.checked_shl(128 - u32::from(prefix)).unwrap_or(0)).to_be_bytes().into()
+            } else {
+                let address = u32::try_from(address >> 32).unwrap();
+                (address & u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0)).to_be_bytes().into()
+            };
+            let rule = Rule { line: if lines { number } else { 1 }, section: 9, protocols: 0, flags: 0 };
+            table.put(cidr_key(network, prefix), rule.to_bytes(), |_| {});
+            number += 1;
+        }
+        table
+    }
+
+    fn is_shown(bulk: &Bulk, table: &Table<CIDR_KEY, RULE>) -> bool {
+        bulk.sum_of_known(table).unwrap() == table.sum() && bulk.is_full().unwrap()
+    }
+
+    #[test]
+    fn what_is_put_into_a_trie_is_what_is_there_and_what_is_shown() {
+        if !may("what_is_put_into_a_trie_is_what_is_there_and_what_is_shown") {
+            return;
+        }
+        for (entries, lines) in [(1, true), (8191, true), (8192, false), (16_385, true), (100_000, true)] {
+            let table = networks(entries, lines);
+            let map = trie(table.len());
+            let bulk = Bulk::load(name::CIDRS, &map).unwrap();
+            bulk.put(&table).unwrap();
+            assert!(is_shown(&bulk, &table), "{entries}");
+            // And what bpf(2) reads there is the same: what was tried has left nothing behind.
+            assert_eq!(fill::sum_of(&map, name::CIDRS, |_| true).unwrap(), table.sum(), "{entries}");
+        }
+    }
+
+    #[test]
+    fn a_trie_without_networks_is_empty() {
+        if !may("a_trie_without_networks_is_empty") {
+            return;
+        }
+        let (table, map) = (Table::<CIDR_KEY, RULE>::default(), trie(0));
+        let bulk = Bulk::load(name::CIDRS, &map).unwrap();
+        bulk.put(&table).unwrap();
+        assert_eq!(bulk.sum_of_known(&table).unwrap(), Sum::default());
+        // The kernel makes none without room for an entry.
+        assert!(!bulk.is_full().unwrap());
+        assert_eq!(map.keys().count(), 0, "what was tried has left something behind");
+    }
+
+    #[test]
+    fn a_trie_that_is_full_says_so() {
+        if !may("a_trie_that_is_full_says_so") {
+            return;
+        }
+        let map = trie(300);
+        let error = Bulk::load(name::CIDRS, &map).unwrap().put(&networks(1000, true)).unwrap_err();
+        assert!(error.to_string().contains("No space left on device"), "{error}");
+    }
+
+    /// Each with values that differ, and with values of which all are the same.
+    #[test]
+    fn what_is_lost_spoilt_or_added_in_a_trie_is_found() {
+        if !may("what_is_lost_spoilt_or_added_in_a_trie_is_found") {
+            return;
+        }
+        // The network, one in it, one in that, and one beside them.
+        let texts = [("10.0.0.0", 8), ("10.1.0.0", 16), ("10.1.1.0", 24), ("192.0.2.0", 24)];
+        let keys = texts.map(|(address, prefix)| cidr_key(address.parse().unwrap(), prefix));
+        let other = |address: &str, prefix| cidr_key(address.parse().unwrap(), prefix);
+        for lines in [[1, 2, 3, 4], [1; 4]] {
+            let mut table = Table::<CIDR_KEY, RULE>::default();
+            for (key, line) in keys.iter().zip(lines) {
+                let rule = Rule { line, section: 9, protocols: 0, flags: 0 };
+                table.insert(*key, rule.to_bytes());
+            }
+            let value = |index: usize| table.values()[index];
+            let mut spoilt = value(2);
+            spoilt[3] ^= 0x10;
+            // What is deleted, and what is put in its place.
+            let cases: &[(&str, Option<usize>, Option<([u8; CIDR_KEY], [u8; RULE])>)] = &[
+                ("nothing", None, None),
+                ("the outermost is lost", Some(0), None),
+                ("one between two is lost", Some(1), None),
+                ("the innermost is lost", Some(2), None),
+                ("one by itself is lost", Some(3), None),
+                ("spoilt", Some(2), Some((keys[2], spoilt))),
+                ("another in place of one", Some(2), Some((other("10.1.2.0", 24), value(2)))),
+                ("shorter", Some(2), Some((other("10.1.0.0", 23), value(2)))),
+                ("shorter, by itself", Some(3), Some((other("192.0.2.0", 23), value(3)))),
+                ("longer", Some(2), Some((other("10.1.1.0", 25), value(2)))),
+                ("of the other family", Some(0), Some((other("a00::", 8), value(0)))),
+            ];
+            for (what, lost, put) in cases {
+                let map = trie(table.len());
+                let bulk = Bulk::load(name::CIDRS, &map).unwrap();
+                bulk.put(&table).unwrap();
+                lost.iter().for_each(|index| map.delete(&keys[*index]).unwrap());
+                put.iter().for_each(|(key, value)| map.update(key, value, MapFlags::ANY).unwrap());
+                assert_eq!(is_shown(&bulk, &table), *what == "nothing", "{what}, {lines:?}");
+                let checked = fill::check_trie(&map, Some(&bulk), &table);
+                assert_eq!(checked.is_ok(), *what == "nothing", "{what}, {lines:?}");
+            }
+            // With room for one more, it could be there; so a walk has to tell.
+            let map = trie(table.len() + 1);
+            let bulk = Bulk::load(name::CIDRS, &map).unwrap();
+            bulk.put(&table).unwrap();
+            assert!(!is_shown(&bulk, &table));
+            fill::check_trie(&map, Some(&bulk), &table).unwrap();
+            map.update(&other("198.51.100.0", 24), &value(0), MapFlags::ANY).unwrap();
+            assert!(fill::check_trie(&map, Some(&bulk), &table).is_err(), "added");
+        }
     }
 }

@@ -6,10 +6,13 @@ use std::time::Instant;
 
 use aegis_enforce::{Canary, Enforcement, Mode, Options};
 
-use super::{LABEL, MILLION, Scenario, Start, compiled, load};
+use super::{LABEL, MILLION, Scenario, Start, compiled, judged, load};
 use crate::probe::{DENIED, ask};
 
-pub(super) const ALL: &[Scenario] = &[("more rules than go into one batch", Start::Loaded(batches))];
+pub(super) const ALL: &[Scenario] = &[
+    ("more rules than go into one batch", Start::Loaded(batches)),
+    ("more networks than go into one batch", Start::Loaded(networks)),
+];
 
 const RULES: u32 = 1_000_000;
 
@@ -25,6 +28,27 @@ fn a_million_rules() {
 fn batches(enforcement: &Enforcement) {
     in_force(enforcement, 40_000);
     enforcement.verify().unwrap();
+}
+
+/// Of both families; every other one of IPv4 is in the one before it.
+fn networks(enforcement: &Enforcement) {
+    let mut policy = "version=6\n[deny_cidr]\n".to_owned();
+    for index in 0..12_000_u32 {
+        let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + index / 2 * 512);
+        writeln!(policy, "{address}/{}", if index % 2 == 0 { 24 } else { 27 }).unwrap();
+        writeln!(policy, "fd00:{index:x}:8000::/33").unwrap();
+    }
+    let denied = [
+        "udp 10.0.0.1 9",
+        "udp 10.0.0.255 9",
+        "udp 10.46.222.31 9",
+        "udp fd00:0:8000::1 9",
+        "udp fd00:2edf:ffff::1 9",
+    ];
+    let allowed = ["udp 10.0.1.1 9", "udp 10.46.223.1 9", "udp fd00:0:7fff::1 9", "udp fd00:2ee0:8000::1 9"];
+    judged(enforcement, &policy, &denied, &allowed);
+    enforcement.verify().unwrap();
+    assert!(enforcement.in_force().unwrap().unwrap().entries >= 24_000);
 }
 
 /// So many addresses are denied, and the next one is not.
