@@ -93,6 +93,12 @@ OUTER(aegis_cidrs, cidrs_map);
  * read without a call. */
 volatile __u64 aegis_now SEC(".data.aegis_now") = 0;
 
+/* How often a directory or a symbolic link came to a name on the way to what the policy names, or went from one: the
+ * programs count. How far they had counted when the paths in force were resolved: the agent's word. A write from outside
+ * replaces the whole value of a map, so each is one of its own. */
+volatile __u64 aegis_moved SEC(".data.aegis_moved") = 0;
+volatile __u64 aegis_resolved SEC(".data.aegis_resolved") = 0;
+
 /* The agent's own program, directories and pins. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -162,6 +168,21 @@ static __always_inline bool settled(const struct view *view)
 		return true;
 	COUNT(retried);
 	return false;
+}
+
+/* Whether some directory may be a node of the tree of names, and not be known as one yet. */
+static __always_inline bool stirred(void)
+{
+	return aegis_moved != aegis_resolved;
+}
+
+static __always_inline void stir(void)
+{
+	struct stir told = {.moved = __sync_fetch_and_add(&aegis_moved, 1)};
+
+	/* Until the agent has looked, the first of them says it all. Without room, it looks in its next round. */
+	if (told.moved == aegis_resolved)
+		bpf_ringbuf_output(&aegis_events, &told, sizeof(told), 0);
 }
 
 static __always_inline struct policy *policy_in(__u32 slot)
@@ -504,10 +525,12 @@ static __always_inline bool may_have_name(const struct filter *filter, struct de
 	return may_have(filter, h * GOLDEN);
 }
 
-/* Whether the filter may have the directory that the name is in, and the name. */
+/* Whether the filter may have the directory that the name is in, and the name. Once names have moved, any directory may be
+ * one that the policy means. */
 static __always_inline bool may_have_entry(const struct filter *filter, struct dentry *dentry)
 {
-	return may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) && may_have_name(filter, dentry);
+	return (may_have(filter, directory_hash(dentry->d_parent->d_inode->i_ino)) || stirred()) &&
+	       may_have_name(filter, dentry);
 }
 
 /* Whether some rule may concern what is by that name in its directory. */
@@ -551,28 +574,6 @@ static __always_inline bool may_be_marked(struct inode *inode)
 	       may_have(filter, directory_hash(inode->i_ino)) || aegis_now != now;
 }
 
-/* What the policy says of a name in its directory, if the directory is one of the tree. */
-static __always_inline struct name_rule *named(const struct view *view, const struct subject *subject)
-{
-	struct dentry *dentry = subject->name;
-	struct name_key key = {};
-	__u32 slot = view->slot;
-	struct rule *mark;
-	void *inner;
-
-	if (!dentry)
-		return NULL;
-	mark = file_entry(view, subject->directory, subject->directory_device, GROUP_DIRECTORY);
-	if (!mark)
-		return NULL;
-	key.node = mark->line;
-	key.length = BPF_CORE_READ(dentry, d_name.len);
-	if (!read_name(&key, BPF_CORE_READ(dentry, d_name.name)))
-		return NULL;
-	inner = bpf_map_lookup_elem(&aegis_names, &slot);
-	return inner ? bpf_map_lookup_elem(inner, &key) : NULL;
-}
-
 /* Puts an entry in for an inode that came under a name of the policy, so that it is known by every other name too. */
 static __always_inline void put_mark(const struct view *view, __u64 inode, __u32 device, __u32 group,
 				     const struct rule *rule)
@@ -591,6 +592,33 @@ static __always_inline void put_mark(const struct view *view, __u64 inode, __u32
 		COUNT(unmarked);
 }
 
+static __always_inline struct name_rule *name_in(const struct view *view, const struct name_key *key)
+{
+	__u32 slot = view->slot;
+	void *inner = bpf_map_lookup_elem(&aegis_names, &slot);
+
+	return inner ? bpf_map_lookup_elem(inner, key) : NULL;
+}
+
+/* What the policy says of a name in its directory, if the directory is one of the tree. */
+static __always_inline struct name_rule *named(const struct view *view, const struct subject *subject)
+{
+	struct dentry *dentry = subject->name;
+	struct name_key key = {};
+	struct rule *mark;
+
+	if (!dentry)
+		return NULL;
+	mark = file_entry(view, subject->directory, subject->directory_device, GROUP_DIRECTORY);
+	if (!mark)
+		return NULL;
+	key.node = mark->line;
+	key.length = BPF_CORE_READ(dentry, d_name.len);
+	if (!read_name(&key, BPF_CORE_READ(dentry, d_name.name)))
+		return NULL;
+	return name_in(view, &key);
+}
+
 static __always_inline void mark(const struct view *view, const struct subject *subject, bool directory,
 				 const struct name_rule *name)
 {
@@ -607,8 +635,24 @@ static __always_inline void mark(const struct view *view, const struct subject *
 	}
 }
 
-/* A name and a file that come together: the file is known by that rule from now on, under whatever name. */
-__noinline int mark_named(struct subject *subject, __u32 directory)
+/* What comes to a name, or goes from it. */
+#define NAMED_DIRECTORY 1
+#define NAMED_LINK 2  /* symbolic */
+#define NAMED_MOVES 4 /* it was made elsewhere, or leads elsewhere: not a look at what has been there all the time */
+
+/* A name and a file that come together: the file is known by that rule from now on, under whatever name. Without a file
+ * yet, all that is to be known is whether the name is on the way of a path. */
+static __always_inline void meet(const struct view *view, const struct subject *subject, __u32 what,
+				 const struct name_rule *name)
+{
+	/* First the count, so that whoever comes after it looks again. */
+	if ((what & NAMED_MOVES) && ((what & NAMED_LINK) || ((what & NAMED_DIRECTORY) && name->node)))
+		stir();
+	if (subject->inode)
+		mark(view, subject, what & NAMED_DIRECTORY, name);
+}
+
+__noinline int mark_named(struct subject *subject, __u32 what)
 {
 	struct view view = {};
 	struct name_rule *name;
@@ -617,8 +661,82 @@ __noinline int mark_named(struct subject *subject, __u32 directory)
 		return 0;
 	name = named(&view, subject);
 	if (name)
-		mark(&view, subject, directory, name);
+		meet(&view, subject, what, name);
 	return 0;
+}
+
+/* What the policy says of a name by the names above it: where a tree was renamed to a name of the policy, what is in it is
+ * not known by number. From the highest of these directories down, each is what its name is in the one above it, or else
+ * what it is known as. It is known from then on. For each directory the way to it is gone anew, since the stack of a
+ * program has no room for it. */
+__noinline int climb(struct view *view, struct subject *subject, struct rule *rule, __u32 what)
+{
+	struct name_rule *name = NULL;
+	__u32 node = 0;
+
+	if (!view || !subject || !subject->name || !look(view) || !(view->flags & POLICY_NAMES))
+		return 0;
+	_Pragma("clang loop unroll(disable)")
+	for (int i = CLIMB; i >= 0; i--) {
+		struct dentry *at = subject->name, *below = NULL;
+		struct name_key key = {.node = node};
+		struct inode *inode;
+		struct rule *known;
+		__u64 number;
+		__u32 device;
+
+		_Pragma("clang loop unroll(disable)")
+		for (int k = 0; k < CLIMB; k++) {
+			if (k >= i)
+				break;
+			below = at;
+			at = BPF_CORE_READ(below, d_parent);
+		}
+		/* The root of a file system is above itself. */
+		if (at == below)
+			continue;
+		name = NULL;
+		key.length = BPF_CORE_READ(at, d_name.len);
+		if (node && read_name(&key, BPF_CORE_READ(at, d_name.name)))
+			name = name_in(view, &key);
+		if (i == 0)
+			break;
+		inode = BPF_CORE_READ(at, d_inode);
+		number = BPF_CORE_READ(inode, i_ino);
+		device = BPF_CORE_READ(inode, i_sb, s_dev);
+		known = file_entry(view, number, device, GROUP_DIRECTORY);
+		node = name ? name->node : 0;
+		if (!node) {
+			node = known ? known->line : 0;
+		} else if (!known) {
+			struct rule mark = {.line = node};
+
+			put_mark(view, number, device, GROUP_DIRECTORY, &mark);
+		}
+	}
+	if (!name)
+		return 0;
+	meet(view, subject, what, name);
+	if (!name->present)
+		return 0;
+	if (rule)
+		*rule = name->rule;
+	return 1;
+}
+
+static __always_inline bool climbed(struct view *view, struct subject *subject, struct rule *rule, __u32 what)
+{
+	bool found = false;
+
+	if (!stirred())
+		return false;
+	_Pragma("clang loop unroll(full)")
+	for (int try_ = 0; try_ < 3; try_++) {
+		found = climb(view, subject, rule, what);
+		if (settled(view))
+			break;
+	}
+	return found;
 }
 
 /* The rule of a control group that the task is in. By itself, so that the verifier looks at the loop once. */
@@ -704,6 +822,29 @@ __noinline int decide_name(struct view *view, struct subject *subject, struct ru
 		return 0;
 	DECIDE(view, found, name_rule(view, subject, rule));
 	return found;
+}
+
+/* The hooks ask these. Below the functions that decide there would be no room on the stack to climb. */
+static __always_inline bool find_file(struct view *view, struct subject *subject, struct rule *rule)
+{
+	bool found = decide_file(view, subject, rule);
+
+	if (found && !(rule->flags & RULE_PROTECT))
+		return true;
+	return climbed(view, subject, rule, 0) || found;
+}
+
+static __always_inline bool find_name(struct view *view, struct subject *subject, struct rule *rule)
+{
+	return decide_name(view, subject, rule) || climbed(view, subject, rule, 0);
+}
+
+static __always_inline void met(struct subject *subject, __u32 what)
+{
+	struct view view = {};
+
+	mark_named(subject, what);
+	climbed(&view, subject, NULL, what);
 }
 
 /* ---- the network ------------------------------------------------------------------------------------ */

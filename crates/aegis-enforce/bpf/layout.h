@@ -4,7 +4,7 @@
 #define AEGIS_LAYOUT_H
 
 /* Counted up when the maps or the events change their meaning: pinned programs of another number are replaced. */
-#define AEGIS_LAYOUT 2
+#define AEGIS_LAYOUT 3
 
 /* struct policy.flags */
 #define POLICY_ENFORCE (1u << 0)
@@ -97,6 +97,7 @@
 
 #define NAME_LENGTH 32 /* of a longer name: the first 16 bytes, and 16 of a hash over it */
 #define NAME_MAX 255
+#define CLIMB 16 /* directories above a name, itself the first, by whose names it is looked for once some have moved */
 #define GROUP_LEVELS 16 /* control groups nested deeper than this are not told apart */
 #define PARENTS 6
 #define EVENT_PATH 512
@@ -124,6 +125,7 @@ struct policy {
 	__u8 digest[32]; /* SHA-256 over what was meant to be in the maps */
 	__u64 entries[8]; /* files, names, hashes, comms, groups, net, cidrs, none */
 	__u64 lifted;     /* CLOCK_BOOTTIME in ns until which denials are only told, in an emergency; 0: they are not */
+	__u64 resolution; /* what its names were on this host, as the agent sums them up */
 };
 
 #define FILTER_BITS 17
@@ -190,6 +192,11 @@ struct counters {
 struct ancestor {
 	__u32 pid;
 	char comm[16];
+};
+
+/* Beside events, in the same ring buffer: names have moved, so the paths have to be resolved again. */
+struct stir {
+	__u64 moved;
 };
 
 struct event {

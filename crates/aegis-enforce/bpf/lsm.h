@@ -146,6 +146,11 @@ static __always_inline bool is_directory(struct inode *inode)
 	return (inode->i_mode & S_IFMT) == S_IFDIR;
 }
 
+static __always_inline bool is_link(struct inode *inode)
+{
+	return (inode->i_mode & S_IFMT) == S_IFLNK;
+}
+
 /* Whether it is the agent's program or in one of its directories, and somebody else is about to change it. */
 static __always_inline bool refuse_change_of(struct inode *inode, struct dentry *dentry)
 {
@@ -165,7 +170,7 @@ static __noinline int open_maybe_ruled(struct file *file)
 		return 0;
 	take_inode(&subject, file->f_inode);
 	take_name(&subject, file->f_path.dentry);
-	if (!decide_file(&view, &subject, &rule))
+	if (!find_file(&view, &subject, &rule))
 		return 0;
 	/* The agent reads what is in its own directories, and nothing else that is denied. */
 	if (!(rule.flags & RULE_ALWAYS)) {
@@ -206,7 +211,7 @@ int BPF_PROG(aegis_file_receive, struct file *file)
 
 	take_inode(&subject, file->f_inode);
 	take_name(&subject, file->f_path.dentry);
-	if (!decide_file(&view, &subject, &rule))
+	if (!find_file(&view, &subject, &rule))
 		return 0;
 	about(&matter, &subject, OP_RECEIVE);
 	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
@@ -230,7 +235,7 @@ int BPF_PROG(aegis_path_truncate, const struct path *path)
 
 	take_inode(&subject, dentry->d_inode);
 	take_name(&subject, dentry);
-	if (!decide_file(&view, &subject, &rule))
+	if (!find_file(&view, &subject, &rule))
 		return 0;
 	about(&matter, &subject, OP_TRUNCATE);
 	return answer(&view, &rule, &matter); /* bpf_d_path is not for this hook */
@@ -251,7 +256,7 @@ int BPF_PROG(aegis_inode_create, struct inode *dir, struct dentry *dentry)
 	struct rule rule = {};
 
 	take_name(&subject, dentry);
-	if (!decide_name(&view, &subject, &rule))
+	if (!find_name(&view, &subject, &rule))
 		return 0;
 	about(&matter, &subject, OP_CREATE);
 	return answer(&view, &rule, &matter);
@@ -263,7 +268,7 @@ int BPF_PROG(aegis_inode_symlink, struct inode *dir, struct dentry *dentry)
 {
 	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
 		return -EPERM;
-	if (out_of_scope() || !may_be_named(dentry))
+	if (!may_be_named(dentry))
 		return 0;
 
 	struct subject subject = {};
@@ -272,10 +277,11 @@ int BPF_PROG(aegis_inode_symlink, struct inode *dir, struct dentry *dentry)
 	struct rule rule = {};
 
 	take_name(&subject, dentry);
-	if (!decide_name(&view, &subject, &rule))
-		return 0;
 	about(&matter, &subject, OP_CREATE);
-	return answer(&view, &rule, &matter);
+	if (!out_of_scope() && find_name(&view, &subject, &rule) && answer(&view, &rule, &matter))
+		return -EPERM;
+	met(&subject, NAMED_LINK | NAMED_MOVES);
+	return 0;
 }
 
 SEC("lsm/inode_mkdir")
@@ -290,22 +296,26 @@ int BPF_PROG(aegis_inode_mknod, struct inode *dir)
 	return in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir) ? -EPERM : 0;
 }
 
-static __always_inline void mark_if_named(struct dentry *dentry, struct inode *inode)
+static __always_inline void mark_if_named(struct dentry *dentry, struct inode *inode, __u32 what)
 {
 	if (!inode || !may_be_named(dentry))
 		return;
 
 	struct subject subject = {};
 
+	if (is_directory(inode))
+		what |= NAMED_DIRECTORY;
+	if (is_link(inode))
+		what |= NAMED_LINK;
 	take_inode(&subject, inode);
 	take_name(&subject, dentry);
-	mark_named(&subject, is_directory(inode));
+	met(&subject, what);
 }
 
 SEC("lsm/d_instantiate")
 int BPF_PROG(aegis_d_instantiate, struct dentry *dentry, struct inode *inode)
 {
-	mark_if_named(dentry, inode);
+	mark_if_named(dentry, inode, 0);
 	return 0;
 }
 
@@ -316,8 +326,8 @@ int BPF_PROG(aegis_inode_link, struct dentry *old_dentry, struct inode *dir, str
 
 	if (in_own(dir, SELF_DIRECTORY) && refuse_tampering_with(dir))
 		return -EPERM;
-	mark_if_named(old_dentry, inode);
-	mark_if_named(new_dentry, inode);
+	mark_if_named(old_dentry, inode, 0);
+	mark_if_named(new_dentry, inode, NAMED_MOVES);
 	return 0;
 }
 
@@ -331,8 +341,7 @@ int BPF_PROG(aegis_inode_rename, struct inode *old_dir, struct dentry *old_dentr
 	     in_own(inode, SELF_PROGRAM) || in_own(replaced, SELF_PROGRAM)) &&
 	    refuse_tampering_with(inode))
 		return -EPERM;
-	if (inode && (inode->i_mode & S_IFMT) == S_IFLNK && !out_of_scope() &&
-	    may_be_named(new_dentry)) {
+	if (inode && is_link(inode) && !out_of_scope() && may_be_named(new_dentry)) {
 		struct subject subject = {};
 		struct matter matter = {};
 		struct view view = {};
@@ -340,11 +349,11 @@ int BPF_PROG(aegis_inode_rename, struct inode *old_dir, struct dentry *old_dentr
 
 		take_name(&subject, new_dentry);
 		about(&matter, &subject, OP_CREATE);
-		if (decide_name(&view, &subject, &rule) && answer(&view, &rule, &matter))
+		if (find_name(&view, &subject, &rule) && answer(&view, &rule, &matter))
 			return -EPERM;
 	}
-	mark_if_named(old_dentry, inode);
-	mark_if_named(new_dentry, inode);
+	mark_if_named(old_dentry, inode, NAMED_MOVES);
+	mark_if_named(new_dentry, inode, NAMED_MOVES);
 	return 0;
 }
 
@@ -357,7 +366,7 @@ int BPF_PROG(aegis_inode_unlink, struct inode *dir, struct dentry *dentry)
 	    refuse_tampering_with(inode))
 		return -EPERM;
 	/* Somebody may hold another link to it, made before this policy. */
-	mark_if_named(dentry, inode);
+	mark_if_named(dentry, inode, NAMED_MOVES);
 	return 0;
 }
 
@@ -647,7 +656,7 @@ int BPF_PROG(aegis_mmap_file, struct file *file, unsigned long reqprot, unsigned
 	take_inode(&subject, file->f_inode);
 	take_name(&subject, file->f_path.dentry);
 	about(&matter, &subject, OP_MAP);
-	if (ruled && decide_file(&view, &subject, &rule) && ANSWER_FILE(&view, &rule, &matter, &file->f_path))
+	if (ruled && find_file(&view, &subject, &rule) && ANSWER_FILE(&view, &rule, &matter, &file->f_path))
 		return -EPERM;
 	if (!code || !look(&view) || !(view.flags & (POLICY_DENY_HASHES | POLICY_RUNTIME_DEPS)))
 		return 0;
@@ -952,7 +961,7 @@ int BPF_PROG(aegis_bpf_map, struct bpf_map *map, unsigned int mode)
 
 	if (!(mode & FMODE_WRITE) || bpf_core_read(name, sizeof(name), &map->name))
 		return 0;
-	/* `aegis_*`, or `.data.aegis_now`. */
+	/* `aegis_*`, or `.data.aegis_now` and its like. */
 	if (!is_ours(name) && !(name[0] == '.' && is_ours(name + 6)))
 		return 0;
 	return refuse_tampering(0, 0) ? -EPERM : 0;

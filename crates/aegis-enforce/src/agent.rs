@@ -3,6 +3,8 @@
 //! Nothing is enforced by it. When it dies, the kernel goes on; events wait in the ring buffer until it comes back, and
 //! those for which there was no room are counted.
 
+mod moves;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,13 +16,14 @@ use aegis_trust::host::ChangeError;
 use aegis_trust::rollback::RollbackError;
 use aegis_trust::{Caller, Host};
 
+use crate::agent::moves::{Moves, Seen};
 use crate::answerer::Decisions;
 use crate::compile::{Canary, Mode, compile};
 use crate::error::KernelError;
 use crate::event::{BootClock, Context, KnownPolicy, Limits, Log, LogError, PolicyText};
 use crate::host::HostEnforcer;
 use crate::kernel::Enforcement;
-use crate::resolve::{HostResolver, group_mount, read_proc};
+use crate::resolve::{HostResolver, Resolver as _, group_mount, read_proc};
 
 /// How long one round waits for events.
 const ROUND: Duration = Duration::from_millis(500);
@@ -91,7 +94,9 @@ pub struct Agent<'a> {
     resolved: Option<Instant>,
     failed: Option<Instant>,
     mounts: Option<Digest>,
+    /// What the paths of a policy were that no program holds.
     resolution: Option<u64>,
+    moves: Moves,
     known: u64,
     lost: u64,
 }
@@ -115,6 +120,7 @@ impl<'a> Agent<'a> {
             failed: None,
             mounts: None,
             resolution: None,
+            moves: Moves::default(),
             known: 0,
             lost: 0,
         })
@@ -192,7 +198,7 @@ impl<'a> Agent<'a> {
             alive();
             self.remember(loaded)?;
             let mut events = Vec::new();
-            for event in reader.next(ROUND, &self.context) {
+            for event in reader.next(self.moves.patience(Instant::now(), ROUND), &self.context) {
                 match event {
                     Ok(event) => events.push(event),
                     Err(error) => notice(Notice::BadRecord(error.to_string())),
@@ -211,6 +217,7 @@ impl<'a> Agent<'a> {
                     notice(Notice::CannotWrite(error));
                 }
             }
+            self.look_at_names(loaded);
             if self.keep(caller, notice) && !loaded.is_pinned()? {
                 break;
             }
@@ -231,11 +238,23 @@ impl<'a> Agent<'a> {
         }
     }
 
+    /// Whether names have moved. Programs of a build before this one do not tell.
+    fn look_at_names(&mut self, loaded: &Enforcement) {
+        if let (Ok(moved), Ok(resolved), Ok(generation)) =
+            (loaded.moved(), loaded.resolved(), loaded.generation())
+        {
+            self.moves.see(Seen { moved, generation }, moved == resolved, Instant::now());
+        }
+    }
+
     /// Sees to it that the kernel has what was applied. True if it looked.
     fn keep(&mut self, caller: &dyn Fn() -> Caller, notice: &dyn Fn(Notice)) -> bool {
         let now = Instant::now();
         let due = |last: Option<Instant>, every| last.is_none_or(|last| now.duration_since(last) >= every);
-        if !due(self.looked, LOOK_EVERY) || (self.failed.is_some() && !due(self.failed, RETRY_AFTER)) {
+        if !due(self.looked, LOOK_EVERY) && !self.moves.are_due(now) {
+            return false;
+        }
+        if self.failed.is_some() && !due(self.failed, RETRY_AFTER) {
             return false;
         }
         self.looked = Some(now);
@@ -260,12 +279,14 @@ impl<'a> Agent<'a> {
             {
                 if in_force.unconfirmed_for.is_none() && self.means_something_else(&text, now) {
                     self.load(caller, notice, now, Notice::Resolved);
+                    self.moves.loaded(now, Instant::now());
                 }
             }
             // The host was restarted before it was confirmed; or it was the first one, and nothing is in force.
             None if self.kernel.is_overdue(&digest) => self.fall_back(caller, notice, now, digest),
             _ => self.load(caller, notice, now, Notice::Loaded),
         }
+        self.moves.put_off(now, LOOK_EVERY);
         true
     }
 
@@ -317,7 +338,7 @@ impl<'a> Agent<'a> {
         Some((sha256(&text), text))
     }
 
-    /// Whether paths or control groups of the policy are others than when this was last asked.
+    /// Whether paths or control groups of the policy are others than when it was put in force.
     fn means_something_else(&mut self, text: &[u8], now: Instant) -> bool {
         let Ok(policy) = aegis_policy::parse(text, &self.host.config().policy_limits()) else { return false };
         let has = |sections: &[Section]| sections.iter().any(|section| policy.count(*section) > 0);
@@ -329,17 +350,33 @@ impl<'a> Agent<'a> {
             Section::CgroupDenyPort,
         ]);
         let mounts = Some(sha256(&read_proc("/proc/self/mountinfo", MAX_MOUNTS)));
-        let moved = paths && mounts != self.mounts;
+        let mounted = paths && mounts != self.mounts;
         self.mounts = mounts;
         let due = groups && self.resolved.is_none_or(|last| now.duration_since(last) >= RESOLVE_EVERY);
-        if !moved && !due && self.resolution.is_some() {
+        // What no program holds is compared with what it was when this was last asked.
+        let loaded = self.kernel.loaded().ok().flatten();
+        let held = loaded.as_ref().and_then(|loaded| loaded.resolution().ok().flatten());
+        if !paths || held.is_none() {
+            self.moves.concern_nobody();
+        }
+        let stirred = self.moves.are_due(now);
+        if !mounted && !due && !stirred && (held.is_some() || self.resolution.is_some()) {
             return false;
         }
         self.resolved = Some(now);
-        let compiled = compile(&policy, &HostResolver::new(), Mode::Enforce, &Canary { file: None });
-        let resolution = compiled.resolution();
+        let resolver = HostResolver::new();
+        let file = self.kernel.canary().to_str().and_then(|path| resolver.file(path));
+        let resolution = compile(&policy, &resolver, Mode::Enforce, &Canary { file }).resolution();
         let before = self.resolution.replace(resolution);
-        before.is_some_and(|before| before != resolution)
+        let Some(held) = held else { return before.is_some_and(|before| before != resolution) };
+        if held != resolution {
+            return true;
+        }
+        if let (Some(moved), Some(loaded)) = (self.moves.same(now, Instant::now()), &loaded) {
+            // If it cannot be said, it is said after the next look.
+            let _ = loaded.set_resolved(moved);
+        }
+        false
     }
 
     /// Tells the reader of events which policy a generation is.

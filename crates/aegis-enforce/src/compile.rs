@@ -1,6 +1,7 @@
 //! A policy as the contents of maps.
 
 mod table;
+mod tree;
 
 use std::collections::HashMap;
 
@@ -12,7 +13,7 @@ use crate::layout::{
     GROUP_LEVELS, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, NetKind, RULE, Rule, TABLES, file_key, mix,
     policy_flag, protocol, rule_flag,
 };
-use crate::resolve::Resolver;
+use crate::resolve::{Found, Resolver};
 
 pub(crate) use self::table::{Sum, Table};
 
@@ -89,8 +90,8 @@ impl Compiled {
 
     /// What names of the policy are on this host now, as one number: when it changes, the policy has to be loaded again.
     pub fn resolution(&self) -> u64 {
-        let (files, groups) = (self.tables.files.sum(), self.tables.groups.sum());
-        mix(files.first.wrapping_add(groups.first), files.second.wrapping_add(groups.second))
+        let tables = &self.tables;
+        resolution_of([&tables.files.sum(), &tables.names.sum(), &tables.groups.sum()])
     }
 
     /// How many entries the maps will have, table by table.
@@ -116,6 +117,11 @@ impl Compiled {
     }
 }
 
+/// Of the tables for files, names and groups.
+pub(crate) fn resolution_of(sums: [&Sum; 3]) -> u64 {
+    sums.into_iter().fold(0, |state, sum| mix(mix(state, sum.first), sum.second))
+}
+
 /// Compiles `policy` for this host.
 pub fn compile(policy: &Policy<'_>, resolver: &dyn Resolver, mode: Mode, canary: &Canary) -> Compiled {
     let mut compiler = Compiler::new(policy, resolver);
@@ -130,8 +136,7 @@ struct Compiler<'a> {
     policy: &'a Policy<'a>,
     resolver: &'a dyn Resolver,
     tables: Tables,
-    /// Number of a directory in the tree of names, by its path.
-    nodes: HashMap<String, u32>,
+    tree: tree::Tree,
     /// The directory that was asked for last, since rules come in the order of directories.
     last_node: (String, u32),
     /// Number of a control group that rules are for, and how far below the root it is.
@@ -160,7 +165,7 @@ impl<'a> Compiler<'a> {
             policy,
             resolver,
             tables,
-            nodes: HashMap::new(),
+            tree: tree::Tree::new(policy.rule_count()),
             last_node: (String::new(), 0),
             groups: HashMap::new(),
             flags: 0,
@@ -241,7 +246,16 @@ impl<'a> Compiler<'a> {
     /// The file that a path names now, and its name in its directory for what will have it later.
     fn path(&mut self, rule: &PolicyRule<'_>, path: &str, value: Rule) {
         self.flags |= policy_flag::FILES | policy_flag::NAMES;
-        match self.resolver.file(path) {
+        let mut link = None;
+        let file = match self.resolver.look(path) {
+            Found::File(file) => Some(file),
+            Found::Link(target) => {
+                link = target;
+                self.resolver.file(path)
+            }
+            Found::Nothing => None,
+        };
+        match file {
             Some(file) => self.file(file, 0, value),
             None => self.note(rule, true),
         }
@@ -250,33 +264,15 @@ impl<'a> Compiler<'a> {
             return;
         };
         if self.last_node.1 == 0 || self.last_node.0 != directory {
-            let node = self.node(directory);
+            let node = self.place(directory).node;
             self.last_node.0.clear();
             self.last_node.0.push_str(directory);
             self.last_node.1 = node;
         }
         self.name(self.last_node.1, name, Some(value), 0);
-    }
-
-    /// The number of a directory in the tree of names. Its own name is put in its parent's, up to the root.
-    fn node(&mut self, directory: &str) -> u32 {
-        if let Some(node) = self.nodes.get(directory) {
-            return *node;
+        if let Some(target) = link {
+            self.behind(directory, target, value);
         }
-        let node = u32::try_from(self.nodes.len() + 1).unwrap_or(u32::MAX);
-        self.nodes.insert(directory.to_owned(), node);
-        if let Some((parent, name)) = directory.rsplit_once('/')
-            && !matches!(name, "" | "..")
-        {
-            let above = self.node(parent);
-            self.name(above, name, None, node);
-        }
-        let at = if directory.is_empty() { "/" } else { directory };
-        if let Some(file) = self.resolver.file(at) {
-            let mark = Rule { line: node, section: 0, protocols: 0, flags: 0 };
-            self.tables.files.insert(file_key(file, GROUP_DIRECTORY), mark.to_bytes());
-        }
-        node
     }
 
     fn name(&mut self, node: u32, name: &str, rule: Option<Rule>, child: u32) {

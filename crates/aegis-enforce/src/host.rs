@@ -315,6 +315,8 @@ impl HostEnforcer {
         let file = self.make_canary()?;
         let mode = if booted_for_audit() { Mode::Audit } else { terms.mode };
         let resolver = HostResolver::new();
+        // What moves from here on may not be what it was resolved to.
+        let moved = enforcement.moved()?;
         let compiled = compile(policy, &resolver, mode, &Canary { file });
         enforcement.own(&[], &self.own_directories(&resolver))?;
         enforcement.own_only(&own_program())?;
@@ -324,6 +326,7 @@ impl HostEnforcer {
             now: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
         };
         enforcement.swap(&compiled, &label, terms.confirm_within)?;
+        enforcement.set_resolved(moved)?;
         if fresh {
             enforcement.settle()?;
         }

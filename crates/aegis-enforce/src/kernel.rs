@@ -6,6 +6,7 @@
 mod attach;
 mod bulk;
 mod fill;
+mod moves;
 mod pins;
 mod state;
 
@@ -26,6 +27,11 @@ pub(crate) mod name {
     /// Pinned as that; in the object it is a section of its own, for programs to read without a call.
     pub(crate) const CONTROL: &str = "aegis_control";
     pub(crate) const CONTROL_IN_OBJECT: &str = ".data.aegis_now";
+    /// The same for what the programs count, and for how far they had counted when paths were resolved.
+    pub(crate) const MOVED: &str = "aegis_moved";
+    pub(crate) const RESOLVED: &str = "aegis_resolved";
+    pub(crate) const MOVED_IN_OBJECT: &str = ".data.aegis_moved";
+    pub(crate) const RESOLVED_IN_OBJECT: &str = ".data.aegis_resolved";
     pub(crate) const POLICY: &str = "aegis_policy";
     pub(crate) const FILTER: &str = "aegis_filter";
     pub(crate) const FILES: &str = "aegis_files";
@@ -43,8 +49,20 @@ pub(crate) mod name {
     /// Those with a slot for each of two policies.
     pub(crate) const SLOTTED: [&str; 9] = [POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS];
     /// All that the agent uses.
-    pub(crate) const ALL: [&str; 13] =
-        [CONTROL, POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS, SELF, COUNTERS, EVENTS];
+    pub(crate) const ALL: [&str; 15] = [
+        CONTROL, MOVED, RESOLVED, POLICY, FILTER, FILES, NAMES, HASHES, COMMS, GROUPS, NET, CIDRS, SELF,
+        COUNTERS, EVENTS,
+    ];
+
+    /// What the object calls it.
+    pub(crate) fn in_object(name: &'static str) -> &'static str {
+        match name {
+            CONTROL => CONTROL_IN_OBJECT,
+            MOVED => MOVED_IN_OBJECT,
+            RESOLVED => RESOLVED_IN_OBJECT,
+            other => other,
+        }
+    }
 }
 
 /// Where pins are on a host.
@@ -152,6 +170,7 @@ impl Enforcement {
             digest,
             entries: policy.entries(),
             lifted,
+            resolution: policy.resolution(),
         };
         let header = fill::header(&value)?;
         let inner = filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]);

@@ -82,7 +82,7 @@ pub(crate) const GROUP: usize = 8;
 pub(crate) const NET_KEY: usize = 24;
 pub(crate) const CIDR_KEY: usize = 24;
 pub(crate) const SELF_KEY: usize = 16;
-pub(crate) const POLICY: usize = 216;
+pub(crate) const POLICY: usize = 224;
 
 /// A file as the kernel's own structures have it, which is not always how `stat` spells the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -280,6 +280,12 @@ pub(crate) const NOW_ASK: u64 = 1 << 63;
 /// The part of `aegis_now` that is the generation.
 pub(crate) const NOW_GENERATION: u64 = (1 << 40) - 1;
 
+/// In `aegis_resolved`, while it is written: it is not what was counted, whatever its other bytes are.
+pub(crate) const RESOLVED_UNKNOWN: u64 = 1 << 63;
+
+/// Bytes of `struct stir`: what the ring buffer has beside events.
+pub(crate) const STIR: usize = 8;
+
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(joined(&[bytes.get(at..at.saturating_add(8)).unwrap_or_default()]))
 }
@@ -306,6 +312,7 @@ pub(crate) struct PolicyValue {
     pub(crate) digest: [u8; 32],
     pub(crate) entries: [u64; 8],
     pub(crate) lifted: u64,
+    pub(crate) resolution: u64,
 }
 
 impl PolicyValue {
@@ -322,6 +329,7 @@ impl PolicyValue {
         bytes.extend(self.digest);
         self.entries.iter().for_each(|count| bytes.extend(count.to_ne_bytes()));
         bytes.extend(self.lifted.to_ne_bytes());
+        bytes.extend(self.resolution.to_ne_bytes());
         joined(&[&bytes])
     }
 
@@ -340,6 +348,7 @@ impl PolicyValue {
             digest: array32(112),
             entries: std::array::from_fn(|index| u64_at(bytes, 144 + 8 * index)),
             lifted: u64_at(bytes, 208),
+            resolution: u64_at(bytes, 216),
         }
     }
 }
@@ -363,6 +372,7 @@ mod tests {
             digest: [17; 32],
             entries: [18, 19, 20, 21, 22, 23, 24, 25],
             lifted: 26,
+            resolution: 27,
         };
         assert_eq!(PolicyValue::from_bytes(&policy.to_bytes()), policy);
     }

@@ -50,5 +50,5 @@ pub use self::host::{HostEnforcer, Terms, agent_answers};
 pub use self::kernel::{Backend, Counters, Enforcement, InForce, Label, Options, PINS, Swapped, try_load};
 pub use self::layout::FileId;
 pub use self::reader::EventReader;
-pub use self::resolve::{GroupId, HostResolver, Resolver, group_mount};
+pub use self::resolve::{Found, GroupId, HostResolver, Resolver, group_mount};
 pub use self::trial::{TrialError, Tried, try_command, whole_host};

@@ -9,6 +9,7 @@ use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use crate::error::KernelError;
 use crate::event::{Context, Event, RecordError};
 use crate::kernel::{Enforcement, name};
+use crate::layout::STIR;
 
 /// At most so many records are taken at once; the rest waits in the kernel.
 const AT_ONCE: usize = 4096;
@@ -37,7 +38,10 @@ impl Enforcement {
         let into = Rc::clone(&records);
         let mut builder = RingBufferBuilder::new();
         let take = move |bytes: &[u8]| {
-            into.borrow_mut().push(bytes.to_vec());
+            // What only wakes whoever waits is no event.
+            if bytes.len() != STIR {
+                into.borrow_mut().push(bytes.to_vec());
+            }
             0
         };
         builder.add(self.events()?, take).map_err(failed)?;
@@ -46,7 +50,8 @@ impl Enforcement {
 }
 
 impl EventReader<'_> {
-    /// Waits for events, `patience` at most, and takes them. Records that are none are told as what is wrong with them.
+    /// Waits for events, `patience` at most, and takes them. Records that are none are told as what is wrong with them. It
+    /// also returns at once, perhaps with none, when the first names have moved since paths were resolved.
     pub fn next(&self, patience: Duration, context: &Context) -> Vec<Result<Event, RecordError>> {
         if self.ring.consume_raw_n(AT_ONCE) == 0 {
             // An interruption by a signal is no failure: whoever calls looks at what it was.

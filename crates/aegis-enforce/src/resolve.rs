@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use aegis_policy::Cgroup;
 
+use self::walk::Last;
 use crate::layout::FileId;
 
 /// At most so much of `/proc/self/mountinfo` is read.
@@ -28,10 +29,23 @@ pub struct GroupId {
     pub level: u32,
 }
 
+/// What is at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing, or nothing that can be reached.
+    Nothing,
+    /// A file or a directory.
+    File(FileId),
+    /// A symbolic link, with what it says; none if that is no text.
+    Link(Option<String>),
+}
+
 /// Answers what names mean. The host itself, or what a test makes up.
 pub trait Resolver {
     /// The file that `path` names, links followed; none if there is none.
     fn file(&self, path: &str) -> Option<FileId>;
+    /// What is at `path`: links on the way are followed, one at its end is not.
+    fn look(&self, path: &str) -> Found;
     /// The control group; none if there is none.
     fn group(&self, group: &Cgroup<'_>) -> Option<GroupId>;
 }
@@ -72,6 +86,15 @@ impl HostResolver {
         Some(GroupId { id: metadata.ino(), level })
     }
 
+    fn as_hooks_see(&self, path: &str, seen: walk::Seen) -> FileId {
+        if !seen.differs {
+            return seen.file;
+        }
+        let opened = self.opened.get_or_init(|| opened::Opened::new().ok());
+        // Where the kernel does not answer, it enforces nothing by this number either: there is no BPF-LSM.
+        opened.as_ref().and_then(|opened| opened.file(path)).unwrap_or(seen.file)
+    }
+
     fn levels(&self) -> &HashMap<u64, u32> {
         self.by_id.get_or_init(|| self.groups.as_deref().map(all_groups).unwrap_or_default())
     }
@@ -85,13 +108,17 @@ impl Default for HostResolver {
 
 impl Resolver for HostResolver {
     fn file(&self, path: &str) -> Option<FileId> {
-        let walk::Seen { file: by_stat, differs } = self.walk.borrow_mut().file(path)?;
-        if !differs {
-            return Some(by_stat);
+        let seen = self.walk.borrow_mut().file(path, Last::Followed)?;
+        Some(self.as_hooks_see(path, seen))
+    }
+
+    fn look(&self, path: &str) -> Found {
+        let Some(seen) = self.walk.borrow_mut().file(path, Last::Itself) else { return Found::Nothing };
+        if seen.is_link {
+            let target = rustix::fs::readlink(path, Vec::new()).ok();
+            return Found::Link(target.and_then(|target| target.into_string().ok()));
         }
-        let opened = self.opened.get_or_init(|| opened::Opened::new().ok());
-        // Where the kernel does not answer, it enforces nothing by this number either: there is no BPF-LSM.
-        Some(opened.as_ref().and_then(|opened| opened.file(path)).unwrap_or(by_stat))
+        Found::File(self.as_hooks_see(path, seen))
     }
 
     fn group(&self, group: &Cgroup<'_>) -> Option<GroupId> {

@@ -10,6 +10,8 @@ use crate::resolve::GroupId;
 #[derive(Default)]
 struct MadeUp {
     files: HashMap<String, FileId>,
+    /// Symbolic links, and what they say.
+    links: HashMap<String, String>,
     groups: HashMap<String, GroupId>,
 }
 
@@ -17,7 +19,47 @@ impl MadeUp {
     fn of(files: &[&str]) -> Self {
         let number = |index: usize| FileId { inode: 100 + index as u64, device: 7 };
         let files = files.iter().enumerate().map(|(index, path)| ((*path).to_owned(), number(index)));
-        Self { files: files.collect(), groups: HashMap::new() }
+        Self { files: files.collect(), ..Self::default() }
+    }
+
+    fn with_link(mut self, path: &str, target: &str) -> Self {
+        self.links.insert(path.to_owned(), target.to_owned());
+        self
+    }
+
+    /// A directory that is by another name, too, as by a bind mount.
+    fn with_bound(mut self, path: &str, other: &str) -> Self {
+        self.files.insert(path.to_owned(), self.files[other]);
+        self
+    }
+
+    /// The path without links; none if they go round in a circle.
+    fn canonical(&self, path: &str) -> Option<String> {
+        let (mut at, mut followed) = (String::new(), 0);
+        let mut left: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        while let Some(name) = left.pop() {
+            match name.as_str() {
+                "" | "." => {}
+                ".." => at.truncate(at.rfind('/').unwrap_or(0)),
+                name => {
+                    let next = format!("{at}/{name}");
+                    match self.links.get(&next) {
+                        Some(target) => {
+                            followed += 1;
+                            if followed > 40 {
+                                return None;
+                            }
+                            left.extend(target.split('/').rev().map(str::to_owned));
+                            if target.starts_with('/') {
+                                at.clear();
+                            }
+                        }
+                        None => at = next,
+                    }
+                }
+            }
+        }
+        Some(if at.is_empty() { "/".to_owned() } else { at })
     }
 
     fn with_group(mut self, path: &str, id: u64, level: u32) -> Self {
@@ -32,7 +74,18 @@ impl MadeUp {
 
 impl Resolver for MadeUp {
     fn file(&self, path: &str) -> Option<FileId> {
-        self.files.get(path).copied()
+        self.files.get(&self.canonical(path)?).copied()
+    }
+
+    fn look(&self, path: &str) -> Found {
+        let (above, name) = path.rsplit_once('/').unwrap_or_default();
+        let Some(above) = self.canonical(above) else { return Found::Nothing };
+        let path = format!("{}/{name}", above.trim_end_matches('/'));
+        match (self.links.get(&path), self.files.get(&path)) {
+            (Some(target), _) => Found::Link(Some(target.clone())),
+            (None, Some(file)) => Found::File(*file),
+            (None, None) => Found::Nothing,
+        }
     }
 
     fn group(&self, group: &Cgroup<'_>) -> Option<GroupId> {
@@ -78,6 +131,130 @@ fn a_path_is_its_file_and_its_name_in_a_tree_down_from_the_root() {
     assert_eq!(compiled.tables.names.len(), 4);
     let missing = &compiled.unresolved()[0];
     assert_eq!((missing.line, missing.watched, compiled.unresolved_count()), (4, true, 1));
+}
+
+/// Looks for a path as the programs do, from the root down: the number of its directory, and the rule of its name.
+fn named(compiled: &Compiled, host: &MadeUp, path: &str) -> Option<Rule> {
+    let mark = |at: &str| rule_for(compiled, *host.files.get(at)?, GROUP_DIRECTORY).map(|rule| rule.line);
+    let (mut node, mut at) = (mark("/")?, String::new());
+    let (directory, name) = path.rsplit_once('/').unwrap();
+    let find = |node, name: &str| compiled.tables.names.get(&layout::name_key(node, name.as_bytes()));
+    for name in directory.split('/').skip(1) {
+        at = format!("{at}/{name}");
+        let by_name = find(node, name).map_or(0, |rule| layout::u32_at(rule, 8));
+        node = mark(&at).unwrap_or(by_name);
+    }
+    let rule = find(node, name).filter(|rule| layout::u32_at(*rule, 12) != 0)?;
+    Some(Rule::from_bytes(std::array::from_fn(|index| rule[index])))
+}
+
+/// What a name of the tree leads to; 0 if it is none.
+fn node_of(compiled: &Compiled, host: &MadeUp, path: &str) -> u32 {
+    let (directory, name) = path.rsplit_once('/').unwrap();
+    let directory = if directory.is_empty() { "/" } else { directory };
+    let above = rule_for(compiled, host.file_of(directory), GROUP_DIRECTORY).unwrap().line;
+    let rule = compiled.tables.names.get(&layout::name_key(above, name.as_bytes()));
+    rule.map_or(0, |rule| layout::u32_at(rule, 8))
+}
+
+/// As `/bin` is a link to `/usr/bin`, with names of either that do not exist yet.
+#[test]
+fn a_directory_by_two_paths_is_one() {
+    let link = MadeUp::of(&["/", "/usr", "/usr/bin"]).with_link("/bin", "usr/bin");
+    let bound = MadeUp::of(&["/", "/usr", "/usr/bin"]).with_bound("/bin", "/usr/bin");
+    for (host, bin) in [(&link, "/usr/bin"), (&bound, "/bin")] {
+        for text in [
+            "/bin/x\n/usr/bin/y\n/bin/new/a\n/usr/bin/new/b\n",
+            "/usr/bin/new/b\n/bin/new/a\n/usr/bin/y\n/bin/x\n",
+        ] {
+            let compiled = compiled(&format!("version=1\n[deny_path]\n{text}"), host);
+            for name in ["x", "y", "new/a", "new/b"] {
+                for at in [bin, "/usr/bin"] {
+                    assert!(
+                        named(&compiled, host, &format!("{at}/{name}")).is_some(),
+                        "{at}/{name} of\n{text}"
+                    );
+                }
+            }
+            assert_eq!(node_of(&compiled, host, "/bin"), node_of(&compiled, host, "/usr/bin"));
+        }
+    }
+}
+
+/// The names of all links on the way are in the tree, each with the directory that it leads to.
+#[test]
+fn a_link_on_the_way_is_a_name_of_the_tree() {
+    let host = MadeUp::of(&["/", "/opt", "/srv", "/data", "/data/v1", "/data/v1/key"])
+        .with_link("/opt/current", "../srv/link2")
+        .with_link("/srv/link2", "/data/./v1/");
+    let compiled = compiled("version=1\n[deny_path]\n/opt/current/key\n/opt/current/new/key\n", &host);
+    let node = rule_for(&compiled, host.file_of("/data/v1"), GROUP_DIRECTORY).unwrap().line;
+    for link in ["/opt/current", "/srv/link2", "/data/v1"] {
+        assert_eq!(node_of(&compiled, &host, link), node, "{link}");
+    }
+    for name in ["/data/v1/key", "/data/v1/new/key"] {
+        assert!(named(&compiled, &host, name).is_some(), "{name}");
+    }
+    assert!(rule_for(&compiled, host.file_of("/data/v1/key"), 0).is_some());
+    assert_eq!(named(&compiled, &host, "/srv/link2"), None, "a name without a rule");
+}
+
+/// Its target does not exist yet, or what is on the way to it.
+#[test]
+fn a_link_to_what_is_to_come_leads_to_the_names_to_come() {
+    for target in ["/data/v1", "/data/v1/deeper/v2"] {
+        let host = MadeUp::of(&["/", "/opt", "/data"]).with_link("/opt/current", target);
+        let compiled = compiled("version=1\n[deny_path]\n/opt/current/key\n", &host);
+        assert!(named(&compiled, &host, &format!("{target}/key")).is_some(), "{target}");
+    }
+}
+
+/// Whoever opens the link opens what is by the name that it leads to, also when that is another file later.
+#[test]
+fn a_denied_link_denies_the_names_that_it_leads_to() {
+    let host = MadeUp::of(&["/", "/etc", "/usr", "/usr/lib", "/usr/lib/release"])
+        .with_link("/etc/release", "../usr/lib/link")
+        .with_link("/usr/lib/link", "release");
+    let compiled = compiled("version=1\n[deny_path]\n/etc/release\n", &host);
+    for name in ["/etc/release", "/usr/lib/link", "/usr/lib/release"] {
+        assert!(named(&compiled, &host, name).is_some(), "{name}");
+    }
+    assert!(rule_for(&compiled, host.file_of("/usr/lib/release"), 0).is_some());
+}
+
+#[test]
+fn a_switched_link_is_another_resolution_and_a_dotted_path_is_not() {
+    let host = |target: &str| MadeUp::of(&["/", "/opt", "/a", "/b"]).with_link("/opt/current", target);
+    let of = |target: &str, path: &str| {
+        compiled(&format!("version=1\n[deny_path]\n{path}/key\n"), &host(target)).resolution()
+    };
+    assert_ne!(of("/a", "/opt/current"), of("/b", "/opt/current"));
+    assert_eq!(of("/a", "/opt/current"), of("/opt/../a", "/opt/current"));
+    let dotted = compiled("version=1\n[deny_path]\n/opt/current/../key\n", &host("/a"));
+    assert!(named(&dotted, &host("/a"), "/key").is_some(), "above where the link leads");
+}
+
+/// Who may make links on the way does not choose how long it takes, nor how much memory.
+#[test]
+fn links_that_lead_nowhere_or_too_far_end() {
+    let long = format!("/{}/", "x".repeat(200)).repeat(50);
+    let hosts = [
+        MadeUp::of(&["/"]).with_link("/a", "a"),
+        MadeUp::of(&["/"]).with_link("/a", "/b/c").with_link("/b", "/a"),
+        MadeUp::of(&["/"]).with_link("/a", "a/a/a/a"),
+        MadeUp::of(&["/"]).with_link("/a", &long),
+        MadeUp::of(&["/"]).with_link("/a", "/proc/1/root"),
+    ];
+    for host in hosts {
+        let compiled = compiled("version=1\n[deny_path]\n/a/key\n/a\n/a/b/key\n", &host);
+        assert!(compiled.tables.names.len() < 5000, "{:?}", host.links);
+        assert!(named(&compiled, &host, "/a").is_some(), "{:?}", host.links);
+    }
+    let mut chain = MadeUp::of(&["/"]);
+    for index in 0..300 {
+        chain = chain.with_link(&format!("/l{index}"), &format!("l{}", index + 1));
+    }
+    assert_eq!(compiled("version=1\n[deny_path]\n/l0/key\n", &chain).tables.names.len(), 2);
 }
 
 #[test]

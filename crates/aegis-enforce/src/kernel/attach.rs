@@ -88,7 +88,7 @@ impl Enforcement {
         drop(templates);
         let mut maps = Vec::new();
         for name in name::ALL {
-            let inside = if name == name::CONTROL { name::CONTROL_IN_OBJECT } else { name };
+            let inside = name::in_object(name);
             let map = object.maps().find(|map| map.name() == inside).ok_or(KernelError::NoMap { name })?;
             let handle = MapHandle::try_from(&map);
             maps.push((name, handle.map_err(|source| failed("open", name, source))?));

@@ -19,7 +19,7 @@ use crate::layout::{FileId, SelfKind, self_key, u32_at};
 /// The value of `aegis_meta`: layout of the maps, backend, SHA-256 of the programs.
 const META: usize = 40;
 /// `AEGIS_LAYOUT`
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 fn beside(pins: &Path, suffix: &str) -> PathBuf {
     let mut path = pins.as_os_str().to_owned();
@@ -172,8 +172,9 @@ impl Enforcement {
             value if value == Backend::ControlGroup as u32 => Backend::ControlGroup,
             _ => Backend::BpfLsm,
         };
-        let maps = name::ALL.into_iter().map(|name| Ok((name, pinned(name)?)));
-        let maps = maps.collect::<Result<Vec<_>, KernelError>>()?;
+        // Programs of another layout may lack some; they are looked at until others take their place.
+        let there = name::ALL.into_iter().filter(|name| maps.join(name).exists());
+        let maps = there.map(|name| Ok((name, pinned(name)?))).collect::<Result<Vec<_>, KernelError>>()?;
         Ok(Some(Self { maps, links: Vec::new(), pins: Some(pins.to_path_buf()), backend }))
     }
 
@@ -184,6 +185,9 @@ impl Enforcement {
     /// [`KernelError`] if it cannot be told.
     pub fn is_of_this_build(&self) -> Result<bool, KernelError> {
         let Some(pins) = &self.pins else { return Ok(true) };
+        if self.maps.len() < name::ALL.len() {
+            return Ok(false);
+        }
         let meta = MapHandle::from_pinned_path(pins.join("maps").join(name::META));
         let meta = meta.map_err(|source| failed("open", name::META, source))?;
         let value = meta.lookup(&0_u32.to_ne_bytes(), MapFlags::ANY);

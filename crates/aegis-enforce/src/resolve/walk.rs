@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Statx, StatxFlags, open, stat, statx};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, StatxFlags, lstat, open, stat, statx};
 use rustix::io::Errno;
 
 use super::opened::differs_from_stat;
@@ -36,12 +36,21 @@ pub(super) struct Seen {
     pub(super) file: FileId,
     /// A hook may see other numbers.
     pub(super) differs: bool,
+    /// It is a symbolic link, which was not followed.
+    pub(super) is_link: bool,
+}
+
+/// Whether a symbolic link at the end of a path is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    Followed,
+    Itself,
 }
 
 impl Walk {
-    /// The file that `path` names, links followed.
-    pub(super) fn file(&mut self, path: &str) -> Option<Seen> {
-        match self.look(path) {
+    /// The file that `path` names, links on the way followed.
+    pub(super) fn file(&mut self, path: &str, last: Last) -> Option<Seen> {
+        match self.look(path, last) {
             Ok(seen) => {
                 let file = FileId::of_numbers(seen.stx_dev_major, seen.stx_dev_minor, seen.stx_ino);
                 let differs = match seen.stx_mask & StatxFlags::MNT_ID.bits() {
@@ -49,42 +58,48 @@ impl Walk {
                     // What is mounted there has one file system.
                     _ => *self.mounts.entry(seen.stx_mnt_id).or_insert_with(|| differs_from_stat(path)),
                 };
-                Some(Seen { file, differs })
+                Some(Seen { file, differs, is_link: is_link(seen.stx_mode.into()) })
             }
             // Some sandboxes know no statx(2).
             Err(Errno::NOSYS | Errno::PERM) => {
-                let seen = stat(path).ok()?;
+                let seen = if last == Last::Itself { lstat(path) } else { stat(path) }.ok()?;
                 let file = FileId::of_stat(seen.st_dev, seen.st_ino);
-                Some(Seen { file, differs: differs_from_stat(path) })
+                Some(Seen { file, differs: differs_from_stat(path), is_link: is_link(seen.st_mode) })
             }
             Err(_) => None,
         }
     }
 
-    fn look(&mut self, path: &str) -> Result<Statx, Errno> {
+    fn look(&mut self, path: &str, last: Last) -> Result<Statx, Errno> {
         let (directory, name) = path.rsplit_once('/').unwrap_or_default();
         if directory.is_empty() || name.is_empty() {
-            return ask(CWD, path);
+            return ask(CWD, path, last);
         }
         if self.directory != directory {
             self.directory.clear();
             self.directory.push_str(directory);
             self.way = Way::Once;
-            return ask(CWD, path);
+            return ask(CWD, path, last);
         }
         if matches!(self.way, Way::Once) {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             self.way = open(directory, flags, Mode::empty()).map_or(Way::None, Way::Open);
         }
         match &self.way {
-            Way::Open(directory) => ask(directory, name),
-            Way::Once | Way::None => ask(CWD, path),
+            Way::Open(directory) => ask(directory, name, last),
+            Way::Once | Way::None => ask(CWD, path, last),
         }
     }
 }
 
-fn ask(directory: impl std::os::fd::AsFd, path: &str) -> Result<Statx, Errno> {
-    statx(directory, path, AtFlags::NO_AUTOMOUNT, StatxFlags::INO | StatxFlags::MNT_ID)
+fn ask(directory: impl std::os::fd::AsFd, path: &str, last: Last) -> Result<Statx, Errno> {
+    let follow = if last == Last::Itself { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
+    let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
+    statx(directory, path, AtFlags::NO_AUTOMOUNT | follow, wanted)
+}
+
+fn is_link(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::Symlink
 }
 
 #[cfg(test)]
@@ -134,11 +149,15 @@ mod tests {
         ] {
             let path = root.join(name).to_str().unwrap().to_owned();
             let expected = fs::metadata(&path).ok().map(|meta| FileId::of_stat(meta.dev(), meta.ino()));
-            assert_eq!(walk.file(&path).map(|seen| seen.file), expected, "{name}");
+            assert_eq!(walk.file(&path, Last::Followed).map(|seen| seen.file), expected, "{name}");
+            let itself = fs::symlink_metadata(&path).ok();
+            let itself = itself.map(|meta| (FileId::of_stat(meta.dev(), meta.ino()), meta.is_symlink()));
+            let seen = walk.file(&path, Last::Itself);
+            assert_eq!(seen.map(|seen| (seen.file, seen.is_link)), itself, "{name} itself");
         }
         for path in ["/", "/proc", "/proc/self/exe", "/proc/self", "/etc/passwd", "/etc/none"] {
             let expected = fs::metadata(path).ok().map(|meta| FileId::of_stat(meta.dev(), meta.ino()));
-            assert_eq!(walk.file(path).map(|seen| seen.file), expected, "{path}");
+            assert_eq!(walk.file(path, Last::Followed).map(|seen| seen.file), expected, "{path}");
         }
     }
 
@@ -152,10 +171,11 @@ mod tests {
         };
         make();
         let mut walk = Walk::default();
-        let first = [walk.file(&path("a/1")), walk.file(&path("a/2"))];
+        let file = |walk: &mut Walk, name| walk.file(&path(name), Last::Followed);
+        let first = [file(&mut walk, "a/1"), file(&mut walk, "a/2")];
         fs::rename(path("a"), path("b")).unwrap();
         make();
-        assert_ne!(walk.file(&path("b")), None);
-        assert!(walk.file(&path("a/2")).is_some_and(|seen| Some(seen) != first[1]));
+        assert_ne!(file(&mut walk, "b"), None);
+        assert!(file(&mut walk, "a/2").is_some_and(|seen| Some(seen) != first[1]));
     }
 }

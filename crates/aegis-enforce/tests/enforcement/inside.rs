@@ -5,6 +5,7 @@ mod canaries;
 mod files;
 mod flags;
 mod groups;
+mod moves;
 mod network;
 mod pins;
 mod programs;
@@ -46,6 +47,7 @@ pub(crate) type Scenario = (&'static str, Start);
 
 const ALL: &[&[Scenario]] = &[
     files::ALL,
+    moves::ALL,
     programs::ALL,
     network::ALL,
     groups::ALL,
@@ -185,8 +187,10 @@ pub(crate) fn compiled(policy: &str, mode: Mode, canary: Canary) -> Compiled {
 pub(crate) const LABEL: Label = Label { version: Some(1), sha256: [7; 32], now: 0 };
 
 pub(crate) fn swap(enforcement: &Enforcement, policy: &str, mode: Mode) {
+    let moved = enforcement.moved().unwrap();
     let compiled = compiled(policy, mode, Canary { file: None });
     enforcement.swap(&compiled, &LABEL, None).unwrap();
+    enforcement.set_resolved(moved).unwrap();
 }
 
 /// Asks under no policy, under `policy`, and under `policy` in audit mode. What is `denied` is denied under the policy and
