@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use aegis_enforce::{Canary, Enforcement, Mode, Options};
 
-use super::{LABEL, MILLION, Scenario, Start, compiled, judged, load};
+use super::{LABEL, MILLION, Scenario, Start, compiled, judged, load, swap};
 use crate::probe::{DENIED, ask};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -47,6 +47,7 @@ fn networks(enforcement: &Enforcement) {
     ];
     let allowed = ["udp 10.0.1.1 9", "udp 10.46.223.1 9", "udp fd00:0:7fff::1 9", "udp fd00:2ee0:8000::1 9"];
     judged(enforcement, &policy, &denied, &allowed);
+    swap(enforcement, &policy, Mode::Enforce);
     enforcement.verify().unwrap();
     assert!(enforcement.in_force().unwrap().unwrap().entries >= 24_000);
 }
