@@ -665,55 +665,63 @@ __noinline int mark_named(struct subject *subject, __u32 what)
 	return 0;
 }
 
+/* What the policy says of the name of a file in the directory that is `key->node`, if that is one of the tree. */
+static __always_inline struct name_rule *name_at(const struct view *view, struct name_key *key, struct dentry *dentry)
+{
+	__builtin_memset(key->name, 0, sizeof(key->name));
+	key->length = BPF_CORE_READ(dentry, d_name.len);
+	if (!key->node || !read_name(key, BPF_CORE_READ(dentry, d_name.name)))
+		return NULL;
+	return name_in(view, key);
+}
+
+/* So many directories above a name. By itself, so that the verifier looks at the loop once. */
+__noinline __u64 above(__u64 dentry, __u32 levels)
+{
+	_Pragma("clang loop unroll(disable)")
+	for (__u32 i = 0; i < CLIMB && i < levels; i++)
+		dentry = (__u64)BPF_CORE_READ((struct dentry *)dentry, d_parent);
+	return dentry;
+}
+
 /* What the policy says of a name by the names above it: where a tree was renamed to a name of the policy, what is in it is
  * not known by number. From the highest of these directories down, each is what its name is in the one above it, or else
  * what it is known as. It is known from then on. For each directory the way to it is gone anew, since the stack of a
  * program has no room for it. */
 __noinline int climb(struct view *view, struct subject *subject, struct rule *rule, __u32 what)
 {
-	struct name_rule *name = NULL;
-	__u32 node = 0;
+	struct name_key key = {};
+	struct name_rule *name;
 
 	if (!view || !subject || !subject->name || !look(view) || !(view->flags & POLICY_NAMES))
 		return 0;
 	_Pragma("clang loop unroll(disable)")
-	for (int i = CLIMB; i >= 0; i--) {
-		struct dentry *at = subject->name, *below = NULL;
-		struct name_key key = {.node = node};
+	for (int i = CLIMB; i > 0; i--) {
+		struct dentry *below = (struct dentry *)above((__u64)subject->name, i - 1);
+		struct dentry *at = BPF_CORE_READ(below, d_parent);
 		struct inode *inode;
 		struct rule *known;
 		__u64 number;
 		__u32 device;
 
-		_Pragma("clang loop unroll(disable)")
-		for (int k = 0; k < CLIMB; k++) {
-			if (k >= i)
-				break;
-			below = at;
-			at = BPF_CORE_READ(below, d_parent);
-		}
 		/* The root of a file system is above itself. */
 		if (at == below)
 			continue;
-		name = NULL;
-		key.length = BPF_CORE_READ(at, d_name.len);
-		if (node && read_name(&key, BPF_CORE_READ(at, d_name.name)))
-			name = name_in(view, &key);
-		if (i == 0)
-			break;
+		name = name_at(view, &key, at);
 		inode = BPF_CORE_READ(at, d_inode);
 		number = BPF_CORE_READ(inode, i_ino);
 		device = BPF_CORE_READ(inode, i_sb, s_dev);
 		known = file_entry(view, number, device, GROUP_DIRECTORY);
-		node = name ? name->node : 0;
-		if (!node) {
-			node = known ? known->line : 0;
+		key.node = name ? name->node : 0;
+		if (!key.node) {
+			key.node = known ? known->line : 0;
 		} else if (!known) {
-			struct rule mark = {.line = node};
+			struct rule mark = {.line = key.node};
 
 			put_mark(view, number, device, GROUP_DIRECTORY, &mark);
 		}
 	}
+	name = name_at(view, &key, subject->name);
 	if (!name)
 		return 0;
 	meet(view, subject, what, name);

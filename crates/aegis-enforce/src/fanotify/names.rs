@@ -5,8 +5,10 @@
 //! made it; so who first reads all news and then decides knows of every file that can be opened.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +27,10 @@ use crate::layout::FileId;
 const MAX_NEWS: usize = 65_536;
 /// At most so many rules are asked about a file whose number says nothing.
 const MAX_NAMESAKES: usize = 64;
+/// Links that are followed on one way: as many as the kernel follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+/// At most so many names that links lead over are watched for one name of a policy.
+const MAX_WAY: usize = 256;
 /// The root of the tree of names.
 const ROOT: usize = 0;
 
@@ -35,7 +41,7 @@ pub(super) struct Names {
     nodes: Vec<Node>,
     /// Which nodes a watched directory is.
     watches: HashMap<i32, Vec<usize>>,
-    /// Where a named symbolic link leads: directory and name, and the node of the link.
+    /// Where a symbolic link leads, or over which other links: directory and name, and the node of the link.
     targets: HashMap<(i32, Vec<u8>), Vec<usize>>,
     /// Files that came later, watched for their end.
     lives: HashMap<i32, FileId>,
@@ -219,6 +225,7 @@ impl Names {
         let Some(node) = self.nodes.get(index) else { return Ok(false) };
         let (path, rule, parent) = (node.path.clone(), node.rule, !node.children.is_empty());
         let mark_fault = |source| StartError::Mark { path: path.clone(), source };
+        self.watch_way(index, &path)?;
         // Without opening it: that would be an event, which we had to answer ourselves.
         let fd = match rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
             Ok(fd) => fd,
@@ -289,11 +296,60 @@ impl Names {
         marks.directory(directory, found.id).map_err(fault)
     }
 
+    /// Where a name is a symbolic link, watches each name on the way to where it leads: any of them may be given to
+    /// something else. Of what is not there yet the first is watched.
+    fn watch_way(&mut self, index: usize, path: &Path) -> Result<(), Fault> {
+        let (Ok(target), Some(directory)) = (std::fs::read_link(path), path.parent()) else { return Ok(()) };
+        let Ok(mut at) = std::fs::canonicalize(directory) else { return Ok(()) };
+        let mut left: Vec<OsString> = target.components().rev().map(|part| part.as_os_str().into()).collect();
+        let (mut links, mut names) = (1, 0);
+        while let Some(name) = left.pop() {
+            match name.as_bytes() {
+                b"/" => at = PathBuf::from("/"),
+                b"." => {}
+                b".." => drop(at.pop()),
+                bytes => {
+                    names += 1;
+                    let Some(watch) = self.watch_if_there(&at)?.filter(|_| names <= MAX_WAY) else {
+                        return Ok(());
+                    };
+                    let nodes = self.targets.entry((watch, bytes.to_vec())).or_default();
+                    if !nodes.contains(&index) {
+                        nodes.push(index);
+                    }
+                    let next = at.join(&name);
+                    match std::fs::read_link(&next) {
+                        Ok(target) if links < MAX_LINKS => {
+                            links += 1;
+                            left.extend(target.components().rev().map(|part| part.as_os_str().to_owned()));
+                        }
+                        _ => at = next,
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_if_there(&self, directory: &Path) -> Result<Option<i32>, Fault> {
+        match self.watch(directory, directory) {
+            Ok(watch) => Ok(Some(watch)),
+            Err(StartError::Watch { source, .. }) if !is_shortage(&source) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
     fn watch(&self, link: &Path, path: &Path) -> Result<i32, Fault> {
         let flags = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | WatchFlags::MASK_ADD;
         inotify::add_watch(self.inotify.as_fd(), link, flags)
             .map_err(|error| StartError::Watch { path: path.to_path_buf(), source: error.into() })
     }
+}
+
+/// Whether there could be no watch, rather than nothing to be watched.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let shortage = [Errno::NOSPC, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    shortage.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// A denial goes before a protection.

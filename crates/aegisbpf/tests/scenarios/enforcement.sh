@@ -104,6 +104,44 @@ check 'nothing_changed_by_that' grep -q '^7' /var/lib/aegisbpf/version_counter
 sign two.conf v9 9 second/second.key
 check 'enforced_again' $A policy apply v9
 
+# Links on the way to a denied name, the second of them in no path of the policy, and trees that are renamed to the way.
+# Nothing is mounted, and no control group is named.
+mkdir blue green links trees
+echo old >blue/key
+echo new >green/key
+ln -s links/middle current
+ln -s ../blue links/middle
+printf 'version=1\n[deny_path]\n/w/secret\n/w/other\n/w/current/key\n/w/trees/a/b/key\n' >moved.conf
+sign moved.conf v10 10 second/second.key
+check 'names_behind_links_apply' $A policy apply v10
+denied 'denied_behind_two_links' blue/key
+check 'open_where_no_link_leads' cat green/key
+until_denied() {
+    for _ in $(seq 100); do
+        cat "$1" >/dev/null 2>&1 || break
+        usleep 100000
+    done
+}
+for turn in green blue green; do
+    ln -sfn ../$turn links/middle
+    until_denied $turn/key
+done
+denied 'denied_where_the_link_leads_now' green/key
+check 'open_where_it_led_before' cat blue/key
+says 'the_agent_says_so' 'mean something else' cat /tmp/agent
+mkdir -p tree/a/b
+echo new >tree/a/b/key
+rmdir trees
+mv tree trees
+denied 'a_renamed_tree_is_denied_at_once' trees/a/b/key
+usleep 3000000
+before=$(grep -c 'mean something else' /tmp/agent)
+usleep 2000000
+check 'then_the_agent_rests' test "$before" = "$(grep -c 'mean something else' /tmp/agent)"
+denied 'denied_when_it_rests' trees/a/b/key
+sign two.conf v11 11 second/second.key
+check 'back_to_the_policy_before' $A policy apply v11
+
 # A command under a policy of its own.
 printf 'version=1\n[deny_path]\n/w/open\n' >three.conf
 refused 'tested' 'Operation not permitted' $A policy test three.conf -- cat /w/open
@@ -126,8 +164,8 @@ check 'off_to_replace_it' $A emergency disable --reason 'another build' --for 10
 check 'replaced' mv /w/newer $A
 check 'on_by_the_new_one' $A emergency enable
 denied 'denied_under_the_new_one' secret
-sign two.conf v10 10 second/second.key
-check 'the_new_one_applies' $A policy apply v10
+sign two.conf v12 12 second/second.key
+check 'the_new_one_applies' $A policy apply v12
 refused 'and_stays_the_agent' 'not permitted' rm $A
 
 # Killed: the agent at 50 points, an apply at 15. Somebody tries all the time.

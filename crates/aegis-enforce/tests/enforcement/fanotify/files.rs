@@ -102,6 +102,48 @@ fn denies_files_that_come_later() {
     assert!(!reads(&names[4]), "in a directory that came later");
 }
 
+/// Links on the way, one of them in no path of the policy, and trees that are renamed to the way. It is known some
+/// microseconds after it happened.
+#[test]
+fn denies_what_the_way_to_a_name_comes_to_mean() {
+    if !supported("denies_what_the_way_to_a_name_comes_to_mean") {
+        return;
+    }
+    let dir = scratch::dir();
+    let dir = dir.path();
+    for name in ["opt", "srv", "v1", "v2", "real", "tree/a/b"] {
+        fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    let (one, two, tree) = (file(dir, "v1/key"), file(dir, "v2/key"), file(dir, "tree/a/b/key"));
+    let middle = dir.join("srv/middle");
+    let lead = |to: &str| {
+        let _ = fs::remove_file(&middle);
+        std::os::unix::fs::symlink(to, &middle).unwrap();
+    };
+    lead("../v1/.");
+    std::os::unix::fs::symlink(dir.join("srv/../srv/middle"), dir.join("opt/current")).unwrap();
+    std::os::unix::fs::symlink("nothing", dir.join("circle")).unwrap();
+    std::os::unix::fs::symlink("circle", dir.join("nothing")).unwrap();
+    std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+    let paths = ["opt/current/key", "circle/key", "way/a/b/key", "link/x", "real/y"];
+    let paths = paths.map(|path| dir.join(path).display().to_string());
+    let _watch = Watch::files(&format!("version=1\n[deny_path]\n{}\n", paths.join("\n")), Mode::Enforce);
+    assert!(!reads(&one) && reads(&two) && reads(&tree));
+    lead("../v2");
+    wait_until("where the link leads now is known", || !reads(&two));
+    lead("../v3");
+    fs::create_dir(dir.join("v3")).unwrap();
+    let three = file(dir, "v3/key");
+    wait_until("a directory that came after the link is known", || !reads(&three));
+    fs::rename(dir.join("tree"), dir.join("way")).unwrap();
+    wait_until("a tree that was renamed is known", || !reads(&dir.join("way/a/b/key")));
+    // Two paths of one directory.
+    for name in ["x", "y"] {
+        assert!(!reads(&file(dir, &format!("real/{name}"))), "{name}");
+    }
+    assert!(reads(&file(dir, "real/z")));
+}
+
 #[test]
 fn a_new_file_with_the_number_of_a_denied_one_is_free() {
     if !supported("a_new_file_with_the_number_of_a_denied_one_is_free") {

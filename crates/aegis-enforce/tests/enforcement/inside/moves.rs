@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use aegis_enforce::{Enforcement, Mode};
+
+use aegis_enforce::event::{BootClock, Context};
 
 use super::{Place, Scenario, Start, swap};
 use crate::probe::{DENIED, Session, ask};
@@ -14,6 +17,7 @@ pub(super) const ALL: &[Scenario] = &[
     ("deny_path of a directory that was another's", Start::Loaded(another_ones)),
     ("deny_path by links", Start::Loaded(by_links)),
     ("what moves is counted", Start::Loaded(counted)),
+    ("the first move wakes whoever waits for events", Start::Loaded(wakes)),
 ];
 
 fn deny(paths: &[&str]) -> String {
@@ -173,4 +177,28 @@ fn counted(enforcement: &Enforcement) {
         assert_eq!(enforcement.moved().unwrap() > before, counts, "{what}");
     }
     assert_eq!(enforcement.counters().unwrap().lost, 0);
+}
+
+/// Where none comes, this waits until the machine's time is over.
+fn wakes(enforcement: &Enforcement) {
+    let place = Place::new("wakes");
+    let (tree, way) = (place.directory("tree"), place.path("way"));
+    swap(enforcement, &deny(&[&place.path("way/below/secret")]), Mode::Enforce);
+    let context = Context::of_host(BootClock::measure(), None);
+    let reader = enforcement.reader().unwrap();
+    for round in 0..3 {
+        while !reader.next(Duration::ZERO, &context).is_empty() {}
+        let moved = enforcement.moved().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(300));
+                assert_eq!(ask(&format!("rename {tree} {way}")), 0);
+            });
+            let events = reader.next(Duration::from_secs(3600), &context);
+            assert!(events.is_empty(), "it is no event: {events:?}");
+        });
+        assert!(enforcement.moved().unwrap() > moved, "{round}");
+        assert_eq!(ask(&format!("rename {way} {tree}")), 0);
+        enforcement.set_resolved(enforcement.moved().unwrap()).unwrap();
+    }
 }

@@ -68,6 +68,8 @@ fn own() {
         format!("bpf-pin {control} 0"),
         "bpf-by-number aegis_".to_owned(),
         "bpf-by-number .data.aegis_now".to_owned(),
+        "bpf-by-number .data.aegis_mov".to_owned(),
+        "bpf-by-number .data.aegis_res".to_owned(),
         "unmount /sys/fs/bpf".to_owned(),
         format!("write {agent}"),
         format!("truncate {agent}"),
@@ -118,6 +120,12 @@ fn another_build(secret: &str, open: &str) {
     let before = first.in_force().unwrap().unwrap().generation;
     drop(first);
     assert_eq!(ask(&format!("open {secret}")), DENIED, "it outlives the handle");
+    // As if its programs had fewer maps than this build's: they enforce until others take their place.
+    fs::remove_file(format!("{PINS}/maps/aegis_moved")).unwrap();
+    let older = Enforcement::adopt(Path::new(PINS)).unwrap().unwrap();
+    assert!(!older.is_of_this_build().unwrap());
+    assert!(older.moved().is_err() && older.in_force().unwrap().is_some());
+    drop(older);
     let mut hammers = Hammers::start(1, secret, open);
     let second = load(&pinned(Options::default()));
     assert_eq!(ask(&format!("open {secret}")), DENIED);
