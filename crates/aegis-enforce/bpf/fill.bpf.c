@@ -133,88 +133,122 @@ struct hash_key {
 
 KIND(hash, struct hash_key, struct rule)
 
-/* A trie is not for programs that may sleep, so its programs are of another type, which answers through a map. */
+/* A trie is not for programs that may sleep, so its programs are of another type, which is called through a map. */
 ENTRIES(cidr, struct cidr_key, struct rule, BPF_MAP_TYPE_LPM_TRIE, BPF_F_NO_PREALLOC)
 
-union cidr_answer {
+#define VISITS 32768 /* nodes in one call */
+#define WAITING 256  /* a power of two, and more than a key has bits */
+#define LPM_TREE_NODE_FLAG_IM 1
+
+/* A walk through all nodes of a trie, which goes on where the call before it ended. No helper does that, so it reads the
+ * kernel's own structures: where they have what, the agent knows from the kernel's types. */
+struct walk {
+	__u64 root; /* offset in `struct lpm_trie` */
+	__u64 node; /* offset in `struct lpm_trie_node` */
+	__u64 next; /* address of a node; 0 at the end */
+	__u64 begun;
+	struct sum sum;
+	__u64 waiting; /* nodes to come back to */
+};
+
+union cidr_call {
 	struct put put;
-	struct sum sum; /* what it was called with is where `put` has it */
+	struct walk walk;
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, union cidr_answer);
-} answer_cidr SEC(".maps");
+	__type(value, union cidr_call);
+} call_cidr SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WAITING);
+	__type(key, __u32);
+	__type(value, __u64);
+} waiting_cidr SEC(".maps");
 
 SEC("raw_tp")
 int aegis_put_cidr(void *ctx)
 {
 	__u32 only = 0;
-	union cidr_answer *answer = bpf_map_lookup_elem(&answer_cidr, &only);
+	union cidr_call *call = bpf_map_lookup_elem(&call_cidr, &only);
 	struct put put = {};
 
-	if (!answer)
+	if (!call)
 		return 0;
-	bpf_loop(answer->put.count, put_cidr, &put, 0);
-	answer->put = put;
+	bpf_loop(call->put.count, put_cidr, &put, 0);
+	call->put.done = put.done;
+	call->put.error = put.error;
 	return 0;
 }
 
-/* A look for a key is answered by the entry with the longest prefix that is not longer than the key's. It is the key's own if a
- * look for one bit less is not answered by the same entry. */
-static long sum_cidr(__u64 index, struct sum *sum)
+/* As `struct lpm_trie_node` has it; the key without its length and the value come next. */
+struct node {
+	__u64 child[2];
+	__u32 prefix;
+	__u32 flags;
+};
+
+static long visit(__u64 index, struct walk *walk)
 {
-	__u32 block = index / IN_BLOCK, at = index % IN_BLOCK;
-	struct cidr_keys *keys = bpf_map_lookup_elem(&keys_cidr, &block);
-	struct cidr_key key;
-	void *own, *shorter = NULL;
+	struct {
+		struct cidr_key key;
+		struct rule rule;
+	} entry;
+	struct node node;
+	__u64 at = walk->next + walk->node;
+	__u64 *waiting;
+	__u32 place;
 
-	if (!keys)
+	if (!walk->next || bpf_probe_read_kernel(&node, sizeof(node), (void *)at))
 		return 1;
-	key = keys->all[at];
-	own = bpf_map_lookup_elem(&into_cidr, &key);
-	if (!own)
-		return 0;
-	if (key.prefix) {
-		key.prefix--;
-		shorter = bpf_map_lookup_elem(&into_cidr, &key);
+	if (!(node.flags & LPM_TREE_NODE_FLAG_IM)) {
+		entry.key.prefix = node.prefix;
+		if (bpf_probe_read_kernel(&entry.key.family, sizeof(entry) - sizeof(node.prefix),
+					  (void *)(at + sizeof(node))))
+			return 1;
+		add_cidr(&walk->sum, (const __u64 *)&entry.key, (const __u64 *)&entry.rule);
 	}
-	if (own != shorter)
-		add_cidr(sum, (const __u64 *)&keys->all[at], own);
+	if (node.child[0] && node.child[1]) {
+		place = walk->waiting++;
+		waiting = bpf_map_lookup_elem(&waiting_cidr, &place);
+		if (!waiting)
+			return 1;
+		*waiting = node.child[1];
+	}
+	walk->next = node.child[0] ? node.child[0] : node.child[1];
+	if (!walk->next && walk->waiting) {
+		place = --walk->waiting;
+		waiting = bpf_map_lookup_elem(&waiting_cidr, &place);
+		if (!waiting)
+			return 1;
+		walk->next = *waiting;
+	}
 	return 0;
 }
 
-/* Sums up those entries in the blocks that are in the map. */
 SEC("raw_tp")
 int aegis_sum_cidr(void *ctx)
 {
 	__u32 only = 0;
-	union cidr_answer *answer = bpf_map_lookup_elem(&answer_cidr, &only);
-	struct sum sum = {};
+	union cidr_call *call = bpf_map_lookup_elem(&call_cidr, &only);
+	struct walk walk;
 
-	if (!answer)
+	if (!call)
 		return 0;
-	bpf_loop(answer->put.count, sum_cidr, &sum, 0);
-	answer->sum = sum;
-	return 0;
-}
-
-/* Whether the map has as many entries as it has room for. No rule has the key that is tried, the prefix of all prefixes. */
-SEC("raw_tp")
-int aegis_full_cidr(void *ctx)
-{
-	__u32 only = 0;
-	union cidr_answer *answer = bpf_map_lookup_elem(&answer_cidr, &only);
-	struct cidr_key key = {};
-	struct rule rule = {};
-
-	if (!answer)
-		return 0;
-	answer->put.error = (int)bpf_map_update_elem(&into_cidr, &key, &rule, BPF_NOEXIST);
-	if (!answer->put.error)
-		bpf_map_delete_elem(&into_cidr, &key);
+	walk = call->walk;
+	if (!walk.begun) {
+		/* By way of the memory, behind which a program may count on from a map's address. */
+		*(volatile __u64 *)&call->walk.next = (__u64)&into_cidr;
+		walk.begun = bpf_probe_read_kernel(&walk.next, sizeof(walk.next),
+						   (void *)(*(volatile __u64 *)&call->walk.next + walk.root)) == 0;
+	}
+	if (walk.begun)
+		bpf_loop(VISITS, visit, &walk, 0);
+	call->walk = walk;
 	return 0;
 }
 

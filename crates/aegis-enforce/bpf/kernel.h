@@ -23,7 +23,6 @@ typedef _Bool bool;
 
 enum {
 	BPF_ANY = 0,
-	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_F_CURRENT_CPU = 0xffffffff,

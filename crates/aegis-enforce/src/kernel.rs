@@ -9,6 +9,7 @@ mod fill;
 mod moves;
 mod pins;
 mod state;
+mod trie;
 
 use std::path::PathBuf;
 use std::time::Duration;

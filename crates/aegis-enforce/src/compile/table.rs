@@ -164,13 +164,6 @@ impl Sum {
         self.first = self.first.wrapping_add(state);
         self.second = self.second.wrapping_add(mix(state, MARK));
     }
-
-    /// Adds the sum over other entries.
-    pub(crate) fn join(&mut self, other: &Self) {
-        self.entries = self.entries.wrapping_add(other.entries);
-        self.first = self.first.wrapping_add(other.first);
-        self.second = self.second.wrapping_add(other.second);
-    }
 }
 
 const MARK: u64 = 0x6165_6769_735f_7375;
