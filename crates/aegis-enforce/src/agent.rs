@@ -372,9 +372,11 @@ impl<'a> Agent<'a> {
         if held != resolution {
             return true;
         }
-        if let (Some(moved), Some(loaded)) = (self.moves.same(now, Instant::now()), &loaded) {
-            // If it cannot be said, it is said after the next look.
-            let _ = loaded.set_resolved(moved);
+        if let (Some(seen), Some(loaded)) = (self.moves.same(now, Instant::now()), &loaded)
+            // Not of a policy that has just taken its place; if it cannot be said now, it is after the next look.
+            && loaded.generation().is_ok_and(|generation| generation == seen.generation)
+        {
+            let _ = loaded.set_resolved(seen.moved);
         }
         false
     }

@@ -326,7 +326,10 @@ impl HostEnforcer {
             now: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
         };
         enforcement.swap(&compiled, &label, terms.confirm_within)?;
-        enforcement.set_resolved(moved)?;
+        // What is loaded again by an agent it looks at again: a move is counted before it happens.
+        if self.terms.is_some() {
+            enforcement.set_resolved(moved)?;
+        }
         if fresh {
             enforcement.settle()?;
         }

@@ -66,14 +66,14 @@ impl Moves {
     }
 
     /// Paths were resolved from `begun` to `now`, to the same as before. If nothing of what was counted can have happened
-    /// later, that count.
-    pub(super) fn same(&mut self, begun: Instant, now: Instant) -> Option<u64> {
+    /// later, what that was.
+    pub(super) fn same(&mut self, begun: Instant, now: Instant) -> Option<Seen> {
         self.rest(begun, now);
         let (seen, since) = self.seen?;
         self.done = begun.saturating_duration_since(since) >= SURELY;
         self.again = since.checked_add(SURELY);
         self.loads = 0;
-        self.done.then_some(seen.moved)
+        self.done.then_some(seen)
     }
 
     /// The policy was resolved to something else from `begun` to `now`, and loaded.
@@ -119,7 +119,7 @@ mod tests {
         assert!(!moves.are_due(start), "nothing is loaded");
         moves.see(seen(0, 1), true, start);
         assert!(moves.are_due(start), "what moved while it was put in force nobody counted");
-        assert_eq!(moves.same(start + SURELY, start + SURELY), Some(0));
+        assert_eq!(moves.same(start + SURELY, start + SURELY), Some(seen(0, 1)));
         assert!(!moves.are_due(start + 60 * SURELY));
         assert_eq!(moves.patience(start, SURELY), SURELY);
         let moved = start + 5 * SURELY;
@@ -129,7 +129,7 @@ mod tests {
         assert!(!moves.are_due(moved + SURELY - MS));
         moves.see(seen(1, 1), false, moved + SURELY);
         assert!(moves.are_due(moved + SURELY));
-        assert_eq!(moves.same(moved + SURELY, moved + SURELY + MS), Some(1));
+        assert_eq!(moves.same(moved + SURELY, moved + SURELY + MS), Some(seen(1, 1)));
         moves.see(seen(1, 1), true, moved + SURELY + MS);
         assert!(!moves.are_due(moved + 60 * SURELY));
         moves.see(seen(1, 1), false, moved + 60 * SURELY);

@@ -14,6 +14,7 @@ use crate::probe::{DENIED, Session, ask};
 pub(super) const ALL: &[Scenario] = &[
     ("deny_path by two paths of one directory", Start::Loaded(two_paths)),
     ("deny_path of a tree that was renamed to its way", Start::Loaded(renamed_trees)),
+    ("deny_path of a tree that was renamed far above", Start::Loaded(too_deep)),
     ("deny_path of a directory that was another's", Start::Loaded(another_ones)),
     ("deny_path by links", Start::Loaded(by_links)),
     ("what moves is counted", Start::Loaded(counted)),
@@ -61,7 +62,7 @@ fn two_paths(enforcement: &Enforcement) {
 fn renamed_trees(enforcement: &Enforcement) {
     let place = Place::new("renamed_trees");
     let long = "n".repeat(100);
-    for below in ["b", "b/c", &format!("b/{long}/d"), "1/2/3/4/5/6/7/8/9/10/11"] {
+    for below in ["b", "b/c", &format!("b/{long}/d"), "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15"] {
         let (way, tree) = (place.path("way"), place.path("tree"));
         let directory = format!("{tree}/{below}");
         place.directory(&format!("tree/{below}"));
@@ -94,6 +95,21 @@ fn renamed_trees(enforcement: &Enforcement) {
         assert_eq!(ask(&format!("open {}", secret.replace("/way/", "/gone/"))), DENIED, "{below}");
         fs::remove_dir_all(place.path("gone")).unwrap();
     }
+}
+
+/// The names of sixteen directories are looked at, and no more.
+fn too_deep(enforcement: &Enforcement) {
+    let place = Place::new("too_deep");
+    let below = "1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16";
+    place.directory(&format!("tree/{below}"));
+    place.file(&format!("tree/{below}/secret"), "x");
+    let (way, secret) = (place.path("way"), place.path(&format!("way/{below}/secret")));
+    swap(enforcement, &deny(&[&secret]), Mode::Enforce);
+    assert_eq!(ask(&format!("rename {} {way}", place.path("tree"))), 0);
+    assert_eq!(ask(&format!("open {secret}")), 0);
+    assert_ne!(enforcement.moved().unwrap(), enforcement.resolved().unwrap(), "an agent resolves it again");
+    swap(enforcement, &deny(&[&secret]), Mode::Enforce);
+    assert_eq!(ask(&format!("open {secret}")), DENIED);
 }
 
 /// A directory that is known by the names of one tree comes to be one of another.
