@@ -153,7 +153,7 @@ impl Enforcement {
             std::thread::sleep(Duration::from_millis(50));
         }
         let slot = slot_of(generation);
-        let (filled, digest) = fill::fill(policy)?;
+        let (filled, digest, resolution) = fill::fill(policy)?;
         let deadline = confirm_within.map_or(0, state::deadline_after);
         // An emergency goes on when the same policy is loaded again, as when a mount has changed what a path is.
         let same = self.policy_in(counting)?.filter(|value| value.sha256 == label.sha256);
@@ -171,7 +171,7 @@ impl Enforcement {
             digest,
             entries: policy.entries(),
             lifted,
-            resolution: policy.resolution(),
+            resolution,
         };
         let header = fill::header(&value)?;
         let inner = filled.iter().map(|(name, map)| (*name, map)).chain([(name::POLICY, &header)]);

@@ -4,7 +4,7 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use super::bulk::Bulk;
 use super::name;
-use crate::compile::{Compiled, Sum, Table};
+use crate::compile::{Compiled, Sum, Table, resolution_of};
 use crate::error::KernelError;
 use crate::layout::{
     CIDR_KEY, COMM_KEY, FILE_KEY, FILTER_WORDS, GROUP, GROUP_KEY, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY,
@@ -16,8 +16,9 @@ const BATCH: usize = 16 * 1024;
 
 pub(super) type Filled = Vec<(&'static str, MapHandle)>;
 
-/// Fills maps for everything but the header. The second value is a digest over what was meant to be in them.
-pub(super) fn fill(policy: &Compiled) -> Result<(Filled, [u8; 32]), KernelError> {
+/// Fills maps for everything but the header. The second value is a digest over what was meant to be in them, the third is
+/// [`Compiled::resolution`].
+pub(super) fn fill(policy: &Compiled) -> Result<(Filled, [u8; 32], u64), KernelError> {
     let tables = &policy.tables;
     let mut sums = Vec::new();
     let mut filled = vec![(name::FILTER, filter(&policy.filter)?)];
@@ -34,7 +35,11 @@ pub(super) fn fill(policy: &Compiled) -> Result<(Filled, [u8; 32]), KernelError>
         .chain([u64::from(policy.flags), u64::from(policy.group_levels)])
         .flat_map(u64::to_ne_bytes)
         .collect();
-    Ok((filled, *aegis_crypto::sha256(&words).as_bytes()))
+    let resolution = match sums.as_slice() {
+        [files, names, _, _, groups, ..] => resolution_of([files, names, groups]),
+        _ => policy.resolution(),
+    };
+    Ok((filled, *aegis_crypto::sha256(&words).as_bytes(), resolution))
 }
 
 /// A map like those that [`fill`] and [`header`] make of that name.

@@ -8,7 +8,7 @@ use aegis_enforce::{Enforcement, Mode};
 
 use aegis_enforce::event::{BootClock, Context};
 
-use super::{Place, Scenario, Start, swap};
+use super::{Canary, Place, Scenario, Start, compiled, swap};
 use crate::probe::{DENIED, Session, ask};
 
 pub(super) const ALL: &[Scenario] = &[
@@ -44,6 +44,8 @@ fn two_paths(enforcement: &Enforcement) {
     let backwards: Vec<&str> = all.iter().rev().copied().collect();
     for paths in [all, backwards] {
         swap(enforcement, &deny(&paths), Mode::Enforce);
+        let again = compiled(&deny(&paths), Mode::Enforce, Canary { file: None }).resolution();
+        assert_eq!(enforcement.resolution().unwrap(), Some(again), "what an agent compares");
         for name in ["x", "y", "z"] {
             assert_eq!(ask(&format!("create {real}/{name}")), DENIED, "{name}");
             assert_eq!(ask(&format!("create {bound}/{name}")), DENIED, "{name}");
