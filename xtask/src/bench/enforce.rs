@@ -116,8 +116,8 @@ fn apply(effort: Effort, place: &str, measured: &Measured, table: &mut Table) ->
         ("inode", "deny_inode", Some(0.8)),
         ("hash", "deny_binary_hash", Some(0.8)),
         ("mix", "deny_inode, deny_ip and deny_binary_hash", Some(0.8)),
-        // The kernel reads a trie by a walk for each entry, and looks at the file system for each path.
-        ("cidr", "deny_cidr", None),
+        ("cidr", "deny_cidr", Some(0.8)),
+        // The file system is looked at for each path.
         ("path", "deny_path", None),
     ] {
         let of = |what: &str| find(measured, &format!("{kind}-{what}"));
