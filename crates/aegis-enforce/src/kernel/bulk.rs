@@ -343,6 +343,27 @@ mod tests {
         }
     }
 
+    /// At each bit a way to each side, so that as many nodes wait as there can.
+    #[test]
+    fn a_trie_may_be_as_deep_as_its_keys_are_long() {
+        if !may("a_trie_may_be_as_deep_as_its_keys_are_long") {
+            return;
+        }
+        let mut table = Table::<CIDR_KEY, RULE>::default();
+        for prefix in 0..=128_u8 {
+            let rule = Rule { line: prefix.into(), section: 9, protocols: 0, flags: 0 };
+            let beside = 1_u128.checked_shl(128 - u32::from(prefix)).unwrap_or(0);
+            for address in [0, beside] {
+                table.put(cidr_key(address.to_be_bytes().into(), prefix), rule.to_bytes(), |_| {});
+            }
+        }
+        let map = trie(table.len());
+        let bulk = Bulk::load(name::CIDRS, &map).unwrap();
+        bulk.put(&table).unwrap();
+        assert_eq!(table.len(), 257);
+        assert_eq!(bulk.sum().unwrap(), table.sum());
+    }
+
     #[test]
     fn a_trie_without_networks_is_empty() {
         if !may("a_trie_without_networks_is_empty") {
