@@ -18,7 +18,7 @@ use aegis_trust::{Caller, Host};
 
 use crate::agent::moves::{Moves, Seen};
 use crate::answerer::Decisions;
-use crate::compile::{Canary, Mode, compile};
+use crate::compile::{Canary, Mode, compile_sparing};
 use crate::error::KernelError;
 use crate::event::{BootClock, Context, KnownPolicy, Limits, Log, LogError, PolicyText};
 use crate::host::HostEnforcer;
@@ -366,7 +366,12 @@ impl<'a> Agent<'a> {
         self.resolved = Some(now);
         let resolver = HostResolver::new();
         let file = self.kernel.canary().to_str().and_then(|path| resolver.file(path));
-        let resolution = compile(&policy, &resolver, Mode::Enforce, &Canary { file }).resolution();
+        let identity = PolicyIdentity { policy_version: None, policy_sha256: sha256(text) };
+        let spared = loaded.as_ref().and_then(|loaded| self.kernel.spared(loaded, &identity).ok());
+        let canary = Canary { file };
+        let compiled =
+            compile_sparing(&policy, &resolver, Mode::Enforce, &canary, &spared.unwrap_or_default());
+        let resolution = compiled.resolution();
         let before = self.resolution.replace(resolution);
         let Some(held) = held else { return before.is_some_and(|before| before != resolution) };
         if held != resolution {

@@ -3,7 +3,7 @@
 mod table;
 mod tree;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aegis_policy::{Cgroup, Direction, Entry, Policy, PortRule, Protocol, Rule as PolicyRule, Section};
 use serde::Serialize;
@@ -124,7 +124,18 @@ pub(crate) fn resolution_of(sums: [&Sum; 3]) -> u64 {
 
 /// Compiles `policy` for this host.
 pub fn compile(policy: &Policy<'_>, resolver: &dyn Resolver, mode: Mode, canary: &Canary) -> Compiled {
-    let mut compiler = Compiler::new(policy, resolver);
+    compile_sparing(policy, resolver, mode, canary, &HashSet::new())
+}
+
+/// The same, but paths that lead to one of `spared` deny nothing for now.
+pub(crate) fn compile_sparing(
+    policy: &Policy<'_>,
+    resolver: &dyn Resolver,
+    mode: Mode,
+    canary: &Canary,
+    spared: &HashSet<FileId>,
+) -> Compiled {
+    let mut compiler = Compiler::new(policy, resolver, spared);
     for rule in policy.rules() {
         compiler.rule(&rule);
     }
@@ -135,6 +146,7 @@ pub fn compile(policy: &Policy<'_>, resolver: &dyn Resolver, mode: Mode, canary:
 struct Compiler<'a> {
     policy: &'a Policy<'a>,
     resolver: &'a dyn Resolver,
+    spared: &'a HashSet<FileId>,
     tables: Tables,
     tree: tree::Tree,
     /// The directory that was asked for last, since rules come in the order of directories.
@@ -148,7 +160,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(policy: &'a Policy<'a>, resolver: &'a dyn Resolver) -> Self {
+    fn new(policy: &'a Policy<'a>, resolver: &'a dyn Resolver, spared: &'a HashSet<FileId>) -> Self {
         let mut tables = Tables::default();
         let count = |sections: &[Section]| sections.iter().map(|section| policy.count(*section)).sum();
         tables.net.reserve(count(&[Section::DenyIp, Section::DenyPort, Section::DenyIpPort]));
@@ -164,6 +176,7 @@ impl<'a> Compiler<'a> {
         Self {
             policy,
             resolver,
+            spared,
             tables,
             tree: tree::Tree::new(policy.rule_count()),
             last_node: (String::new(), 0),
@@ -255,6 +268,11 @@ impl<'a> Compiler<'a> {
             }
             Found::Nothing => None,
         };
+        if file.is_some_and(|file| self.spared.contains(&file)) {
+            // What leads there is watched all the same.
+            self.place(path.rsplit_once('/').unwrap_or_default().0);
+            return;
+        }
         match file {
             Some(file) => self.file(file, 0, value),
             None => self.note(rule, true),

@@ -6,6 +6,7 @@
 
 mod remarks;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use aegis_trust::enforce::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::canary;
-use crate::compile::{Canary, Mode, compile};
+use crate::compile::{Canary, Mode, compile_sparing};
 use crate::coverage::{Backend as Chosen, Coverage, Unenforced};
 use crate::error::KernelError;
 use crate::handover::{Handover, HandoverError, Held, Meant, Request};
@@ -317,7 +318,8 @@ impl HostEnforcer {
         let resolver = HostResolver::new();
         // What moves from here on may not be what it was resolved to.
         let moved = enforcement.moved()?;
-        let compiled = compile(policy, &resolver, mode, &Canary { file });
+        let spared = self.spared(&enforcement, identity)?;
+        let compiled = compile_sparing(policy, &resolver, mode, &Canary { file }, &spared);
         enforcement.own(&[], &self.own_directories(&resolver))?;
         enforcement.own_only(&own_program())?;
         let label = Label {
@@ -334,6 +336,22 @@ impl HostEnforcer {
             enforcement.settle()?;
         }
         Ok(true)
+    }
+
+    /// What a policy that is loaded again, because its names have come to mean something else, does not deny: whoever may
+    /// switch a link on the way to a name does not lock out a host by it. What it denies already was accepted as it is.
+    pub(crate) fn spared(
+        &self,
+        enforcement: &Enforcement,
+        identity: &PolicyIdentity,
+    ) -> Result<HashSet<FileId>, KernelError> {
+        let in_force = enforcement.in_force()?;
+        let again = in_force.is_some_and(|known| known.policy_sha256 == *identity.policy_sha256.as_bytes());
+        if self.terms.is_some() || !again {
+            return Ok(HashSet::new());
+        }
+        let vital = survival::Host::vital(&LiveHost::new());
+        enforcement.unnamed(vital.iter().flat_map(|file| [file.id, file.hook_id]))
     }
 
     /// Whether the agent alone holds the policy, and it runs.

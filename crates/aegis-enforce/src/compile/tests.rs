@@ -222,6 +222,22 @@ fn a_denied_link_denies_the_names_that_it_leads_to() {
     assert!(rule_for(&compiled, host.file_of("/usr/lib/release"), 0).is_some());
 }
 
+/// Neither by its number nor by its name, and a link to it is watched.
+#[test]
+fn what_is_spared_is_not_denied_by_a_link_that_leads_there() {
+    let host = MadeUp::of(&["/", "/opt", "/lib", "/lib/libc", "/lib/other"])
+        .with_link("/opt/current", "/lib")
+        .with_link("/opt/file", "current/libc");
+    let policy = b"version=1\n[deny_path]\n/opt/current/libc\n/opt/file\n/opt/current/other\n";
+    let policy = aegis_policy::parse(policy, &Limits::default()).unwrap();
+    let spared = HashSet::from([host.file_of("/lib/libc")]);
+    let compiled = compile_sparing(&policy, &host, Mode::Enforce, &Canary { file: None }, &spared);
+    assert!(rule_for(&compiled, host.file_of("/lib/libc"), 0).is_none());
+    assert_eq!(named(&compiled, &host, "/lib/libc"), None);
+    assert!(rule_for(&compiled, host.file_of("/lib/other"), 0).is_some());
+    assert_ne!(node_of(&compiled, &host, "/opt/current"), 0);
+}
+
 #[test]
 fn a_switched_link_is_another_resolution_and_a_dotted_path_is_not() {
     let host = |target: &str| MadeUp::of(&["/", "/opt", "/a", "/b"]).with_link("/opt/current", target);

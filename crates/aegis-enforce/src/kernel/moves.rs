@@ -1,10 +1,12 @@
 //! What became of the names on the way to what a policy names: the programs count, the agent resolves anew.
 
+use std::collections::HashSet;
+
 use libbpf_rs::{MapCore as _, MapFlags};
 
 use super::{Enforcement, name};
 use crate::error::KernelError;
-use crate::layout::{RESOLVED_UNKNOWN, u64_at};
+use crate::layout::{FileId, RESOLVED_UNKNOWN, file_key, u64_at};
 
 /// How often the count is read until it is the same twice.
 const READS: usize = 8;
@@ -60,6 +62,26 @@ impl Enforcement {
     /// [`KernelError`] if the kernel does not tell.
     pub fn resolution(&self) -> Result<Option<u64>, KernelError> {
         Ok(self.policy_in(self.counting_slot()?)?.map(|value| value.resolution))
+    }
+
+    /// Those of `files` that the policy in force says nothing of by their number.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the kernel does not tell.
+    pub(crate) fn unnamed(
+        &self,
+        files: impl Iterator<Item = FileId>,
+    ) -> Result<HashSet<FileId>, KernelError> {
+        let Some(map) = self.inner(name::FILES, self.counting_slot()?)? else { return Ok(HashSet::new()) };
+        let failed = |source| KernelError::Map { action: "read", name: name::FILES.to_owned(), source };
+        let mut unnamed = HashSet::new();
+        for file in files {
+            if map.lookup(&file_key(file, 0), MapFlags::ANY).map_err(failed)?.is_none() {
+                unnamed.insert(file);
+            }
+        }
+        Ok(unnamed)
     }
 
     fn word(&self, name: &'static str) -> Result<u64, KernelError> {

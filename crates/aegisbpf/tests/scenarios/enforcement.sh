@@ -129,6 +129,15 @@ done
 denied 'denied_where_the_link_leads_now' green/key
 check 'open_where_it_led_before' cat blue/key
 says 'the_agent_says_so' 'mean something else' cat /tmp/agent
+# A link that is switched to the shell: whoever may switch it would lock out everybody, by the agent's hand.
+mkdir evil
+ln -s "$(readlink -f /bin/sh)" evil/key
+ln -sfn ../evil links/middle
+usleep 2500000
+check 'a_switched_link_denies_no_shell' sh -c true
+ln -sfn ../blue links/middle
+until_denied blue/key
+denied 'and_leads_back' blue/key
 mkdir -p tree/a/b
 echo new >tree/a/b/key
 rmdir trees
