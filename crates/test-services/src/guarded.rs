@@ -108,7 +108,8 @@ pub fn free_port() -> u16 {
     let ports: Vec<u16> = (LOWEST..=u16::MAX).filter(|port| *port < first || *port > last).collect();
     assert!(!ports.is_empty(), "the kernel hands out every port from {LOWEST} on by itself");
     // Somewhere, so that processes seldom ask for the same.
-    let start = RandomState::new().hash_one(std::process::id()) as usize % ports.len();
+    let random = RandomState::new().hash_one(std::process::id());
+    let start = usize::try_from(random % ports.len() as u64).unwrap();
     for port in ports[start..].iter().chain(&ports[..start]) {
         let name = SocketAddr::from_abstract_name(format!("aegis test port {port}")).unwrap();
         let Ok(reservation) = UnixListener::bind_addr(&name) else { continue };
