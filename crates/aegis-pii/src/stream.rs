@@ -79,7 +79,7 @@ impl StreamOptions {
     /// For events that shrink.
     pub const fn for_decryption() -> Self {
         Self {
-            chunk_len: 128 << 10,
+            chunk_len: 256 << 10,
             max_event_len: crate::Limits::for_decryption().max_event_len,
             ..Self::for_encryption()
         }
