@@ -19,7 +19,7 @@ use crate::measure::{Cost, Work, median, medians, peak_memory_kib};
 pub(super) fn measure(effort: Effort, table: &mut Table) -> Outcome {
     let (events, rounds) = match effort {
         Effort::Full => (120_000, 7),
-        Effort::Quick => (15_000, 3),
+        Effort::Quick => (30_000, 3),
     };
     let bench = Bench::new(events)?;
     bench.whole_program(rounds, table)?;

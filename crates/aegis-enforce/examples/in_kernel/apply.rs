@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use aegis_enforce::{Enforcement, Options, group_mount};
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags, open, statx};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::{LABEL, Made, compiled, parsed, policies, this_program};
@@ -14,6 +15,8 @@ use crate::{LABEL, Made, compiled, parsed, policies, this_program};
 const BATCH: usize = 16 * 1024;
 /// Rounds of which the middle one counts.
 const ROUNDS: usize = 5;
+/// Files in a directory, of those that a policy names.
+const IN_DIRECTORY: u32 = 1000;
 
 /// What is in a map: its kind, bytes of a key and of a value, and how many.
 struct Shape(MapType, usize, usize, u32);
@@ -39,7 +42,10 @@ pub(crate) fn measure(rules: u32) -> Made {
     let networks = Shape(MapType::LpmTrie, 24, 8, rules);
     one(&enforcement, "cidr", &policies::of_networks(rules), &[networks])?;
     let paths = place.files(rules)?;
-    one(&enforcement, "path", &policies::of_paths(&paths), &[hash(16, 8, rules), hash(40, 16, rules)])
+    one(&enforcement, "path", &policies::of_paths(&paths), &[hash(16, 8, rules), hash(40, 16, rules)])?;
+    let looks = (0..ROUNDS).map(|_| look_at(&paths)).collect::<Made<_>>()?;
+    println!("path-looks {}", median(looks)?);
+    Ok(())
 }
 
 /// The part of it that needs no kernel.
@@ -67,12 +73,34 @@ fn one(enforcement: &Enforcement, name: &str, text: &str, shapes: &[Shape]) -> M
         rounds.push([bare, parse, compile, swap, wall]);
     }
     for (index, what) in ["bare", "parse", "compile", "swap", "swap-clock"].iter().enumerate() {
-        let mut times: Vec<u128> =
-            rounds.iter().filter_map(|round| round.get(index)).map(Duration::as_nanos).collect();
-        times.sort_unstable();
-        println!("{name}-{what} {}", times.get(times.len() / 2).ok_or("no round")?);
+        let times = rounds.iter().filter_map(|round| round.get(index)).copied().collect();
+        println!("{name}-{what} {}", median(times)?);
     }
     Ok(())
+}
+
+/// In nanoseconds.
+fn median(mut times: Vec<Duration>) -> Made<u128> {
+    times.sort_unstable();
+    Ok(times.get(times.len() / 2).ok_or("no round")?.as_nanos())
+}
+
+/// Asks which file each path names, from its directory, and does nothing else.
+fn look_at(paths: &[String]) -> Made<Duration> {
+    let (time, ()) = timed(|| {
+        for paths in paths.chunks(IN_DIRECTORY as usize) {
+            let (directory, _) = paths.first().and_then(|path| path.rsplit_once('/')).ok_or("no path")?;
+            let directory =
+                open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+            for path in paths {
+                let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
+                let wanted = StatxFlags::INO | StatxFlags::MNT_ID;
+                std::hint::black_box(statx(&directory, name, AtFlags::NO_AUTOMOUNT, wanted)?);
+            }
+        }
+        Ok(())
+    })?;
+    Ok(time)
 }
 
 /// Makes a map and fills it, and does nothing else.
@@ -135,12 +163,12 @@ impl Place {
         Ok(place)
     }
 
-    /// So many files, a thousand in each directory.
+    /// So many files.
     fn files(&self, count: u32) -> Made<Vec<String>> {
         let mut paths = Vec::new();
         for number in 0..count {
-            let directory = self.root.join(format!("{:03}", number / 1000));
-            if number % 1000 == 0 {
+            let directory = self.root.join(format!("{:03}", number / IN_DIRECTORY));
+            if number % IN_DIRECTORY == 0 {
                 fs::create_dir(&directory)?;
             }
             let path = directory.join(format!("file-{number:07}"));
