@@ -21,6 +21,8 @@ pub(crate) use self::table::{Sum, Table};
 const MAX_LISTED: usize = 1000;
 /// Free places for files that come under a name of the policy later.
 const SPARE_FILES: usize = 4096;
+/// At most so many files stay denied that a policy's names do not lead to any more.
+pub(crate) const MAX_KEPT: usize = 65_536;
 
 /// Whether what a policy denies is refused, or only told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -73,6 +75,8 @@ pub struct Compiled {
     pub(crate) lines: [u32; 8],
     pub(crate) rules: u64,
     pub(crate) filter: Vec<u8>,
+    /// What its names were found to be, if it holds more files than those.
+    pub(crate) names_alone: Option<u64>,
     unresolved: Vec<Unresolved>,
     unresolved_count: usize,
 }
@@ -91,7 +95,29 @@ impl Compiled {
     /// What names of the policy are on this host now, as one number: when it changes, the policy has to be loaded again.
     pub fn resolution(&self) -> u64 {
         let tables = &self.tables;
-        resolution_of([&tables.files.sum(), &tables.names.sum(), &tables.groups.sum()])
+        let summed = || resolution_of([&tables.files.sum(), &tables.names.sum(), &tables.groups.sum()]);
+        self.names_alone.unwrap_or_else(summed)
+    }
+
+    /// Adds files that the same policy denied until now, of which its names say nothing any more. Their rules stay theirs.
+    /// False if they are too many.
+    pub(crate) fn keep(&mut self, files: &[([u8; FILE_KEY], [u8; RULE])]) -> bool {
+        self.names_alone = Some(self.resolution());
+        let (words, _) = self.filter.as_chunks_mut::<8>();
+        let mut kept = 0;
+        for (key, rule) in files.iter().filter(|(key, _)| layout::u32_at(key, 12) == 0) {
+            let has_ended = Rule::from_bytes(*rule).flags & (rule_flag::ALWAYS | rule_flag::GONE) != 0;
+            if has_ended || self.tables.files.get(key).is_some() {
+                continue;
+            }
+            kept += 1;
+            self.tables.files.insert(*key, *rule);
+            let (index, bits) = layout::filter_place(layout::file_hash(key));
+            if let Some(word) = words.get_mut(index) {
+                *word = (u64::from_ne_bytes(*word) | bits).to_ne_bytes();
+            }
+        }
+        kept <= MAX_KEPT
     }
 
     /// How many entries the maps will have, table by table.
@@ -454,6 +480,7 @@ impl<'a> Compiler<'a> {
             lines,
             rules: policy.rule_count() as u64,
             filter,
+            names_alone: None,
             unresolved: self.unresolved,
             unresolved_count: self.unresolved_count,
         }

@@ -70,6 +70,12 @@ pub enum KernelError {
         /// The directory of the pins.
         path: PathBuf,
     },
+    /// Names of the policy have come to mean other files so often that no more are kept.
+    #[error("more than {most} files would stay denied that no name of the policy leads to any more")]
+    TooManyKept {
+        /// How many may.
+        most: usize,
+    },
     /// No policy is in force.
     #[error("no policy is in force")]
     NoPolicy,
@@ -105,6 +111,10 @@ impl KernelError {
             Self::Pin { path, .. } => Some(format!("mount a BPF file system above {}", path.display())),
             Self::NoGroup { .. } => Some("name a directory below the mount of control groups of version 2".to_owned()),
             Self::NotLoaded { .. } | Self::NoPolicy => Some("`aegisbpf policy apply` loads".to_owned()),
+            Self::TooManyKept { .. } => Some(
+                "what was in force stays so; find out who moves what is on the way to the names of the policy, then `aegisbpf policy apply`"
+                    .to_owned(),
+            ),
             Self::NothingToConfirm => None,
             Self::TooLate => Some("apply it again".to_owned()),
             Self::NoBackend => None,

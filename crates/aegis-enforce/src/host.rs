@@ -20,7 +20,7 @@ use aegis_trust::enforce::{
 use jiff::{SignedDuration, Timestamp};
 
 use crate::canary;
-use crate::compile::{Canary, Mode, compile_sparing};
+use crate::compile::{Canary, MAX_KEPT, Mode, compile_sparing};
 use crate::coverage::{Backend as Chosen, Coverage, Unenforced};
 use crate::error::KernelError;
 use crate::handover::{Handover, HandoverError, Held, Meant, Request};
@@ -318,8 +318,13 @@ impl HostEnforcer {
         let resolver = HostResolver::new();
         // What moves from here on may not be what it was resolved to.
         let moved = enforcement.moved()?;
+        let again = self.loads_again(&enforcement, identity)?;
         let spared = self.spared(&enforcement, identity)?;
-        let compiled = compile_sparing(policy, &resolver, mode, &Canary { file }, &spared);
+        let mut compiled = compile_sparing(policy, &resolver, mode, &Canary { file }, &spared);
+        // Whoever moves a directory away, or switches a link, does not open what was denied.
+        if again && !compiled.keep(&enforcement.named_files()?) {
+            return Err(KernelError::TooManyKept { most: MAX_KEPT });
+        }
         enforcement.own(&[], &self.own_directories(&resolver))?;
         enforcement.own_only(&own_program())?;
         let label = Label {
@@ -338,6 +343,13 @@ impl HostEnforcer {
         Ok(true)
     }
 
+    /// Whether it is the policy in force that an agent loads, and nobody who applies one.
+    fn loads_again(&self, enforcement: &Enforcement, identity: &PolicyIdentity) -> Result<bool, KernelError> {
+        let in_force = enforcement.in_force()?;
+        let is_same = in_force.is_some_and(|known| known.policy_sha256 == *identity.policy_sha256.as_bytes());
+        Ok(self.terms.is_none() && is_same)
+    }
+
     /// What a policy that is loaded again, because its names have come to mean something else, does not deny: whoever may
     /// switch a link on the way to a name does not lock out a host by it. What it denies already was accepted as it is.
     pub(crate) fn spared(
@@ -345,9 +357,7 @@ impl HostEnforcer {
         enforcement: &Enforcement,
         identity: &PolicyIdentity,
     ) -> Result<HashSet<FileId>, KernelError> {
-        let in_force = enforcement.in_force()?;
-        let again = in_force.is_some_and(|known| known.policy_sha256 == *identity.policy_sha256.as_bytes());
-        if self.terms.is_some() || !again {
+        if !self.loads_again(enforcement, identity)? {
             return Ok(HashSet::new());
         }
         let vital = survival::Host::vital(&LiveHost::new());

@@ -35,6 +35,7 @@ pub(crate) mod rule_flag {
     pub(crate) const LISTED: u16 = 1 << 3;
     pub(crate) const TRUSTED: u16 = 1 << 4;
     pub(crate) const DENIED: u16 = 1 << 5;
+    pub(crate) const GONE: u16 = 1 << 6;
 }
 
 /// `struct rule.protocols`

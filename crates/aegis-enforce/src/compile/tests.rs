@@ -423,3 +423,42 @@ proptest! {
         }
     }
 }
+
+/// Else whoever moves a directory away, or switches a link, would open what was denied.
+#[test]
+fn what_names_do_not_lead_to_any_more_is_kept_and_is_no_other_resolution() {
+    let host = |file: &'static str| MadeUp::of(&["/", "/srv", "/srv/key", "/elsewhere", file]);
+    let policy = b"version=1\n[deny_path]\n/srv/key\n";
+    let policy = aegis_policy::parse(policy, &Limits::default()).unwrap();
+    let compiled = |host: &MadeUp| compile(&policy, host, Mode::Enforce, &Canary { file: None });
+    let (first, moved) = (host("/elsewhere/key"), MadeUp::of(&["/", "/srv"]));
+    let before = compiled(&first);
+    let id = FileId { inode: 4242, device: 7 };
+    let rule = |flags| Rule { line: 3, section: 0, protocols: 0, flags }.to_bytes();
+    let mut held: Vec<_> = before
+        .tables
+        .files
+        .keys()
+        .iter()
+        .copied()
+        .zip(before.tables.files.values().iter().copied())
+        .collect();
+    let gone = FileId { inode: 4243, device: 7 };
+    held.extend([(file_key(id, 0), rule(0)), (file_key(gone, 0), rule(rule_flag::GONE))]);
+    held.push((file_key(gone, 1), rule(0)));
+    let mut after = compiled(&moved);
+    let resolution = after.resolution();
+    assert_ne!(resolution, before.resolution());
+    assert!(after.keep(&held));
+    assert_eq!(after.resolution(), resolution, "an agent compares what names lead to");
+    assert!(rule_for(&after, first.file_of("/srv/key"), 0).is_some());
+    assert!(rule_for(&after, id, 0).is_some());
+    assert!(rule_for(&after, gone, 0).is_none() && rule_for(&after, gone, 1).is_none());
+    // The filter has them, or no program would look.
+    let (index, bits) = layout::filter_place(layout::file_hash(&file_key(id, 0)));
+    let word = after.filter.as_chunks::<8>().0[index];
+    assert_eq!(u64::from_ne_bytes(word) & bits, bits);
+    let many: Vec<_> =
+        (0..=MAX_KEPT as u64).map(|inode| (file_key(FileId { inode, device: 9 }, 0), rule(0))).collect();
+    assert!(!compiled(&moved).keep(&many));
+}

@@ -36,7 +36,9 @@ pub(super) fn fill(policy: &Compiled) -> Result<(Filled, [u8; 32], u64), KernelE
         .flat_map(u64::to_ne_bytes)
         .collect();
     let resolution = match sums.as_slice() {
-        [files, names, _, _, groups, ..] => resolution_of([files, names, groups]),
+        [files, names, _, _, groups, ..] if policy.names_alone.is_none() => {
+            resolution_of([files, names, groups])
+        }
         _ => policy.resolution(),
     };
     Ok((filled, *aegis_crypto::sha256(&words).as_bytes(), resolution))

@@ -6,7 +6,7 @@ use libbpf_rs::{MapCore as _, MapFlags};
 
 use super::{Enforcement, name};
 use crate::error::KernelError;
-use crate::layout::{FileId, RESOLVED_UNKNOWN, file_key, u64_at};
+use crate::layout::{FILE_KEY, FileId, RESOLVED_UNKNOWN, RULE, file_key, u64_at};
 
 /// How often the count is read until it is the same twice.
 const READS: usize = 8;
@@ -82,6 +82,20 @@ impl Enforcement {
             }
         }
         Ok(unnamed)
+    }
+
+    /// The files that the policy in force denies by their number, with its rules for them.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError`] if the kernel does not tell.
+    pub(crate) fn named_files(&self) -> Result<Vec<([u8; FILE_KEY], [u8; RULE])>, KernelError> {
+        let Some(map) = self.inner(name::FILES, self.counting_slot()?)? else { return Ok(Vec::new()) };
+        let failed = |source| KernelError::Map { action: "read", name: name::FILES.to_owned(), source };
+        // All at once: see `sum_of`.
+        let all = map.max_entries().saturating_add(1);
+        let entries = map.lookup_batch(all, MapFlags::ANY, MapFlags::ANY).map_err(failed)?;
+        Ok(entries.filter_map(|(key, rule)| Some((key.try_into().ok()?, rule.try_into().ok()?))).collect())
     }
 
     fn word(&self, name: &'static str) -> Result<u64, KernelError> {
