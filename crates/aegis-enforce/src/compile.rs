@@ -101,7 +101,7 @@ impl Compiled {
 
     /// Adds files that the same policy denied until now, of which its names say nothing any more. Their rules stay theirs.
     /// False if they are too many.
-    pub(crate) fn keep(&mut self, files: &[([u8; FILE_KEY], [u8; RULE])]) -> bool {
+    pub(crate) fn keep(&mut self, files: &[layout::FileEntry]) -> bool {
         self.names_alone = Some(self.resolution());
         let (words, _) = self.filter.as_chunks_mut::<8>();
         let mut kept = 0;

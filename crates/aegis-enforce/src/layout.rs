@@ -85,6 +85,9 @@ pub(crate) const CIDR_KEY: usize = 24;
 pub(crate) const SELF_KEY: usize = 16;
 pub(crate) const POLICY: usize = 224;
 
+/// An entry of the map for files.
+pub(crate) type FileEntry = ([u8; FILE_KEY], [u8; RULE]);
+
 /// A file as the kernel's own structures have it, which is not always how `stat` spells the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId {

@@ -6,7 +6,7 @@ use libbpf_rs::{MapCore as _, MapFlags};
 
 use super::{Enforcement, name};
 use crate::error::KernelError;
-use crate::layout::{FILE_KEY, FileId, RESOLVED_UNKNOWN, RULE, file_key, u64_at};
+use crate::layout::{FileEntry, FileId, RESOLVED_UNKNOWN, file_key, u64_at};
 
 /// How often the count is read until it is the same twice.
 const READS: usize = 8;
@@ -89,7 +89,7 @@ impl Enforcement {
     /// # Errors
     ///
     /// [`KernelError`] if the kernel does not tell.
-    pub(crate) fn named_files(&self) -> Result<Vec<([u8; FILE_KEY], [u8; RULE])>, KernelError> {
+    pub(crate) fn named_files(&self) -> Result<Vec<FileEntry>, KernelError> {
         let Some(map) = self.inner(name::FILES, self.counting_slot()?)? else { return Ok(Vec::new()) };
         let failed = |source| KernelError::Map { action: "read", name: name::FILES.to_owned(), source };
         // All at once: see `sum_of`.
