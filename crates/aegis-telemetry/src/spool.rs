@@ -110,7 +110,8 @@ impl Spool {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.segments.is_empty()
+        // The last one is without a frame if the disk took its header and no more.
+        !self.segments.front().is_some_and(Segment::has_frames)
     }
 
     /// How many events wait.
@@ -165,7 +166,7 @@ impl Spool {
     /// A [`SpoolError`] if it cannot be read, or is not as it was written.
     pub fn head(&mut self) -> Result<Option<&Batch>, SpoolError> {
         if self.head.is_none()
-            && let Some(first) = self.segments.front()
+            && let Some(first) = self.segments.front().filter(|first| first.has_frames())
         {
             let at = self.delivered_of(first.number);
             let (batch, end) = segment::read_frame(&self.settings.dir, first, at)?;
@@ -208,7 +209,7 @@ impl Spool {
     fn make_tail(&mut self, needed: u64) -> Result<(), SpoolError> {
         if let (Some(tail), Some(last)) = (&mut self.tail, self.segments.back()) {
             tail.mend(last)?;
-            if last.len + needed <= self.settings.segment_bytes || last.len == segment::HEADER_LEN {
+            if last.len + needed <= self.settings.segment_bytes || !last.has_frames() {
                 return Ok(());
             }
         }

@@ -22,6 +22,13 @@ pub(super) struct Segment {
     pub(super) len: u64,
 }
 
+impl Segment {
+    /// Whether there is anything in it but its header.
+    pub(super) const fn has_frames(&self) -> bool {
+        self.len > HEADER_LEN
+    }
+}
+
 /// The file that is added to.
 #[derive(Debug)]
 pub(super) struct Tail {
