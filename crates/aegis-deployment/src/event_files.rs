@@ -4,11 +4,13 @@
 //! same memory whatever the file says: a window of more than 8 MiB, which `zstd -19` does not have, is refused.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aegis_pii::stream::Inputs;
+use aegis_pii::stream::{Input, Inputs, ReadAt};
 use flate2::write::GzEncoder;
 
 /// How a file is compressed.
@@ -151,9 +153,14 @@ impl EventFiles {
     pub fn into_inputs(self) -> Inputs {
         let Self { files, told } = self;
         Box::new(files.into_iter().map(move |path| {
-            let file = if is_stdin(&path) { stdin()? } else { File::open(&path)? };
-            let telling = Told { file, told: Arc::clone(&told) };
-            Compression::of(&path).reader(telling)
+            let (file, is_shared) =
+                if is_stdin(&path) { (stdin()?, true) } else { (File::open(&path)?, false) };
+            let told = Arc::clone(&told);
+            let compression = Compression::of(&path);
+            if compression == Compression::None && file.metadata()?.is_file() {
+                return Ok(Input::Anywhere(Arc::new(Placed::new(file, is_shared, told)?)));
+            }
+            compression.reader(Told { file, told }).map(Input::InOrder)
         }))
     }
 }
@@ -166,6 +173,48 @@ fn stdin() -> io::Result<File> {
 
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// A file that is read at places.
+struct Placed {
+    file: File,
+    /// Where it begins for whoever reads it: standard input may have been read from before.
+    begin: u64,
+    /// Whether whoever reads it next is to find what follows: it is standard input.
+    is_shared: bool,
+    /// Bytes from `begin` on that were read.
+    read_to: AtomicU64,
+    told: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl Placed {
+    fn new(mut file: File, is_shared: bool, told: Arc<dyn Fn(u64) + Send + Sync>) -> io::Result<Self> {
+        let begin = if is_shared { file.stream_position()? } else { 0 };
+        Ok(Self { file, begin, is_shared, read_to: AtomicU64::new(0), told })
+    }
+}
+
+impl ReadAt for Placed {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.file.read_at(into, self.begin.saturating_add(offset))?;
+        if read > 0 {
+            let end = offset.saturating_add(read as u64);
+            // A piece may be read again; it counts once.
+            let before = self.read_to.fetch_max(end, Ordering::Relaxed);
+            (self.told)(end.saturating_sub(before));
+        }
+        Ok(read)
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        if self.is_shared {
+            let end = self.begin.saturating_add(*self.read_to.get_mut());
+            // Whoever cannot be told where it ended reads what was read before.
+            let _ = self.file.seek(SeekFrom::Start(end));
+        }
+    }
 }
 
 struct Told {

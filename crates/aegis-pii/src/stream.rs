@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `input` | readers, and what is read of a file before its turn |
 //! | `split` | lines, or the elements of one array, cut out of inputs a chunk at a time |
 //! | `transform` | what is done to an event, and what is counted of it |
 //! | `chunk` | a chunk transformed; what was refused in it, and where |
@@ -13,7 +14,8 @@
 //! Memory does not grow with the stream: a chunk is no longer than [`StreamOptions::chunk_len`] or one event of at most
 //! [`StreamOptions::max_event_len`], and no thread has more than three chunks in hand. It grows little with the threads:
 //! together they hold no more than a few MiB, and an event over 256 KiB is worked on while no other thread holds anything.
-//! What has arrived is never held back to fill a chunk, so that `tail -f` can stand before it.
+//! What has arrived is never held back to fill a chunk, so that `tail -f` can stand before it. Of a [file](Input::Anywhere)
+//! several threads read at once.
 //!
 //! | in the stream | what becomes of it |
 //! |---|---|
@@ -26,6 +28,7 @@
 
 mod chunk;
 mod commit;
+mod input;
 mod memory;
 mod pool;
 mod run;
@@ -36,8 +39,9 @@ mod transform;
 mod tests;
 
 pub use chunk::{EventError, EventPlace, OnRefusal, RefusedEvent, RefusedEvents};
+pub use input::{Input, Inputs, ReadAt};
 pub use run::{StreamEnd, StreamError, run};
-pub use split::{ArrayFault, Inputs};
+pub use split::ArrayFault;
 pub use transform::{Counts, Transform};
 
 use std::num::NonZeroUsize;
@@ -79,7 +83,7 @@ impl StreamOptions {
     /// For events that shrink.
     pub const fn for_decryption() -> Self {
         Self {
-            chunk_len: 256 << 10,
+            chunk_len: 128 << 10,
             max_event_len: crate::Limits::for_decryption().max_event_len,
             ..Self::for_encryption()
         }

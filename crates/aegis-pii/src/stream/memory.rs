@@ -1,10 +1,12 @@
 //! Memory that is read into and written from, again and again.
 
-/// Bytes that were read, at the beginning of memory that need not be erased before the next read.
+/// Bytes that were read, in memory that need not be erased before the next read.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     bytes: Vec<u8>,
-    len: usize,
+    /// Where they begin, and where they end.
+    start: usize,
+    end: usize,
 }
 
 /// The least that is kept.
@@ -20,41 +22,61 @@ pub(super) struct Buffers {
 impl Memory {
     /// What was read.
     pub(super) fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.len
+        self.end.saturating_sub(self.start)
     }
 
     pub(super) fn clear(&mut self) {
-        self.len = 0;
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Forgets what was read. What is read next leaves so many bytes before it to [`prepend`](Self::prepend).
+    pub(super) fn clear_behind(&mut self, head: usize) {
+        (self.start, self.end) = (head, head);
     }
 
     /// Forgets what stands from there on.
     pub(super) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.end = self.end.min(self.start.saturating_add(len));
     }
 
     pub(super) fn append(&mut self, more: &[u8]) {
         if let Some(room) = self.room(more.len()).get_mut(..more.len()) {
             room.copy_from_slice(more);
-            self.len += more.len();
+            self.end += more.len();
+        }
+    }
+
+    /// Puts bytes before those that were read. Unless there is room for them, these move.
+    pub(super) fn prepend(&mut self, before: &[u8]) {
+        if let Some(lacking) = before.len().checked_sub(self.start).filter(|lacking| *lacking > 0) {
+            self.room(lacking);
+            let to = self.start + lacking;
+            self.bytes.copy_within(self.start..self.end, to);
+            (self.start, self.end) = (to, self.end + lacking);
+        }
+        let start = self.start.saturating_sub(before.len());
+        if let Some(room) = self.bytes.get_mut(start..self.start) {
+            room.copy_from_slice(before);
+            self.start = start;
         }
     }
 
     /// At least so many bytes to read into. What is in them has no meaning.
     pub(super) fn room(&mut self, wanted: usize) -> &mut [u8] {
-        let end = self.len.saturating_add(wanted);
+        let end = self.end.saturating_add(wanted);
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
         }
-        self.bytes.get_mut(self.len..end).unwrap_or_default()
+        self.bytes.get_mut(self.end..end).unwrap_or_default()
     }
 
     /// So many bytes of the room were read into.
     pub(super) fn grow(&mut self, read: usize) {
-        self.len = self.len.saturating_add(read).min(self.bytes.len());
+        self.end = self.end.saturating_add(read).min(self.bytes.len());
     }
 
     /// Bytes that were ever read into.
@@ -64,7 +86,7 @@ impl Memory {
 
     /// Gives back what is not needed for what was read, and says how much is left.
     pub(super) fn shrink(&mut self) -> usize {
-        let len = self.len.max(SMALL);
+        let len = self.end.max(SMALL);
         self.bytes.truncate(len);
         self.bytes.shrink_to(len);
         self.used()
@@ -88,4 +110,40 @@ impl Buffers {
 pub(super) fn shrink(out: &mut Vec<u8>) -> usize {
     out.shrink_to(SMALL);
     out.capacity()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn puts_bytes_before_those_that_were_read_with_room_for_them_or_without() {
+        for (head, before) in [(8, "abc"), (3, "abc"), (2, "abc"), (0, "abc"), (0, ""), (4, "")] {
+            let mut memory = Memory::default();
+            memory.append(b"what was there");
+            memory.clear_behind(head);
+            memory.room(4).copy_from_slice(b"defg");
+            memory.grow(4);
+            memory.prepend(before.as_bytes());
+            assert_eq!(memory.as_slice(), [before, "defg"].concat().as_bytes(), "{head}");
+            memory.append(b"hi");
+            memory.truncate(before.len() + 5);
+            assert_eq!(memory.as_slice(), [before, "defgh"].concat().as_bytes(), "{head}");
+            memory.shrink();
+            assert_eq!(memory.len(), before.len() + 5);
+        }
+    }
+
+    #[test]
+    fn gives_back_what_was_read_into_before() {
+        let mut memory = Memory::default();
+        memory.append(&[1; 3 * SMALL]);
+        memory.clear();
+        assert_eq!(memory.shrink(), SMALL);
+        memory.clear_behind(2 * SMALL);
+        memory.append(b"x");
+        memory.prepend(b"y");
+        memory.shrink();
+        assert_eq!(memory.as_slice(), b"yx");
+    }
 }

@@ -60,20 +60,27 @@ impl Pool {
     /// Buffers of this thread. `None` while all of them are in use, or all threads together hold too much; if nothing is
     /// in use, there always are some.
     pub(super) fn take(&mut self, thread: usize) -> Option<(Buffers, Loan)> {
+        let (had, more) = self.had_and_more(thread)?;
         let owned = self.threads.get_mut(thread)?;
-        if owned.in_use >= EACH {
-            return None;
-        }
-        let had = owned.free.last().map_or(0, |(_, held)| *held);
-        let more = LEAST.saturating_sub(had);
-        if self.in_use > 0 && self.held.saturating_add(more) > MOST {
-            return None;
-        }
         self.held = self.held.saturating_add(more);
         self.in_use += 1;
         owned.in_use += 1;
         let (buffers, _) = owned.free.pop().unwrap_or_default();
         Some((buffers, Loan { thread, had, counted: had.saturating_add(more), written: 0 }))
+    }
+
+    /// Whether there are some now.
+    pub(super) fn may_take(&self, thread: usize) -> bool {
+        self.had_and_more(thread).is_some()
+    }
+
+    /// Bytes that the next buffers of a thread have, and how many more they are counted for.
+    fn had_and_more(&self, thread: usize) -> Option<(usize, usize)> {
+        let owned = self.threads.get(thread).filter(|owned| owned.in_use < EACH)?;
+        let had = owned.free.last().map_or(0, |(_, held)| *held);
+        let more = LEAST.saturating_sub(had);
+        let is_too_much = self.in_use > 0 && self.held.saturating_add(more) > MOST;
+        (!is_too_much).then_some((had, more))
     }
 
     /// Whether buffers in use may become so large, together. Those that are next in order may; others, if all hold less than

@@ -2,6 +2,7 @@
 //!
 //! Several take turns to read a chunk, transform it on their own, and leave it to whoever finishes the chunk that is next
 //! in order to write all that are ready. There is no thread that only reads or writes, so two threads do twice the work.
+//! Of a file they read at the same time, each its own piece; only to cut it into events is done in turn (see `input`).
 //!
 //! An event over [`LARGE`] is worked on alone: it is read, transformed and written while the others wait. What smaller ones
 //! become is counted before there is memory for it, and waits while all threads together hold too much. So these
@@ -15,9 +16,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::StreamOptions;
 use super::chunk::{Done, EventError, EventPlace, OnRefusal, Rules, transform};
 use super::commit::{Committer, Next};
+use super::input::Inputs;
 use super::memory::{Buffers, shrink};
 use super::pool::{Loan, Pool};
-use super::split::{ArrayFault, Chunk, Inputs, SplitError, Splitter};
+use super::split::{ArrayFault, Chunk, SplitError, Splitter};
 use super::transform::{Counts, Transform};
 
 /// How a stream ended, if it did not fail.
@@ -118,6 +120,9 @@ pub fn run<T: Transform, W: Write + Send + 'static>(
 
 /// The most bytes of an event that is worked on while other threads work on others.
 const LARGE: usize = 256 << 10;
+/// Threads that may be reading, or have read and wait for their turn. What they have read is no part of what the others
+/// hold while one works on an event that is [`LARGE`].
+const READING_AT_ONCE: u64 = 4;
 
 fn alone<T: Transform, W: Write>(
     mut splitter: Splitter,
@@ -128,7 +133,7 @@ fn alone<T: Transform, W: Write>(
     let mut buffers = Buffers::default();
     loop {
         // One thread holds the most with its largest event; what it needed then, it may keep.
-        let chunk = match splitter.next_chunk(buffers.bytes, &mut |_| {}) {
+        let chunk = match splitter.next_chunk(buffers.bytes, None, &mut |_| {}) {
             Ok(Some(chunk)) => chunk,
             Ok(None) => return Committer::<W, _>::end(None),
             Err(error) => return Committer::<W, _>::end(Some(error)),
@@ -146,6 +151,8 @@ fn alone<T: Transform, W: Write>(
 struct Shared<W, E: Error + 'static> {
     rules: Rules,
     reading: Mutex<Reading>,
+    /// It is the turn of another chunk, or there may be one more.
+    turned: Condvar,
     writing: Mutex<Writing<W, E>>,
     /// The end has come.
     ended: Condvar,
@@ -157,7 +164,21 @@ struct Reading {
     splitter: Splitter,
     /// The number of the next chunk.
     next: u64,
+    /// The number of the chunk that is cut next. From there on to `next`, threads read ahead.
+    turn: u64,
+    /// Threads that wait for `turned`.
+    waiting: usize,
+    /// Whether the last event was large. Then the next may be, and nobody reads ahead.
+    was_large: bool,
     has_ended: bool,
+}
+
+impl Reading {
+    /// Whether a thread may say now which chunk will be its own.
+    fn is_free(&self) -> bool {
+        let ahead = self.next.saturating_sub(self.turn);
+        ahead == 0 || !self.was_large && ahead < READING_AT_ONCE && self.splitter.may_claim()
+    }
 }
 
 struct Writing<W, E: Error + 'static> {
@@ -192,7 +213,15 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
     fn new(splitter: Splitter, committer: Committer<W, E>, rules: Rules, threads: usize) -> Self {
         Self {
             rules,
-            reading: Mutex::new(Reading { splitter, next: 0, has_ended: false }),
+            reading: Mutex::new(Reading {
+                splitter,
+                next: 0,
+                turn: 0,
+                waiting: 0,
+                was_large: false,
+                has_ended: false,
+            }),
+            turned: Condvar::new(),
             writing: Mutex::new(Writing {
                 committer: Some(committer),
                 next: 0,
@@ -223,19 +252,28 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
     }
 
     /// Reads the next chunk. `None` if there is no more to do.
-    fn read(&self, thread: usize, reading: &mut Reading) -> Option<Read> {
-        if reading.has_ended {
-            return None;
-        }
-        let (Buffers { bytes, out }, loan) = self.wait_until(|writing| writing.pool.take(thread))?;
+    fn read<'a>(
+        &'a self,
+        thread: usize,
+        kept: Option<MutexGuard<'a, Reading>>,
+    ) -> Option<(MutexGuard<'a, Reading>, Read)> {
+        let (mut reading, Buffers { mut bytes, out }, loan) = self.begin(thread, kept)?;
         let number = reading.next;
         reading.next += 1;
+        let mut piece = None;
+        if !reading.was_large
+            && let Some(claim) = reading.splitter.claim()
+        {
+            drop(reading);
+            piece = Some(claim.read(&mut bytes));
+            reading = self.wait_for(lock(&self.reading), |reading| reading.turn == number)?;
+        }
         let mut is_alone = false;
-        let chunk = reading.splitter.next_chunk(bytes, &mut |len| {
+        let chunk = reading.splitter.next_chunk(bytes, piece, &mut |len| {
             if len > LARGE && !is_alone {
                 is_alone = true;
                 self.wait_until(|writing| {
-                    // Those before it are written, and those after it not read.
+                    // Those before it are written, and those after it not cut.
                     (writing.next == number).then(|| writing.pool.shrink())
                 });
             }
@@ -246,7 +284,50 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
             Err(error) => Err(Some(error)),
         };
         reading.has_ended = chunk.is_err();
-        Some(Read { number, chunk, is_alone })
+        reading.was_large = is_alone;
+        reading.turn = number + 1;
+        let waiting = reading.next.saturating_sub(reading.turn);
+        reading.splitter.expect(waiting);
+        if reading.waiting > 0 {
+            self.turned.notify_all();
+        }
+        Some((reading, Read { number, chunk, is_alone }))
+    }
+
+    /// Waits until there is a chunk to be read, and memory for it.
+    fn begin<'a>(
+        &'a self,
+        thread: usize,
+        kept: Option<MutexGuard<'a, Reading>>,
+    ) -> Option<(MutexGuard<'a, Reading>, Buffers, Loan)> {
+        let mut reading = kept.unwrap_or_else(|| lock(&self.reading));
+        loop {
+            reading = self.wait_for(reading, Reading::is_free)?;
+            if let Some((buffers, loan)) = lock(&self.writing).pool.take(thread) {
+                return Some((reading, buffers, loan));
+            }
+            // Those that read ahead have to come to their turn, or nothing would be given back.
+            drop(reading);
+            self.wait_until(|writing| writing.pool.may_take(thread).then_some(()))?;
+            reading = lock(&self.reading);
+        }
+    }
+
+    /// Waits for the turn of others. `None` if the end comes first.
+    fn wait_for<'a>(
+        &self,
+        mut reading: MutexGuard<'a, Reading>,
+        is_wanted: impl Fn(&Reading) -> bool,
+    ) -> Option<MutexGuard<'a, Reading>> {
+        while !reading.has_ended {
+            if is_wanted(&reading) {
+                return Some(reading);
+            }
+            reading.waiting += 1;
+            reading = self.turned.wait(reading).unwrap_or_else(PoisonError::into_inner);
+            reading.waiting -= 1;
+        }
+        None
     }
 
     /// After large events, gives back what a chunk that is not large does not need.
@@ -351,8 +432,10 @@ fn start<T: Transform, W: Write + Send + 'static>(
         let mut kept = None;
         loop {
             let is_after_large = kept.is_some();
-            let mut reading = kept.take().unwrap_or_else(|| lock(&shared.reading));
-            let Some(Read { number, mut chunk, is_alone }) = shared.read(thread, &mut reading) else { break };
+            let Some((reading, Read { number, mut chunk, is_alone })) = shared.read(thread, kept.take())
+            else {
+                break;
+            };
             if is_after_large && !is_alone {
                 chunk = chunk.map(|chunk| shared.make_small(chunk));
                 transformer.release_memory();
@@ -374,8 +457,14 @@ fn start<T: Transform, W: Write + Send + 'static>(
             if !shared.hand_in(number, ready) {
                 break;
             }
-            if kept.is_some() {
+            if let Some(reading) = &kept {
                 shared.wait_until(|writing| (writing.next > number).then_some(()));
+                if reading.turn < reading.next {
+                    // It is the turn of another thread, which may have as large a one.
+                    transformer.release_memory();
+                    lock(&shared.writing).pool.shrink();
+                    kept = None;
+                }
             }
         }
         drop(watched);
@@ -391,6 +480,9 @@ impl<W, E: Error + 'static> Drop for Watched<'_, W, E> {
             lock(&self.0.writing).has_panicked = true;
             self.0.ended.notify_all();
             self.0.written.notify_all();
+            // Who waits for its turn would wait for ever.
+            lock(&self.0.reading).has_ended = true;
+            self.0.turned.notify_all();
         }
     }
 }

@@ -6,16 +6,14 @@ mod array;
 
 pub use array::ArrayFault;
 
-use std::io::{self, Read};
+use std::io;
 
 use aegis_crypto::{Digest, Sha256};
 
+use super::input::{Claim, Current, Inputs, Piece};
 use super::memory::Memory;
 use super::{Framing, StreamOptions};
 use array::{ArrayCutter, Elements};
-
-/// Where a stream comes from: one reader after the other, each opened when it is its turn.
-pub type Inputs = Box<dyn Iterator<Item = io::Result<Box<dyn Read + Send>>> + Send>;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -60,7 +58,7 @@ pub(super) enum TooLongEvents {
 /// Cuts inputs into chunks.
 pub(super) struct Splitter {
     inputs: std::iter::Peekable<Inputs>,
-    current: Option<Box<dyn Read + Send>>,
+    current: Option<Current>,
     /// The number of the current input, or of the next one if there is none.
     input: usize,
     /// Whether nothing was cut from the current input.
@@ -101,16 +99,45 @@ impl Splitter {
         }
     }
 
-    /// The next chunk, in the memory of `bytes`. Unless an event is longer than that, it waits for one read only. `grows`
-    /// hears how many bytes there will be, at most, before there are more.
+    /// Whether there is something to be read before its turn.
+    pub(super) fn may_claim(&self) -> bool {
+        self.current.as_ref().is_some_and(Current::is_anywhere)
+    }
+
+    /// What the next call but those that wait for their turn is to bring.
+    pub(super) fn claim(&mut self) -> Option<Claim> {
+        self.current.as_mut().and_then(|current| Claim::of(current, self.input, self.chunk_len))
+    }
+
+    /// Hears how many wait for their turn, whatever they have read: each reads as many bytes.
+    pub(super) fn expect(&mut self, waiting: u64) {
+        if let Some(Current::Anywhere { read_to, claimed_to, .. }) = &mut self.current {
+            *claimed_to = read_to.saturating_add(waiting.saturating_mul(self.chunk_len as u64));
+        }
+    }
+
+    /// The next chunk, in the memory of `bytes`, where `piece` is if one was read. Unless an event is longer than that, it
+    /// waits for one read only. `grows` hears how many bytes there will be, at most, before there are more.
     pub(super) fn next_chunk(
         &mut self,
         mut bytes: Memory,
+        piece: Option<Piece>,
         grows: &mut dyn FnMut(usize),
     ) -> Result<Option<Chunk>, SplitError> {
-        bytes.clear();
-        bytes.append(&self.carry);
+        let read = match piece.and_then(|piece| piece.take(self.current.as_mut(), self.input)) {
+            None => {
+                bytes.clear();
+                None
+            }
+            Some(read) => Some(read.map_err(|source| SplitError::Read { input: self.input, source })?),
+        };
+        if read.is_some() {
+            grows(bytes.len().saturating_add(self.carry.len()));
+        }
+        bytes.prepend(&self.carry);
         self.carry.clear();
+        // At the end of a file, it is read once more.
+        let mut is_first = read.unwrap_or(0) == 0;
         loop {
             if self.current.is_none() && !self.open_next()? {
                 return Ok(None);
@@ -123,12 +150,14 @@ impl Splitter {
             if bytes.len() > self.max_event_len {
                 return self.pass_event(bytes).map(Some);
             }
-            grows(bytes.len().saturating_add(self.wanted(&bytes)));
-            if self.read_more(&mut bytes)? {
+            let wanted = self.wanted(&bytes, std::mem::take(&mut is_first));
+            grows(bytes.len().saturating_add(wanted));
+            if self.read_more(&mut bytes, wanted)? {
                 match self.end_input(bytes)? {
                     Ok(chunk) => return Ok(Some(chunk)),
                     Err(empty) => bytes = empty,
                 }
+                is_first = true;
             }
         }
     }
@@ -136,7 +165,7 @@ impl Splitter {
     fn open_next(&mut self) -> Result<bool, SplitError> {
         let Some(opened) = self.inputs.next() else { return Ok(false) };
         let input = self.input;
-        self.current = Some(opened.map_err(|source| SplitError::Read { input, source })?);
+        self.current = Some(opened.map_err(|source| SplitError::Read { input, source })?.into());
         (self.is_at_start, self.offset, self.seen) = (true, 0, 0);
         if self.array.is_some() && input > 0 {
             return Err(SplitError::Array { input, offset: 0, fault: ArrayFault::TrailingBytes });
@@ -145,23 +174,20 @@ impl Splitter {
     }
 
     /// Reads once. Whether the input has ended.
-    fn read_more(&mut self, bytes: &mut Memory) -> Result<bool, SplitError> {
-        let wanted = self.wanted(bytes);
-        let Some(reader) = &mut self.current else { return Ok(true) };
-        let read = loop {
-            match reader.read(bytes.room(wanted)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
-            }
-        };
+    fn read_more(&mut self, bytes: &mut Memory, wanted: usize) -> Result<bool, SplitError> {
+        let Some(current) = &mut self.current else { return Ok(true) };
+        let read = current.read(bytes.room(wanted));
         let read = read.map_err(|source| SplitError::Read { input: self.input, source })?;
         bytes.grow(read);
         Ok(read == 0)
     }
 
     /// How many bytes are read at once after those.
-    fn wanted(&self, bytes: &Memory) -> usize {
-        self.chunk_len.saturating_sub(bytes.len()).max(self.chunk_len.div_ceil(2))
+    fn wanted(&self, bytes: &Memory, is_first: bool) -> usize {
+        // Of a file, others have counted on a whole piece.
+        let is_whole = is_first && self.may_claim();
+        let had = if is_whole { 0 } else { bytes.len() };
+        self.chunk_len.saturating_sub(had).max(self.chunk_len.div_ceil(2))
     }
 
     fn cut(&mut self, bytes: &[u8]) -> Result<Option<Cut>, SplitError> {
@@ -245,7 +271,7 @@ impl Splitter {
                 break;
             }
             bytes.clear();
-            if self.too_long == TooLongEvents::End || self.read_more(&mut bytes)? {
+            if self.too_long == TooLongEvents::End || self.read_more(&mut bytes, self.chunk_len)? {
                 // Whatever is missing at the end, the next call finds.
                 break;
             }

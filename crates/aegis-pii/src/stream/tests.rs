@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 use proptest::prelude::*;
 
@@ -43,12 +43,38 @@ impl Read for Pieces {
     }
 }
 
-fn pieces(bytes: &[u8], len: usize) -> Box<dyn Read + Send> {
-    Box::new(Pieces(bytes.chunks(len.max(1)).map(<[u8]>::to_vec).collect()))
+fn pieces(bytes: &[u8], len: usize) -> Input {
+    Input::from(Box::new(Pieces(bytes.chunks(len.max(1)).map(<[u8]>::to_vec).collect())))
 }
 
 fn inputs(all: &[&[u8]], piece: usize) -> Inputs {
     let all: Vec<_> = all.iter().map(|bytes| Ok(pieces(bytes, piece))).collect();
+    Box::new(all.into_iter())
+}
+
+/// A file of which so many bytes are read at once, at most.
+struct Piecemeal(Vec<u8>, usize);
+
+impl ReadAt for Piecemeal {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let rest = self.0.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+        let len = rest.len().min(into.len()).min(self.1.max(1));
+        into[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
+
+fn file(bytes: &[u8], piece: usize) -> Input {
+    Input::Anywhere(Arc::new(Piecemeal(bytes.to_vec(), piece)))
+}
+
+/// Every second one is a file, or every first.
+fn mixed(all: &[&[u8]], piece: usize, first: bool) -> Inputs {
+    let of = |(number, bytes): (usize, &&[u8])| match (number % 2 == 0) == first {
+        true => Ok(file(bytes, piece)),
+        false => Ok(pieces(bytes, piece)),
+    };
+    let all: Vec<_> = all.iter().enumerate().map(of).collect();
     Box::new(all.into_iter())
 }
 
@@ -229,7 +255,7 @@ fn an_event_over_the_limit_is_passed_over_without_being_held() {
     }
     // Stopping does not wait for the end of a line that has none.
     let given = Arc::new(AtomicUsize::new(0));
-    let endless: Box<dyn Read + Send> = Box::new(Endless(Arc::clone(&given)));
+    let endless = Input::from(Box::new(Endless(Arc::clone(&given))));
     let ended = run(
         Box::new(std::iter::once(Ok(endless))),
         Vec::new(),
@@ -296,7 +322,7 @@ fn what_has_arrived_is_written_before_more_is_asked_for() {
     }
     let written = Arc::new(Mutex::new(Vec::new()));
     let asking = Asking(VecDeque::from([&b"a\n"[..], b"b\nc\n", b"d\n"]), Arc::clone(&written), Vec::new());
-    let asking: Box<dyn Read + Send> = Box::new(asking);
+    let asking = Input::from(Box::new(asking));
     let options = options(Framing::Lines, 1, 1 << 16);
     run(Box::new(std::iter::once(Ok(asking))), Shared(written), &options, OnRefusal::Stop, || Shout).unwrap();
 }
@@ -319,7 +345,7 @@ fn a_failing_input_or_output_ends_it_and_a_reader_who_left_is_no_failure() {
         assert!(matches!(run_to(io::ErrorKind::StorageFull), Err(StreamError::Write(_))));
 
         let written = Arc::new(Mutex::new(Vec::new()));
-        let all: Vec<io::Result<Box<dyn Read + Send>>> =
+        let all: Vec<io::Result<Input>> =
             vec![Ok(pieces(b"a\nb\n", 1)), Err(io::ErrorKind::NotFound.into()), Ok(pieces(b"c\n", 1))];
         let ended =
             run(Box::new(all.into_iter()), Shared(Arc::clone(&written)), &options, OnRefusal::Skip, || Shout);
@@ -381,6 +407,96 @@ fn a_large_event_is_worked_on_while_nothing_else_is() {
         assert!(ended.output == text.to_ascii_uppercase().into_bytes());
         assert_eq!(alone.released.load(Ordering::SeqCst), released);
     }
+    // Also while others have read what comes after it.
+    for chunk_len in [200, 10_000, 100_000] {
+        let alone = Alone::default();
+        let options = StreamOptions { max_event_len: 1 << 20, ..options(Framing::Lines, 4, chunk_len) };
+        let all = mixed(&[text.as_bytes()], 1 << 20, true);
+        let ended = run(all, Vec::new(), &options, OnRefusal::Stop, || alone.clone()).unwrap();
+        assert!(ended.output == text.to_ascii_uppercase().into_bytes());
+        assert!(alone.released.load(Ordering::SeqCst) >= 1);
+    }
+}
+
+#[test]
+fn several_threads_read_a_file_at_once() {
+    /// Each read but the first waits until there was another one at the same time.
+    struct Together {
+        bytes: Vec<u8>,
+        reading: Mutex<(usize, bool)>,
+        changed: Condvar,
+    }
+    impl ReadAt for Together {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            let mut reading = self.reading.lock().unwrap();
+            reading.0 += 1;
+            reading.1 |= reading.0 > 1;
+            self.changed.notify_all();
+            if offset > 0 {
+                let limit = std::time::Duration::from_secs(60);
+                reading = self.changed.wait_timeout_while(reading, limit, |(_, met)| !*met).unwrap().0;
+                assert!(reading.1, "nobody else reads");
+            }
+            reading.0 -= 1;
+            drop(reading);
+            Piecemeal(self.bytes.clone(), usize::MAX).read_at(into, offset)
+        }
+    }
+    let text = b"some event\n".repeat(1000);
+    let together = Together { bytes: text.clone(), reading: Mutex::default(), changed: Condvar::new() };
+    let all = Box::new(std::iter::once(Ok(Input::Anywhere(Arc::new(together)))));
+    let ended = run(all, Vec::new(), &options(Framing::Lines, 2, 500), OnRefusal::Stop, || Shout).unwrap();
+    assert!(ended.output == text.to_ascii_uppercase());
+}
+
+#[test]
+fn a_file_that_cannot_be_read_ends_it_where_that_is() {
+    struct Torn;
+    impl ReadAt for Torn {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            if offset >= 64 {
+                return Err(io::ErrorKind::Other.into());
+            }
+            Piecemeal(b"a\n".repeat(32), usize::MAX).read_at(into, offset)
+        }
+    }
+    for threads in [1, 2, 4] {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let all = Box::new(std::iter::once(Ok(Input::Anywhere(Arc::new(Torn)))));
+        let options = options(Framing::Lines, threads, 16);
+        let ended = run(all, Shared(Arc::clone(&written)), &options, OnRefusal::Stop, || Shout);
+        assert!(matches!(ended, Err(StreamError::Read { input: 0, .. })));
+        assert_eq!(*written.lock().unwrap(), b"A\n".repeat(32));
+    }
+}
+
+#[test]
+fn a_file_that_becomes_longer_or_shorter_meanwhile_is_read_to_where_it_ends() {
+    /// Has as many lines as reads were made, or that many fewer.
+    struct Changing {
+        reads: AtomicUsize,
+        grows: bool,
+    }
+    impl ReadAt for Changing {
+        fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+            let reads = self.reads.fetch_add(1, Ordering::SeqCst);
+            let lines = if self.grows { reads.min(100) } else { 100_usize.saturating_sub(reads) };
+            let text: Vec<u8> = (0..lines).flat_map(|line| format!("line {line}\n").into_bytes()).collect();
+            Piecemeal(text, usize::MAX).read_at(into, offset)
+        }
+    }
+    for (threads, grows) in [(1, true), (2, true), (4, true), (1, false), (2, false), (4, false)] {
+        let changing = Changing { reads: AtomicUsize::new(3), grows };
+        let all = Box::new(std::iter::once(Ok(Input::Anywhere(Arc::new(changing)))));
+        let options = options(Framing::Lines, threads, 16);
+        let ended = run(all, Vec::new(), &options, OnRefusal::Stop, || Shout).unwrap();
+        let lines: Vec<String> =
+            String::from_utf8(ended.output).unwrap().lines().map(str::to_owned).collect();
+        // Nothing twice, nothing left out, nothing torn.
+        let expected: Vec<String> = (0..lines.len()).map(|line| format!("LINE {line}")).collect();
+        let torn = lines.len().saturating_sub(1);
+        assert_eq!(lines.get(..torn), expected.get(..torn), "{threads} {grows}");
+    }
 }
 
 /// What a simple program would do, all in memory.
@@ -406,13 +522,14 @@ proptest! {
         parts in prop::collection::vec(prop_oneof!["[a-c ]{0,20}", Just("\n".to_owned()), Just("bad".to_owned()), "[x]{60,68}", "\r\n"], 0..40),
         piece in 1_usize..40,
         chunk_len in 1_usize..80,
-        threads in 1_usize..4,
+        threads in 1_usize..6,
         skip: bool,
+        is_file: bool,
     ) {
         let text = parts.concat().into_bytes();
         let on_refusal = if skip { OnRefusal::Skip } else { OnRefusal::Stop };
-        let ended =
-            run(inputs(&[&text], piece), Vec::new(), &options(Framing::Lines, threads, chunk_len), on_refusal, || Shout);
+        let all = mixed(&[&text], piece, is_file);
+        let ended = run(all, Vec::new(), &options(Framing::Lines, threads, chunk_len), on_refusal, || Shout);
         match (ended, expected(&text, skip)) {
             (Ok(ended), Some(expected)) => prop_assert_eq!(ended.output, expected),
             (Err(StreamError::Event { .. }), None) => {}
@@ -427,14 +544,33 @@ proptest! {
         after in "[ \n]{0,20}",
         piece in 1_usize..40,
         chunk_len in 1_usize..80,
-        threads in 1_usize..4,
+        threads in 1_usize..6,
+        is_file: bool,
     ) {
         let text = format!("{before}[{}]{after}", elements.join(","));
         let run = |piece, chunk_len, threads| {
             let options = options(Framing::Array, threads, chunk_len);
-            let ended = run(inputs(&[text.as_bytes()], piece), Vec::new(), &options, OnRefusal::Skip, || Shout);
+            let all = mixed(&[text.as_bytes()], piece, is_file);
+            let ended = run(all, Vec::new(), &options, OnRefusal::Skip, || Shout);
             ended.map(|ended| (ended.output, ended.counts, ended.refused, ended.first_refused)).map_err(|e| e.to_string())
         };
         prop_assert_eq!(run(piece, chunk_len, threads), run(1000, 1000, 1));
+    }
+
+    #[test]
+    fn files_and_pipes_one_after_the_other_are_what_they_are_in_turn(
+        all in prop::collection::vec("(\u{feff}?[a-c\n]{0,60}|[x]{60,130}|bad\n)", 0..6),
+        piece in 1_usize..100,
+        chunk_len in 1_usize..80,
+        threads in 2_usize..6,
+        first: bool,
+    ) {
+        let all: Vec<_> = all.iter().map(String::as_bytes).collect();
+        let run = |inputs, threads| {
+            let options = options(Framing::Lines, threads, chunk_len);
+            let ended = run(inputs, Vec::new(), &options, OnRefusal::Skip, || Shout).unwrap();
+            (ended.output, ended.counts, ended.refused, ended.first_refused)
+        };
+        prop_assert_eq!(run(mixed(&all, piece, first), threads), run(inputs(&all, 1000), 1));
     }
 }
