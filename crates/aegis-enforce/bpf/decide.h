@@ -376,14 +376,6 @@ static __always_inline bool runs_own(struct inode *inode)
 	return bpf_map_lookup_elem(&aegis_self, &key) != NULL;
 }
 
-/* An agent that is traced does what another wants. */
-static __always_inline bool is_self(void)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	return runs_own(current_program()) && !BPF_CORE_READ(task, group_leader, ptrace) && !BPF_CORE_READ(task, ptrace);
-}
-
 __noinline int in_allowed_group(struct view *view)
 {
 	if (!view)
@@ -864,16 +856,17 @@ struct peer {
 	__u8 protocol;
 };
 
-/* The lower half of an address of IPv4 in the form of IPv6. Connecting to 0.0.0.0 reaches this host. */
+/* The lower half of an address of IPv4 in the form of IPv6. */
 static __always_inline __u64 v4_low(__be32 address)
 {
-	if (!address)
-		address = __builtin_bswap32(0x7f000001);
 	return __builtin_bswap64(0xffff00000000ull) | ((__u64)address << 32);
 }
 
-static __always_inline void set_address4(struct peer *peer, __be32 address)
+/* Connecting to 0.0.0.0 reaches this host, by the address that the socket is bound to; binding to it is only that. */
+static __always_inline void set_address4(struct peer *peer, __be32 address, __be32 own, bool bound)
 {
+	if (!address && !bound)
+		address = own ? own : __builtin_bswap32(0x7f000001);
 	peer->family = 4;
 	peer->high = 0;
 	peer->low = v4_low(address);
@@ -884,10 +877,10 @@ static __always_inline bool is_mapped(__u64 high, __u64 low)
 	return !high && (low & 0xffffffffull) == __builtin_bswap64(0xffff00000000ull);
 }
 
-static __always_inline void set_address6(struct peer *peer, __u64 high, __u64 low)
+static __always_inline void set_address6(struct peer *peer, __u64 high, __u64 low, __be32 own, bool bound)
 {
 	if (is_mapped(high, low)) {
-		set_address4(peer, low >> 32);
+		set_address4(peer, low >> 32, own, bound);
 		return;
 	}
 	peer->family = 6;
@@ -899,12 +892,12 @@ static __always_inline void set_address6(struct peer *peer, __u64 high, __u64 lo
 static __always_inline void set_any6(struct peer *peer, __u64 own_high, __u64 own_low)
 {
 	if (is_mapped(own_high, own_low))
-		set_address4(peer, 0);
+		set_address4(peer, 0, 0, false);
 	else
-		set_address6(peer, 0, __builtin_bswap64(1));
+		set_address6(peer, 0, __builtin_bswap64(1), 0, false);
 }
 
-/* Whether some rule may concern an address of IPv4 (none: this host's) or IPv6, or a port, of whatever protocol. */
+/* Whether some rule may concern an address of IPv4 or IPv6, or a port, of whatever protocol. */
 static __always_inline bool may_be_reached(__u64 high, __u64 low, __u16 port)
 {
 	__u64 now = aegis_now;

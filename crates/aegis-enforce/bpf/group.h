@@ -15,25 +15,25 @@ static __always_inline __u8 context_protocol(const struct bpf_sock_addr *ctx)
 	return PROTO_OTHER;
 }
 
-static __always_inline void context_peer(const struct bpf_sock_addr *ctx, bool six, struct peer *peer)
+static __always_inline void context_peer(const struct bpf_sock_addr *ctx, bool six, bool bound, struct peer *peer)
 {
+	struct bpf_sock *sock = ctx->sk;
+
 	peer->port = __builtin_bswap16((__u16)ctx->user_port);
 	peer->protocol = context_protocol(ctx);
 	if (six) {
 		__u64 high = ctx->user_ip6[0] | ((__u64)ctx->user_ip6[1] << 32);
 		__u64 low = ctx->user_ip6[2] | ((__u64)ctx->user_ip6[3] << 32);
 
-		if (!high && !low) {
-			struct bpf_sock *sock = ctx->sk;
-
+		if (!high && !low && !bound) {
 			if (sock)
 				set_any6(peer, sock->src_ip6[0] | ((__u64)sock->src_ip6[1] << 32),
 					 sock->src_ip6[2] | ((__u64)sock->src_ip6[3] << 32));
 		} else {
-			set_address6(peer, high, low);
+			set_address6(peer, high, low, sock ? sock->src_ip4 : 0, bound);
 		}
 	} else {
-		set_address4(peer, ctx->user_ip4);
+		set_address4(peer, ctx->user_ip4, sock ? sock->src_ip4 : 0, bound);
 	}
 }
 
@@ -54,7 +54,7 @@ static __always_inline int group_connect(const struct bpf_sock_addr *ctx, bool s
 	struct view view = {};
 	struct rule rule = {};
 
-	context_peer(ctx, six, &matter.peer);
+	context_peer(ctx, six, false, &matter.peer);
 	return decide_connect(&view, &matter.peer, &rule) ? group_answer(&view, &rule, &matter) : 1;
 }
 
@@ -64,7 +64,7 @@ static __always_inline int group_bind(const struct bpf_sock_addr *ctx, bool six)
 	struct view view = {};
 	struct rule rule = {};
 
-	context_peer(ctx, six, &matter.peer);
+	context_peer(ctx, six, true, &matter.peer);
 	return decide_bind(&view, &matter.peer, &rule) ? group_answer(&view, &rule, &matter) : 1;
 }
 

@@ -47,7 +47,7 @@ enum bpf_cmd {
 	BPF_LINK_UPDATE = 29,
 };
 
-enum kernel_read_file_id { READING_MODULE = 2 };
+enum kernel_read_file_id { READING_MODULE = 2, READING_MODULE_COMPRESSED = 7 };
 enum kernel_load_data_id { LOADING_MODULE = 2 };
 
 #define EPERM 1
@@ -58,6 +58,9 @@ enum kernel_load_data_id { LOADING_MODULE = 2 };
 #define S_IFLNK 0120000
 #define CLONE_THREAD 0x00010000
 #define PTRACE_MODE_ATTACH 2
+#define PR_SET_MM 35
+#define PR_SET_MM_EXE_FILE 13
+#define PR_SET_MM_MAP 14
 #define AF_UNSPEC 0
 #define AF_INET 2
 #define AF_INET6 10
@@ -66,8 +69,12 @@ enum kernel_load_data_id { LOADING_MODULE = 2 };
 #define SOCK_RAW 3
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_SCTP 132
 #define IPPROTO_UDPLITE 136
 #define IPPROTO_MPTCP 262
+#define SCTP_SOCKOPT_BINDX_ADD 100
+#define SCTP_SOCKOPT_CONNECTX 110
+#define SCTP_SENDMSG_CONNECT 126
 #define HASH_ALGO_SHA256 4
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -148,6 +155,7 @@ struct task_struct {
 struct linux_binprm {
 	struct file *file;
 	const char *filename;
+	const char *interp; /* the same, or what runs a script */
 };
 
 struct in6_addr {
@@ -163,6 +171,10 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+};
+
+struct inet_sock {
+	__be32 inet_saddr;
 };
 
 struct socket {

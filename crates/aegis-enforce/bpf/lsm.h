@@ -11,22 +11,61 @@ static __always_inline struct process_key task_address(const struct task_struct 
 	return key;
 }
 
-static __always_inline bool tainted(void)
+/* What a program is no longer what its file is for: it has mapped code that is on no list; or it says that it is the
+ * program of another file (PR_SET_MM), which whoever has a user namespace of his own can say. */
+#define TAINT_MAPPED 1
+#define TAINT_DISGUISED 2
+
+/* By thread, with the number of the program. */
+static __always_inline __u64 taint_word(__u64 exec_id, __u32 taint)
+{
+	return exec_id << 2 | taint;
+}
+
+static __always_inline __u32 tainted(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 exec_id = task->self_exec_id + 1; /* so that 0 is no program */
 	struct process_key key = {.exec_id = exec_id, .process = task->tgid};
-	__u64 *taint;
+	__u32 *of_process, *of_address;
+	__u64 *of_thread;
 
 	if (!aegis_tainting)
-		return false;
-	taint = bpf_task_storage_get(&aegis_taint, task, 0, 0);
-	if ((taint && *taint == exec_id) || bpf_map_lookup_elem(&aegis_taints, &key))
-		return true;
+		return 0;
+	of_process = bpf_map_lookup_elem(&aegis_taints, &key);
+	if (of_process)
+		return *of_process;
+	of_thread = bpf_task_storage_get(&aegis_taint, task, 0, 0);
+	if (of_thread && *of_thread >> 2 == exec_id)
+		return *of_thread & 3;
 	if (!aegis_by_address)
-		return false;
+		return 0;
 	key = task_address(task, exec_id);
-	return bpf_map_lookup_elem(&aegis_taints, &key);
+	of_address = bpf_map_lookup_elem(&aegis_taints, &key);
+	return of_address ? *of_address : 0;
+}
+
+static __always_inline void set_taint(__u32 taint)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 exec_id = task->self_exec_id + 1, *of_thread;
+	struct process_key key = {.exec_id = exec_id, .process = task->tgid};
+
+	taint |= tainted();
+	aegis_tainting = true;
+	bpf_map_update_elem(&aegis_taints, &key, &taint, BPF_ANY);
+	of_thread = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (of_thread)
+		*of_thread = taint_word(exec_id, taint);
+}
+
+/* Whether the task runs the agent's program, and nobody else has a hand in it. */
+static __always_inline bool is_self(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return runs_own(current_program()) && !BPF_CORE_READ(task, group_leader, ptrace) &&
+	       !BPF_CORE_READ(task, ptrace) && !(tainted() & TAINT_DISGUISED);
 }
 
 /* Whether the program that runs is one of the policy's lists, and has mapped nothing else since. */
@@ -37,8 +76,11 @@ __noinline int still_verified(struct view *view)
 	/* As in exempt(): the lists may be gone with their policy. */
 	_Pragma("clang loop unroll(full)")
 	for (int try_ = 0; try_ < 2; try_++) {
-		if (verified(view))
-			return !((view->flags & POLICY_RUNTIME_DEPS) && tainted());
+		if (verified(view)) {
+			__u32 taint = tainted();
+
+			return !(taint & TAINT_DISGUISED) && !((view->flags & POLICY_RUNTIME_DEPS) && taint);
+		}
 		if (settled(view) || !look(view))
 			break;
 	}
@@ -467,6 +509,15 @@ __noinline int take_run_name(struct names *names)
 	return 0;
 }
 
+static __always_inline void take_names(struct names *names, struct file *file)
+{
+	__u32 length = file->f_path.dentry->d_name.len;
+
+	take_run_name(names);
+	if (length > 0 && length < 16)
+		bpf_probe_read_kernel(names->as_is, bounded(length) & 15, file->f_path.dentry->d_name.name);
+}
+
 static __always_inline bool comm_rule(const struct view *view, const char name[16], struct rule *rule)
 {
 	__u32 slot = view->slot;
@@ -507,13 +558,33 @@ int BPF_PROG(aegis_exec_name, struct linux_binprm *bprm)
 	struct names names = {};
 	struct view view = {};
 	struct rule rule = {};
-	__u32 length;
 
 	names.path = bprm->filename;
-	take_run_name(&names);
-	length = file->f_path.dentry->d_name.len;
-	if (length > 0 && length < 16)
-		bpf_probe_read_kernel(names.as_is, bounded(length) & 15, file->f_path.dentry->d_name.name);
+	take_names(&names, file);
+	if (!decide_names(&view, &names, &rule))
+		return 0;
+	take_inode(&subject, file->f_inode);
+	about(&matter, &subject, OP_EXEC);
+	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+/* What runs a script is a program too: the hook above is called for the script alone. */
+SEC("lsm/bprm_check_security")
+int BPF_PROG(aegis_interpreter_name, struct linux_binprm *bprm)
+{
+	struct file *file = bprm->file;
+
+	if (!has(aegis_now, POLICY_COMMS) || bprm->interp == bprm->filename || out_of_scope())
+		return 0;
+
+	struct subject subject = {};
+	struct matter matter = {};
+	struct names names = {};
+	struct view view = {};
+	struct rule rule = {};
+
+	names.path = bprm->interp;
+	take_names(&names, file);
 	if (!decide_names(&view, &names, &rule))
 		return 0;
 	take_inode(&subject, file->f_inode);
@@ -612,26 +683,15 @@ int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
 /* Whether what was mapped is on no list: then the process is verified no longer. */
 __noinline int taint_if_unlisted(struct matter *matter)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct view view = {};
-	struct process_key key = {};
-	__u64 exec_id, *taint;
 	struct rule *entry;
-	__u32 one = 1;
 
 	if (!matter || !look(&view) || !(view.flags & POLICY_RUNTIME_DEPS))
 		return 0;
 	entry = matter->has_hash ? hash_entry(&view, matter->hash) : NULL;
 	if (entry && (entry->flags & (RULE_LISTED | RULE_TRUSTED)))
 		return 0;
-	exec_id = task->self_exec_id + 1;
-	key.exec_id = exec_id;
-	key.process = task->tgid;
-	aegis_tainting = true;
-	bpf_map_update_elem(&aegis_taints, &key, &one, BPF_ANY);
-	taint = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (taint)
-		*taint = exec_id;
+	set_taint(TAINT_MAPPED);
 	return 0;
 }
 
@@ -676,19 +736,28 @@ int BPF_PROG(aegis_task_alloc, struct task_struct *task)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
 	__u64 exec_id = parent->self_exec_id + 1, *copy;
+	__u32 taint = tainted();
 	struct process_key key;
-	__u32 one = 1;
 
-	if (!tainted())
+	if (!taint)
 		return 0;
 	copy = bpf_task_storage_get(&aegis_taint, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (copy) {
-		*copy = exec_id;
+		*copy = taint_word(exec_id, taint);
 		return 0;
 	}
 	key = task_address(task, exec_id);
 	aegis_by_address = true;
-	bpf_map_update_elem(&aegis_taints, &key, &one, BPF_ANY);
+	bpf_map_update_elem(&aegis_taints, &key, &taint, BPF_ANY);
+	return 0;
+}
+
+/* Refuses nothing: a process that is restored from a checkpoint has to do this, and is not verified by it. */
+SEC("lsm/task_prctl")
+int BPF_PROG(aegis_task_prctl, int option, unsigned long which)
+{
+	if (option == PR_SET_MM && (which == PR_SET_MM_EXE_FILE || which == PR_SET_MM_MAP))
+		set_taint(TAINT_DISGUISED);
 	return 0;
 }
 
@@ -719,30 +788,50 @@ static __always_inline __u8 protocol_of(struct socket *sock)
 	__u16 protocol = sk ? sk->sk_protocol : 0;
 	short type = sock->type;
 
-	if (type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP))
+	/* Also MPTCP, and SMC, which talks TCP to whoever does not know it. */
+	if (type == SOCK_STREAM && protocol != IPPROTO_SCTP)
 		return PROTO_TCP;
 	if (type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE))
 		return PROTO_UDP;
 	return PROTO_OTHER;
 }
 
-/* Reads the address of a system call. `any_is_4`: where the kernel takes an unspecified family for IPv4. */
-static __always_inline bool read_peer(struct socket *sock, const void *address, int length, bool any_is_4,
+/* The address of IPv4 that a socket is bound to; 0: none in particular. */
+static __always_inline __be32 own_address4(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+	__u16 family;
+
+	if (!sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6)
+		return 0;
+	return BPF_CORE_READ((struct inet_sock *)sk, inet_saddr);
+}
+
+/* Reads the address of a system call. */
+static __always_inline bool read_peer(struct socket *sock, const void *address, int length, __u32 operation,
 				      struct peer *peer)
 {
-	__u16 family = 0;
+	bool bound = operation == OP_BIND;
+	__u16 family = 0, of_socket;
 
 	if (length < (int)sizeof(family) || bpf_probe_read_kernel(&family, sizeof(family), address))
 		return false;
-	if (family == AF_UNSPEC && any_is_4 && family_of(sock) == AF_INET)
-		family = AF_INET;
+	if (family == AF_UNSPEC && operation != OP_CONNECT) {
+		/* The kernel takes it for IPv4; where raw packets are sent, for the family of the socket. */
+		of_socket = family_of(sock);
+		if (of_socket == AF_INET || (of_socket == AF_INET6 && sock->type == SOCK_RAW))
+			family = of_socket;
+	}
 	if (family == AF_INET) {
 		struct address4 four = {};
 
 		if (length < 8 || bpf_probe_read_kernel(&four, 8, address))
 			return false;
 		peer->port = __builtin_bswap16(four.port);
-		set_address4(peer, four.address);
+		set_address4(peer, four.address, own_address4(sock), bound);
 	} else if (family == AF_INET6) {
 		struct address6 six = {};
 		__u64 high, low;
@@ -752,14 +841,14 @@ static __always_inline bool read_peer(struct socket *sock, const void *address, 
 		__builtin_memcpy(&high, six.address, 8);
 		__builtin_memcpy(&low, six.address + 8, 8);
 		peer->port = __builtin_bswap16(six.port);
-		if (!high && !low) {
+		if (!high && !low && !bound) {
 			__u64 own[2] = {};
 
 			if (bpf_core_field_exists(sock->sk->__sk_common.skc_v6_rcv_saddr))
 				BPF_CORE_READ_INTO(&own, sock, sk, __sk_common.skc_v6_rcv_saddr);
 			set_any6(peer, own[0], own[1]);
 		} else {
-			set_address6(peer, high, low);
+			set_address6(peer, high, low, own_address4(sock), bound);
 		}
 	} else {
 		return false;
@@ -774,19 +863,23 @@ static __always_inline bool read_peer(struct socket *sock, const void *address, 
 /* Whether some rule may concern an address that is to be reached, as the system call has it. */
 static __always_inline bool may_be_address(const void *address, const struct address4 *four, int length)
 {
-	__u64 low = v4_low(four->address), half[2];
+	__be32 host = four->address;
+	__u64 half[2];
 
 	if (four->family == AF_INET6 && length >= 24) {
 		if (bpf_probe_read_kernel(half, sizeof(half), address + 8))
 			return true;
 		if (is_mapped(half[0], half[1]))
-			low = v4_low(half[1] >> 32);
+			host = half[1] >> 32;
 		else if (half[0] || half[1])
 			return may_be_reached(half[0], half[1], __builtin_bswap16(four->port));
 		else
-			return true; /* which host that is depends on the socket */
+			host = 0;
 	}
-	return may_be_reached(0, low, __builtin_bswap16(four->port));
+	/* Which host that is, and of which family, depends on the socket. */
+	if (!host || four->family == AF_UNSPEC)
+		return true;
+	return may_be_reached(0, v4_low(host), __builtin_bswap16(four->port));
 }
 
 SEC("lsm/socket_connect")
@@ -807,7 +900,7 @@ int BPF_PROG(aegis_socket_connect, struct socket *sock, struct sockaddr *address
 	struct view view = {};
 	struct rule rule = {};
 
-	if (out_of_scope() || !read_peer(sock, address, length, false, &matter.peer))
+	if (out_of_scope() || !read_peer(sock, address, length, OP_CONNECT, &matter.peer))
 		return 0;
 	if (!decide_connect(&view, &matter.peer, &rule))
 		return 0;
@@ -830,7 +923,7 @@ int BPF_PROG(aegis_socket_sendmsg, struct socket *sock, struct msghdr *message)
 	struct view view = {};
 	struct rule rule = {};
 
-	if (out_of_scope() || !read_peer(sock, address, message->msg_namelen, true, &matter.peer))
+	if (out_of_scope() || !read_peer(sock, address, message->msg_namelen, OP_SEND, &matter.peer))
 		return 0;
 	if (!decide_connect(&view, &matter.peer, &rule))
 		return 0;
@@ -847,11 +940,87 @@ int BPF_PROG(aegis_socket_bind, struct socket *sock, struct sockaddr *address, i
 	struct view view = {};
 	struct rule rule = {};
 
-	if (out_of_scope() || !read_peer(sock, address, length, true, &matter.peer))
+	if (out_of_scope() || !read_peer(sock, address, length, OP_BIND, &matter.peer))
 		return 0;
 	if (!decide_bind(&view, &matter.peer, &rule))
 		return 0;
 	return answer(&view, &rule, &matter);
+}
+
+/* Addresses of SCTP, many of them one behind the other, that go by none of the hooks above. */
+#define SCTP_ADDRESSES 64
+
+struct addresses {
+	const void *next;
+	__u32 left; /* bytes */
+	__u32 operation;
+};
+
+/* By itself, so that the verifier looks at it once. Tells how long the address is; 0: it is none; negative: it is denied. */
+__noinline int judge_sctp(struct addresses *all)
+{
+	struct matter matter = {.peer = {.protocol = PROTO_OTHER}};
+	struct view view = {};
+	struct rule rule = {};
+	struct address6 six = {};
+	const void *address;
+	__u64 half[2];
+	bool bound, found;
+	int length;
+	__u32 left;
+
+	if (!all)
+		return 0;
+	address = all->next;
+	left = all->left;
+	matter.operation = all->operation;
+	bound = matter.operation == OP_BIND;
+	if (left < 16 || bpf_probe_read_kernel(&six, 8, address))
+		return 0;
+	matter.peer.port = __builtin_bswap16(six.port);
+	if (six.family == AF_INET) {
+		length = 16;
+		set_address4(&matter.peer, six.flow, 0, bound);
+	} else if (six.family == AF_INET6 && left >= 28) {
+		length = 28;
+		if (bpf_probe_read_kernel(half, sizeof(half), address + 8))
+			return 0;
+		if (!half[0] && !half[1] && !bound)
+			set_any6(&matter.peer, 0, 0);
+		else
+			set_address6(&matter.peer, half[0], half[1], 0, bound);
+	} else {
+		return 0;
+	}
+	found = bound ? decide_bind(&view, &matter.peer, &rule) : decide_connect(&view, &matter.peer, &rule);
+	return found && answer(&view, &rule, &matter) ? -EPERM : length;
+}
+
+SEC("lsm/sctp_bind_connect")
+int BPF_PROG(aegis_sctp, struct sock *sk, int option, struct sockaddr *addresses, int length)
+{
+	struct addresses all = {.next = addresses, .left = length};
+
+	all.operation = option == SCTP_SOCKOPT_BINDX_ADD ? OP_BIND : OP_CONNECT;
+	if (option != SCTP_SOCKOPT_BINDX_ADD && option != SCTP_SOCKOPT_CONNECTX && option != SCTP_SENDMSG_CONNECT)
+		return 0;
+	/* The canary's address alone needs no look: it is for who connects by other means. */
+	if (length <= 0 || !has(aegis_now, POLICY_ADDRESSES | POLICY_PORTS | POLICY_CIDR | POLICY_PROTECT_CONNECT) ||
+	    out_of_scope())
+		return 0;
+	_Pragma("clang loop unroll(disable)")
+	for (int i = 0; i < SCTP_ADDRESSES; i++) {
+		int taken = judge_sctp(&all);
+
+		if (taken <= 0)
+			return taken ? -EPERM : 0;
+		if ((__u32)taken >= all.left)
+			return 0;
+		all.next += taken & 31;
+		all.left -= taken & 31;
+	}
+	/* Nobody has so many. */
+	return -EPERM;
 }
 
 /* A port that the kernel chose was never bound to by hand. */
@@ -926,7 +1095,10 @@ int BPF_PROG(aegis_ptrace_traceme, struct task_struct *parent)
 SEC("lsm/kernel_read_file")
 int BPF_PROG(aegis_read_module, struct file *file, enum kernel_read_file_id id)
 {
-	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE))
+	/* The kernel unpacks a module itself where it can, and calls that by another name since it verifies both. */
+	if (id != bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE) &&
+	    !(bpf_core_enum_value_exists(enum kernel_read_file_id, READING_MODULE_COMPRESSED) &&
+	      id == bpf_core_enum_value(enum kernel_read_file_id, READING_MODULE_COMPRESSED)))
 		return 0;
 	return answer_flag(POLICY_DENY_MODULE, 2, SECTION_DENY_MODULE_LOAD, OP_MODULE, 0);
 }

@@ -27,6 +27,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -83,9 +84,17 @@ static int do_mknod(char **a) { return call(mknod(a[0], S_IFREG | 0644, 0)); }
 
 static int do_openat2(char **a)
 {
-	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC};
+	static const int ways[] = {0, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
+	int error = 0;
 
-	return closed(syscall(SYS_openat2, AT_FDCWD, a[0], &how, sizeof(how)));
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		struct open_how how = {.flags = O_RDONLY | O_CLOEXEC, .resolve = ways[i]};
+
+		error = closed(syscall(SYS_openat2, AT_FDCWD, a[0], &how, sizeof(how)));
+		if (error != EPERM)
+			break;
+	}
+	return error;
 }
 
 static int reopened(int fd)
@@ -362,6 +371,8 @@ static int do_sendto_unspecified(char **a) { return send_by(0, SOCK_DGRAM, a, AF
 /* An IPv4 address given to a socket of IPv6. */
 static int do_sendto_four_by_six(char **a) { return send_by(AF_INET6, SOCK_DGRAM, a, -1, 0); }
 static int do_raw(char **a) { return send_by(0, SOCK_RAW, a, -1, 0); }
+/* A raw socket of IPv6 takes it for an address of its own family. */
+static int do_raw_unspecified(char **a) { return send_by(0, SOCK_RAW, a, AF_UNSPEC, 0); }
 static int do_fast_open(char **a) { return send_by(0, SOCK_STREAM, a, -1, MSG_FASTOPEN); }
 
 static int do_sendmsg(char **a)
@@ -440,6 +451,52 @@ static int do_any_six_by_four(char **a)
 	if (bind(fd, (void *)&at, sizeof(at)))
 		return KILLED;
 	return call(connect(fd, (void *)&to, sizeof(to)));
+}
+
+/* 0.0.0.0 is the address that the socket is bound to. */
+static int do_any_of_bound(char **a)
+{
+	struct sockaddr_storage at;
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+	char *any[] = {a[0], "0"};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (bind(fd, (void *)&at, address(any, &at)))
+		return KILLED;
+	return call(connect(fd, (void *)&to, sizeof(to)));
+}
+
+/* Hands addresses to SCTP, an innocent one first. */
+static int sctp_by(int option, char **a)
+{
+	char addresses[2 * sizeof(struct sockaddr_in6)], *harmless[] = {"127.0.0.99", a[1]};
+	struct sockaddr_storage one;
+	socklen_t first = address(harmless, &one), second;
+	struct timeval soon = {.tv_usec = 1};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_SCTP), error;
+
+	if (fd < 0)
+		return errno;
+	memcpy(addresses, &one, first);
+	second = address(a, &one);
+	memcpy(addresses + first, &one, second);
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
+	error = setsockopt(fd, IPPROTO_SCTP, option, addresses, first + second) < 0 && errno != EINPROGRESS ? errno : 0;
+	close(fd);
+	return error;
+}
+
+static int do_sctp_connect(char **a) { return sctp_by(110, a); } /* SCTP_SOCKOPT_CONNECTX */
+static int do_sctp_bind(char **a) { return sctp_by(100, a); }    /* SCTP_SOCKOPT_BINDX_ADD */
+
+/* SMC talks TCP to who does not know it. */
+static int do_smc(char **a)
+{
+	struct sockaddr_storage to;
+	socklen_t length = address(a, &to);
+	int fd = socket(AF_SMC, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? errno : call(connect(fd, (void *)&to, length));
 }
 
 static int bind_by(int type, char **a, int claimed, int listening)
@@ -618,6 +675,59 @@ static int do_finit_module(char **a)
 	error = call(syscall(SYS_finit_module, fd, "", 0));
 	close(fd);
 	return error;
+}
+
+/* What the kernel is to unpack itself. */
+static int do_packed_module(char **a)
+{
+	int fd = memfd_create("module", MFD_CLOEXEC), error;
+
+	(void)a;
+	if (write(fd, garbage, sizeof(garbage)) != sizeof(garbage))
+		return KILLED;
+	error = call(syscall(SYS_finit_module, fd, "", 4)); /* MODULE_INIT_COMPRESSED_FILE */
+	close(fd);
+	return error;
+}
+
+/* Has the kernel take this process for one that runs another program: what is mapped of its own is made to be no file's
+ * any more, then it names the other. */
+static int do_disguise(char **a)
+{
+	static struct {
+		char *at;
+		size_t length;
+		int protection;
+	} parts[16];
+	char line[512], own[256] = {}, right[5], path[256];
+	FILE *maps = fopen("/proc/self/maps", "re");
+	int count = 0, fd = open(a[0], O_RDONLY | O_CLOEXEC);
+	unsigned long from, to;
+
+	if (!maps || fd < 0 || readlink("/proc/self/exe", own, sizeof(own) - 1) < 0)
+		return errno;
+	while (fgets(line, sizeof(line), maps) && count < 16) {
+		path[0] = 0;
+		if (sscanf(line, "%lx-%lx %4s %*s %*s %*s %255s", &from, &to, right, path) < 3 || strcmp(path, own))
+			continue;
+		parts[count].at = (char *)from;
+		parts[count].length = to - from;
+		parts[count++].protection = (right[0] == 'r' ? PROT_READ : 0) | (right[1] == 'w' ? PROT_WRITE : 0) |
+					    (right[2] == 'x' ? PROT_EXEC : 0);
+	}
+	fclose(maps);
+	for (int i = 0; i < count; i++) {
+		char *copy = mmap(NULL, parts[i].length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (copy == MAP_FAILED)
+			return errno;
+		memcpy(copy, parts[i].at, parts[i].length);
+		if (mprotect(copy, parts[i].length, parts[i].protection) ||
+		    mremap(copy, parts[i].length, parts[i].length, MREMAP_MAYMOVE | MREMAP_FIXED, parts[i].at) ==
+			    MAP_FAILED)
+			return errno;
+	}
+	return call(prctl(PR_SET_MM, PR_SET_MM_EXE_FILE, fd, 0, 0));
 }
 
 static int bpf(int command, union bpf_attr *attributes)
@@ -925,10 +1035,15 @@ static const struct {
 	{"sendmsg", 2, do_sendmsg},
 	{"sendmmsg", 2, do_sendmmsg},
 	{"raw", 2, do_raw},
+	{"raw-unspecified", 2, do_raw_unspecified},
 	{"raw-header", 3, do_raw_header},
 	{"packet", 1, do_packet},
 	{"fast-open", 2, do_fast_open},
 	{"any-six-by-four", 1, do_any_six_by_four},
+	{"any-of-bound", 1, do_any_of_bound},
+	{"sctp-connect", 2, do_sctp_connect},
+	{"sctp-bind", 2, do_sctp_bind},
+	{"smc", 2, do_smc},
 	{"bind-tcp", 2, do_bind_tcp},
 	{"bind-udp", 2, do_bind_udp},
 	{"bind-unspecified", 2, do_bind_unspecified},
@@ -947,6 +1062,8 @@ static const struct {
 	{"read-status", 0, do_read_status},
 	{"init-module", 0, do_init_module},
 	{"finit-module", 0, do_finit_module},
+	{"packed-module", 0, do_packed_module},
+	{"disguise", 1, do_disguise},
 	{"bpf-load", 0, do_bpf_load},
 	{"bpf-map", 0, do_bpf_map},
 	{"bpf-pin", 2, do_bpf_pin},

@@ -26,6 +26,7 @@ fn run(test: &str, kernel: Kernel) {
         .env(inside::SCENARIOS, &wanted)
         .module("overlay")
         .module("fuse")
+        .module("sctp")
         .cpus(2)
         .timeout(Duration::from_secs(600))
         .run(&["/t/enforcement", "inside::scenarios_run_where_they_belong", "--exact", "--nocapture"]);

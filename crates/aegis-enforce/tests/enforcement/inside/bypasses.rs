@@ -231,6 +231,9 @@ fn of_a_program(enforcement: &Enforcement) {
         NotSeen("it has no name; deny its hash"),
     );
     bypass("execveat of a denied name", ask(&format!("execveat {bad}")), Denied);
+    let by_script = place.file("by_script", &format!("#!{bad} nothing\n"));
+    fs::set_permissions(&by_script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    bypass("interpreter of a denied name, of a script", ask(&format!("exec {by_script}")), Denied);
     swap(enforcement, "version=6\n[deny_comm]\ndynamic\n", Mode::Enforce);
     assert_eq!(ask(&format!("exec {dynamic} nothing")), DENIED);
     bypass(
@@ -257,7 +260,7 @@ fn of_a_program(enforcement: &Enforcement) {
 fn of_an_address(enforcement: &Enforcement) {
     let mut session = Session::start();
     assert_eq!(session.ask("reach 127.0.0.5 9"), 0);
-    let policy = "version=6\n[deny_ip]\n127.0.0.5\n127.0.0.1\n[deny_cidr]\n127.7.0.0/16\n";
+    let policy = "version=6\n[deny_ip]\n127.0.0.5\n127.0.0.1\n::1\n[deny_cidr]\n127.7.0.0/16\n";
     swap(enforcement, policy, Mode::Enforce);
     for (name, what) in [
         ("connect", "tcp 127.0.0.5 9"),
@@ -270,7 +273,11 @@ fn of_an_address(enforcement: &Enforcement) {
         ("an IPv4 address given to a socket of IPv6", "sendto-four-by-six 127.0.0.5 9"),
         ("sendmsg with an address", "sendmsg 127.0.0.5 9"),
         ("sendmmsg with addresses", "sendmmsg 127.0.0.5 9"),
+        ("0.0.0.0 for the address that the socket is bound to", "any-of-bound 127.0.0.5"),
         ("raw socket", "raw 127.0.0.5 9"),
+        ("raw socket of IPv4, with an address of AF_UNSPEC", "raw-unspecified 127.0.0.5 9"),
+        ("raw socket of IPv6, with an address of AF_UNSPEC", "raw-unspecified ::1 0"),
+        ("sctp_connectx", "sctp-connect 127.0.0.5 9"),
         ("MSG_FASTOPEN", "fast-open 127.0.0.5 9"),
         ("io_uring connect", "ring-connect 127.0.0.5 9"),
     ] {

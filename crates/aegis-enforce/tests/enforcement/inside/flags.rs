@@ -24,7 +24,8 @@ fn denied_tracing(enforcement: &Enforcement) {
 }
 
 fn denied_modules(enforcement: &Enforcement) {
-    judged(enforcement, "version=6\n[deny_module_load]\n", &["init-module", "finit-module"], &["bpf-load"]);
+    let denied = ["init-module", "finit-module", "packed-module"];
+    judged(enforcement, "version=6\n[deny_module_load]\n", &denied, &["bpf-load"]);
 }
 
 /// The agent swaps under such a policy all the same.

@@ -22,6 +22,8 @@ fn denied_ip(enforcement: &Enforcement) {
             "sendto 127.0.0.5 9",
             "sendmsg 127.0.0.5 9",
             "sendmmsg 127.0.0.5 9",
+            "sctp-connect 127.0.0.5 9",
+            "sctp-connect fd00::5 9",
             "raw 127.0.0.5 9",
             "fast-open 127.0.0.5 9",
             "udp ::ffff:127.0.0.5 9",
@@ -30,7 +32,16 @@ fn denied_ip(enforcement: &Enforcement) {
             "sendto fd00::5 9",
             "tcp 192.0.2.5 9",
         ],
-        &["udp 127.0.0.6 9", "tcp 127.0.0.6 9", "sendto ::1 9", "udp fd00::6 9", "bind-udp 127.0.0.5 9"],
+        &[
+            "udp 127.0.0.6 9",
+            "tcp 127.0.0.6 9",
+            "sendto ::1 9",
+            "udp fd00::6 9",
+            "bind-udp 127.0.0.5 9",
+            "sctp-connect 127.0.0.6 9",
+            "sctp-bind 127.0.0.5 9",
+            "any-of-bound 127.0.0.6",
+        ],
     );
 }
 
@@ -73,6 +84,8 @@ fn denied_port(enforcement: &Enforcement) {
             "bind-udp 127.0.0.1 1005",
             "bind-tcp 127.0.0.1 1006",
             "bind-udp ::1 1006",
+            "sctp-connect 127.0.0.1 1005",
+            "sctp-bind 127.0.0.1 1006",
         ],
         &[
             "udp 127.0.0.1 1001",
@@ -86,6 +99,8 @@ fn denied_port(enforcement: &Enforcement) {
             "tcp 127.0.0.1 1006",
             "udp 127.0.0.1 1006",
             "tcp 127.0.0.1 1007",
+            "sctp-connect 127.0.0.1 1001",
+            "sctp-bind 127.0.0.1 1003",
             "raw 127.0.0.1 1005",
         ],
     );

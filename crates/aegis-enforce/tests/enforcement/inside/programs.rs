@@ -16,6 +16,7 @@ pub(super) const ALL: &[Scenario] = &[
     ("allow_binary_hash and trusted_exec_hash", Start::Loaded(listed_hashes)),
     ("ima_fail_closed", Start::Loaded(unmeasurable)),
     ("protect_connect", Start::Loaded(protected_connect)),
+    ("protect_path and PR_SET_MM", Start::Loaded(disguised)),
     ("protect_runtime_deps", Start::Loaded(runtime_dependencies)),
 ];
 
@@ -145,6 +146,22 @@ fn protected_connect(enforcement: &Enforcement) {
     // Without a list nobody is verified.
     swap(enforcement, "version=6\n[protect_connect]\n", Mode::Enforce);
     assert_eq!(ask("udp 127.0.0.1 9"), DENIED);
+}
+
+/// Who is not the program that was run, and says so by PR_SET_MM.
+fn disguised(enforcement: &Enforcement) {
+    let place = Place::new("disguised");
+    let secret = place.file("secret", "x");
+    let listed = format!("[protect_path]\n{secret}\n[allow_binary_hash]\n{}\n", hash_of(PROBE));
+    let read = format!("open {secret}");
+    let mut other = Session::of(&place.other_probe("other"));
+    swap(enforcement, &format!("version=6\n{listed}"), Mode::Enforce);
+    assert_eq!((ask(&read), other.ask(&read)), (0, DENIED));
+    assert_eq!(other.ask(&format!("disguise {PROBE}")), 0);
+    assert_eq!(other.ask(&read), DENIED, "it does not run the program of that file");
+    assert_eq!(other.ask(&format!("fork {read}")), DENIED, "nor does a child");
+    other.tell(&format!("become {PROBE} serve"));
+    assert_eq!(other.ask(&read), 0, "now it does");
 }
 
 fn runtime_dependencies(enforcement: &Enforcement) {
