@@ -50,6 +50,8 @@ pub enum Notice {
     Loaded,
     /// A name of the policy means something else now, so it was loaded again.
     Resolved,
+    /// A name of a policy that waits for its confirmation means something else now: that is denied as well.
+    Widened,
     /// A policy that was not confirmed in time was rolled back.
     FellBack,
     /// It could not be rolled back.
@@ -277,7 +279,8 @@ impl<'a> Agent<'a> {
                         || self.decisions.is_none()
                         || self.kernel.watched() == Some(digest)) =>
             {
-                if in_force.unconfirmed_for.is_none() && self.means_something_else(&text, now) {
+                let waits = in_force.unconfirmed_for.is_some();
+                if self.means_something_else(&text, now, waits, notice) {
                     self.load(caller, notice, now, Notice::Resolved);
                     self.moves.loaded(now, Instant::now());
                 }
@@ -338,8 +341,15 @@ impl<'a> Agent<'a> {
         Some((sha256(&text), text))
     }
 
-    /// Whether paths or control groups of the policy are others than when it was put in force.
-    fn means_something_else(&mut self, text: &[u8], now: Instant) -> bool {
+    /// Whether paths or control groups of the policy are others than when it was put in force. One that waits for its
+    /// confirmation is not to be loaded again; what its paths come to name is added to it.
+    fn means_something_else(
+        &mut self,
+        text: &[u8],
+        now: Instant,
+        waits: bool,
+        notice: &dyn Fn(Notice),
+    ) -> bool {
         let Ok(policy) = aegis_policy::parse(text, &self.host.config().policy_limits()) else { return false };
         let has = |sections: &[Section]| sections.iter().any(|section| policy.count(*section) > 0);
         let paths = has(&[Section::DenyPath, Section::ProtectPath]);
@@ -352,7 +362,8 @@ impl<'a> Agent<'a> {
         let mounts = Some(sha256(&read_proc("/proc/self/mountinfo", MAX_MOUNTS)));
         let mounted = paths && mounts != self.mounts;
         self.mounts = mounts;
-        let due = groups && self.resolved.is_none_or(|last| now.duration_since(last) >= RESOLVE_EVERY);
+        let due =
+            groups && !waits && self.resolved.is_none_or(|last| now.duration_since(last) >= RESOLVE_EVERY);
         // What no program holds is compared with what it was when this was last asked.
         let loaded = self.kernel.loaded().ok().flatten();
         let held = loaded.as_ref().and_then(|loaded| loaded.resolution().ok().flatten());
@@ -372,6 +383,21 @@ impl<'a> Agent<'a> {
         let compiled =
             compile_sparing(&policy, &resolver, Mode::Enforce, &canary, &spared.unwrap_or_default());
         let resolution = compiled.resolution();
+        if waits {
+            if let Some(loaded) = loaded.as_ref().filter(|_| held.is_some_and(|held| held != resolution)) {
+                match loaded.widen(&compiled, resolver.file("/")) {
+                    Ok(true) => notice(Notice::Widened),
+                    Ok(false) => {}
+                    Err(error) => {
+                        self.failed = Some(now);
+                        notice(Notice::Kernel(error));
+                    }
+                }
+            }
+            self.moves.same(now, Instant::now());
+            self.moves.wait(Instant::now(), LOOK_EVERY);
+            return false;
+        }
         let before = self.resolution.replace(resolution);
         let Some(held) = held else { return before.is_some_and(|before| before != resolution) };
         if held != resolution {

@@ -10,6 +10,7 @@ mod moves;
 mod pins;
 mod state;
 mod trie;
+mod widen;
 
 use std::path::PathBuf;
 use std::time::Duration;

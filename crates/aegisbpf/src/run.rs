@@ -153,6 +153,9 @@ fn tell(session: &Session, systemd: &Systemd, notice: &Notice) {
         }
         Notice::Loaded => good("the applied policy was loaded"),
         Notice::Resolved => good("names of the policy mean something else now; it was loaded again"),
+        Notice::Widened => good(
+            "names of the policy, which waits for its confirmation, mean something else now; that is denied as well",
+        ),
         Notice::FellBack => good("a policy that was not confirmed in time was rolled back"),
         Notice::CannotFallBack(error) => {
             failure("a policy was not confirmed in time and cannot be rolled back", error);

@@ -85,6 +85,13 @@ impl Moves {
         self.done |= self.loads >= MAX_LOADS;
     }
 
+    /// What paths were resolved to cannot be put in force as a whole yet, so they are looked at again.
+    pub(super) fn wait(&mut self, now: Instant, time: Duration) {
+        if self.done {
+            self.again = now.checked_add(time);
+        }
+    }
+
     /// There is no path to be resolved.
     pub(super) fn concern_nobody(&mut self) {
         self.done = true;
@@ -172,6 +179,24 @@ mod tests {
         assert_eq!(loads, u64::from(MAX_LOADS));
         moves.see(seen(7, 100), true, now);
         assert!(moves.are_due(now), "a policy of somebody else's");
+    }
+
+    #[test]
+    fn what_waits_is_looked_at_again_but_not_all_the_time() {
+        let (mut moves, start) = (Moves::default(), Instant::now());
+        moves.see(seen(1, 1), false, start);
+        let mut now = start;
+        for _ in 0..5 {
+            now += 3 * SURELY;
+            moves.see(seen(1, 1), false, now);
+            assert!(moves.are_due(now));
+            moves.same(now, now + MS);
+            moves.wait(now + MS, 2 * SURELY);
+            moves.see(seen(1, 1), false, now + 2 * MS);
+            assert!(!moves.are_due(now + SURELY));
+        }
+        moves.see(seen(2, 1), false, now + SURELY);
+        assert!(moves.are_due(now + SURELY), "what moves is looked at at once");
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn put<const K: usize, const V: usize>(
     Ok(())
 }
 
-fn filter(bytes: &[u8]) -> Result<MapHandle, KernelError> {
+pub(super) fn filter(bytes: &[u8]) -> Result<MapHandle, KernelError> {
     let map = create(MapType::Array, name::FILTER, 4, 8 * FILTER_WORDS, 1, 0)?;
     let key = 0_u32.to_ne_bytes();
     map.update(&key, bytes, MapFlags::ANY).map_err(|source| failed("fill", name::FILTER, source))?;

@@ -171,6 +171,27 @@ denied 'denied_where_it_was_moved_to' elsewhere/b/key
 sign two.conf v11 11 second/second.key
 check 'back_to_the_policy_before' $A policy apply v11
 check 'open_after_an_apply' cat blue/key
+# While it waits for its confirmation, a policy follows links as well, and goes on waiting.
+sign moved.conf v12 12 second/second.key
+check 'names_behind_links_for_a_time' $A policy apply v12 --confirm-within 1h
+ln -sfn ../green links/middle
+until_denied green/key
+denied 'a_link_is_followed_meanwhile' green/key
+mkdir red
+ln -sfn ../red links/middle
+for _ in $(seq 600); do
+    touch red/key 2>/dev/null || break
+    rm red/key
+    usleep 100000
+done
+refused 'names_to_come_there_as_well' 'not permitted' touch red/key
+says 'it_goes_on_waiting' 'unconfirmed_for": [^n]' $A status --json
+before=$(looks)
+check 'confirmed_as_it_is_now' $A policy confirm
+until_it_looks "$before"
+denied 'denied_where_a_link_led_meanwhile' green/key
+sign two.conf v13 13 second/second.key
+check 'and_back_again' $A policy apply v13
 
 # A command under a policy of its own.
 printf 'version=1\n[deny_path]\n/w/open\n' >three.conf
@@ -194,8 +215,8 @@ check 'off_to_replace_it' $A emergency disable --reason 'another build' --for 10
 check 'replaced' mv /w/newer $A
 check 'on_by_the_new_one' $A emergency enable
 denied 'denied_under_the_new_one' secret
-sign two.conf v12 12 second/second.key
-check 'the_new_one_applies' $A policy apply v12
+sign two.conf v14 14 second/second.key
+check 'the_new_one_applies' $A policy apply v14
 refused 'and_stays_the_agent' 'not permitted' rm $A
 
 # Killed: the agent at 50 points, an apply at 15. Somebody tries all the time.
