@@ -39,6 +39,7 @@ pub use dead_letter::{
 };
 pub use enricher::{Effect, Enriched, Enricher, Reason, Refusal};
 pub use event::{Batch, EventId, NoRandomness, RunId, SealedEvent};
+pub use line_file::{SharedLineFile, SharedLineFileError};
 pub use metrics::{Counter, Gauge, Histogram, Metrics, SinkMetrics};
 pub use metrics_server::{MetricsServer, MetricsServerError};
 pub use nats_identity::{NatsIdentity, NatsIdentityError};

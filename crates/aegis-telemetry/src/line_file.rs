@@ -1,5 +1,9 @@
 //! Files of lines that one process adds to, and that survive a kill: no line is ever half there.
 
+mod shared;
+
+pub use shared::{SharedLineFile, SharedLineFileError};
+
 use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};

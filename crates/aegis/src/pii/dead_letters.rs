@@ -4,13 +4,14 @@
 //! a sealed field that `aegis pii decrypt` opens; else its SHA-256. Not both: a digest would confirm what somebody guesses.
 
 use std::error::Error;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use aegis_pii::stream::{RefusedEvent, RefusedEvents};
 use aegis_pii::{Catalogue, EncryptorOptions, Field, Limits, PiiEncryptor, Priority, Selector};
+use aegis_telemetry::{SharedLineFile, SharedLineFileError};
 use aegis_terminal::Failure;
 use aegis_terminal::input::name;
 use base64ct::{Base64, Encoding as _};
@@ -23,7 +24,7 @@ const EVENT: &str = "event_base64";
 
 /// A file to which refused events are appended.
 pub(super) struct DeadLetters {
-    file: File,
+    file: SharedLineFile,
     /// What the inputs are called.
     inputs: Vec<PathBuf>,
     is_array: bool,
@@ -74,12 +75,9 @@ impl DeadLetters {
         if out == Some(path) {
             return Err(is_other(what(), "OUT"));
         }
-        let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        let file = opened.map_err(|error| Failure::new(what(), &error, None))?;
-        let metadata = file.metadata().map_err(|error| Failure::new(what(), &error, None))?;
-        if !metadata.is_file() {
-            return Err(Failure::because(what(), "it is no regular file"));
-        }
+        let failed = |error: SharedLineFileError| Failure::new(what(), &error, error.help());
+        let file = SharedLineFile::open(path).map_err(failed)?;
+        let metadata = file.file().metadata().map_err(|error| Failure::new(what(), &error, None))?;
         let is_same = |other: &Path| {
             std::fs::metadata(other)
                 .is_ok_and(|other| (other.dev(), other.ino()) == (metadata.dev(), metadata.ino()))
@@ -96,7 +94,7 @@ impl DeadLetters {
 
     /// The file, to be synced before the output counts as written.
     pub(super) fn file(&self) -> io::Result<File> {
-        self.file.try_clone()
+        self.file.file().try_clone()
     }
 }
 
@@ -126,7 +124,7 @@ impl<E: Error + 'static> RefusedEvents<E> for DeadLetters {
         };
         line.push(b'\n');
         // In one piece: others may append to the same file.
-        self.file.write_all(&line)
+        self.file.append(&line)
     }
 }
 

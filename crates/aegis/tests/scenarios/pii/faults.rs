@@ -156,3 +156,38 @@ fn a_keyring_that_cannot_be_reached_any_more_does_not_stop_the_stream() {
     let sealed = [&first[..], &ended.stdout].concat();
     same(&decrypt(&machine, &[], &sealed), &event.repeat(2), "both");
 }
+
+#[test]
+fn a_full_disk_costs_no_dead_letter_but_the_one_that_it_did_not_take() {
+    if !tools::need("dead letters on a full disk", &["sh"]) {
+        return;
+    }
+    let machine = Machine::set_up();
+    let bad = "{\"actor_id\":\"mara\n".repeat(500);
+    fs::write(machine.file("bad.jsonl"), bad).unwrap();
+    let arguments = ["pii", "encrypt", "bad.jsonl", "--on-error", "dead-letter", "dead.jsonl"];
+    let list = || machine.run(&["pipeline", "dead-letters", "list", "dead.jsonl"]);
+    // Room for a part of them, and then writing fails.
+    let own = machine.command(&arguments);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 600; exec \"$@\"", "sh"]).arg(own.get_program());
+    limited.args(own.get_args()).current_dir(machine.path());
+    for (name, value) in own.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let run = crate::machine::Run::of(&mut limited);
+    assert!(run.code == Some(1) && run.stderr.contains("cannot be kept"), "{}", run.stderr);
+    let letters = fs::read(machine.file("dead.jsonl")).unwrap();
+    assert!(letters.len() > 1000 && letters.ends_with(b"\n"), "{}", letters.len());
+    let kept = letters.iter().filter(|byte| **byte == b'\n').count();
+    assert!(list().stdout.contains(&format!("{kept} letters")), "{:?}", list());
+    // Half a letter, of one that was killed, takes no other one with it.
+    fs::write(machine.file("dead.jsonl"), [&letters[..], b"{\"file\":\"bad.js"].concat()).unwrap();
+    machine.refused(&arguments, "500 events refused");
+    let listed = list();
+    assert!(listed.stdout.contains(&format!("{} letters", kept + 500)), "{listed:?}");
+    assert!(listed.stderr.contains("1 line is no dead letter"), "{listed:?}");
+}
