@@ -37,7 +37,7 @@ impl CursorFile {
         let found = read_own(&path, 4096)?;
         let cursor = match &found {
             None => Cursor::default(),
-            Some(bytes) => decode(bytes).unwrap_or_else(|| {
+            Some(bytes) => read(bytes).unwrap_or_else(|| {
                 // Absent is no news; this is. Delivering again is the safe side.
                 tracing::warn!(path = %path.display(), "the spool's cursor is torn: what is there is delivered again");
                 Cursor::default()
@@ -53,6 +53,11 @@ impl CursorFile {
             tracing::warn!(%error, path = %self.path.display(), "the spool's cursor was not written: after a restart some events may be delivered again");
         }
     }
+}
+
+/// What is in the file. An empty one was made, and nothing was ever spooled.
+fn read(bytes: &[u8]) -> Option<Cursor> {
+    if bytes.is_empty() { Some(Cursor::default()) } else { decode(bytes) }
 }
 
 fn encode(cursor: &Cursor) -> [u8; LEN] {
@@ -88,6 +93,12 @@ fn decode(bytes: &[u8]) -> Option<Cursor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_that_was_never_written_is_not_torn() {
+        assert_eq!(read(&[]), Some(Cursor::default()));
+        assert_eq!(read(&encode(&Cursor::default())[..47]), None);
+    }
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_or_not_at_all() {
