@@ -132,7 +132,15 @@ impl Worker<'_> {
             std::mem::swap(from, to);
             is_first = false;
         }
-        let done = sealing.enrich(if is_first { event } else { from }, out)?;
+        let mut text = if is_first { event } else { from };
+        if memchr::memchr2(b'\n', b'\r', text).is_some() {
+            // Also within what is sealed: once it is opened, the event is to be one line again.
+            to.clear();
+            to.extend_from_slice(text);
+            blank_line_ends_between_tokens(to);
+            text = to;
+        }
+        let done = sealing.enrich(text, out)?;
         self.done.fields += done.fields;
         self.done.contexts += done.contexts;
         let metrics = &self.shared.metrics;
@@ -169,6 +177,20 @@ impl Worker<'_> {
         };
         self.shared.refuse(&DeadLetter { id, at, reason, sink: None, offset, len: event.len(), content });
         Some(())
+    }
+}
+
+/// Puts spaces in the places of line ends, except in strings, where they make the event no JSON.
+fn blank_line_ends_between_tokens(text: &mut [u8]) {
+    let (mut in_string, mut is_escaped) = (false, false);
+    for byte in text {
+        match *byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'\n' | b'\r' if !in_string => *byte = b' ',
+            _ => {}
+        }
     }
 }
 

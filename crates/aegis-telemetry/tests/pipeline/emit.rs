@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aegis_pii::create_pii_enricher;
+use aegis_pii::{DecryptorOptions, PiiDecryptor, create_pii_enricher};
 use aegis_telemetry::{
     Backoff, CallbackSink, Delivered, Effect, EmitError, Emitted, Enriched, Enricher, Failure, FlushError,
     PipelineSettings, Position, Reason, Refusal, SinkError, SinkFault, SinkSettings, StartError,
@@ -267,6 +267,18 @@ fn an_event_is_one_line_whatever_white_space_was_in_it() {
     pipeline.close(LONG).unwrap();
     let texts = taken.texts();
     assert_eq!(String::from_utf8_lossy(&texts[0]), "{ \t\"a\" :   1.0 , \"b\":\"\\n\" }");
+}
+
+#[test]
+fn an_event_of_several_lines_is_one_line_also_when_it_is_opened() {
+    let (ring, taken) = (Ring::new(), Taken::default());
+    let pipeline = builder(&ring, workers(1)).add_sink("out", taken.sink(), quick()).start().unwrap();
+    let event = "{\r\n \"actor_assignments\": {\n  \"lead\\\\\": \"mara\\n\",\n  \"\\\"\": [\n1]\r\n }\n}";
+    pipeline.emit(event).unwrap();
+    pipeline.emit("{\"actor_id\":[\n\"x\ny\"]}").unwrap();
+    assert_eq!(pipeline.close(LONG).unwrap().refused, 1);
+    let opened = PiiDecryptor::new(ring, DecryptorOptions::default()).decrypt(&taken.texts()[0]).unwrap();
+    assert_eq!(String::from_utf8(opened).unwrap(), event.replace(['\r', '\n'], " "));
 }
 
 #[test]
