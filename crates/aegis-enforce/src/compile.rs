@@ -1,5 +1,6 @@
 //! A policy as the contents of maps.
 
+mod paths;
 mod table;
 mod tree;
 
@@ -13,7 +14,7 @@ use crate::layout::{
     GROUP_LEVELS, HASH_KEY, NAME_KEY, NAME_RULE, NET_KEY, NetKind, RULE, Rule, TABLES, file_key, mix,
     policy_flag, protocol, rule_flag,
 };
-use crate::resolve::{Found, Resolver};
+use crate::resolve::Resolver;
 
 pub(crate) use self::table::{Sum, Table};
 
@@ -165,6 +166,7 @@ pub(crate) fn compile_sparing(
     for rule in policy.rules() {
         compiler.rule(&rule);
     }
+    compiler.put_waiting();
     compiler.canary(canary);
     compiler.finish(mode)
 }
@@ -175,8 +177,7 @@ struct Compiler<'a> {
     spared: &'a HashSet<FileId>,
     tables: Tables,
     tree: tree::Tree,
-    /// The directory that was asked for last, since rules come in the order of directories.
-    last_node: (String, u32),
+    paths: paths::Paths,
     /// Number of a control group that rules are for, and how far below the root it is.
     groups: HashMap<u64, u32>,
     flags: u32,
@@ -205,7 +206,7 @@ impl<'a> Compiler<'a> {
             spared,
             tables,
             tree: tree::Tree::new(policy.rule_count()),
-            last_node: (String::new(), 0),
+            paths: paths::Paths::default(),
             groups: HashMap::new(),
             flags: 0,
             levels: 0,
@@ -280,80 +281,6 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-    }
-
-    /// The file that a path names now, and its name in its directory for what will have it later.
-    fn path(&mut self, rule: &PolicyRule<'_>, path: &str, value: Rule) {
-        self.flags |= policy_flag::FILES | policy_flag::NAMES;
-        let mut link = None;
-        let file = match self.resolver.look(path) {
-            Found::File(file) => Some(file),
-            Found::Link(target) => {
-                link = target;
-                self.resolver.file(path)
-            }
-            Found::Nothing => None,
-        };
-        if file.is_some_and(|file| self.spared.contains(&file)) {
-            // What leads there is watched all the same.
-            self.place(path.rsplit_once('/').unwrap_or_default().0);
-            return;
-        }
-        match file {
-            Some(file) => self.file(file, 0, value),
-            None => self.note(rule, true),
-        }
-        let Some((directory, name)) = path.rsplit_once('/').filter(|(_, name)| !name.is_empty()) else {
-            // The root directory has no name.
-            return;
-        };
-        if self.last_node.1 == 0 || self.last_node.0 != directory {
-            let node = self.place(directory).node;
-            self.last_node.0.clear();
-            self.last_node.0.push_str(directory);
-            self.last_node.1 = node;
-        }
-        self.name(self.last_node.1, name, Some(value), 0);
-        if let Some(target) = link {
-            self.behind(directory, target, value);
-        }
-    }
-
-    fn name(&mut self, node: u32, name: &str, rule: Option<Rule>, child: u32) {
-        let key = layout::name_key(node, name.as_bytes());
-        self.tables.names.put(key, layout::name_rule(rule, child), |known| {
-            let has_rule = layout::u32_at(known, 12) != 0;
-            let known_rule = has_rule.then(|| {
-                let mut bytes = [0; RULE];
-                bytes.iter_mut().zip(*known).for_each(|(to, from)| *to = from);
-                Rule::from_bytes(bytes)
-            });
-            let rule = match (known_rule, rule) {
-                // A denial goes before a protection, and the first of two before the second.
-                (Some(known), Some(new))
-                    if known.flags & rule_flag::PROTECT > new.flags & rule_flag::PROTECT =>
-                {
-                    Some(new)
-                }
-                (Some(known), _) => Some(known),
-                (None, new) => new,
-            };
-            let child = child.max(layout::u32_at(known, 8));
-            *known = layout::name_rule(rule, child);
-        });
-    }
-
-    fn file(&mut self, file: FileId, group: u32, value: Rule) {
-        self.tables.files.put(file_key(file, group), value.to_bytes(), |entry| {
-            let known = Rule::from_bytes(*entry);
-            if known.flags & rule_flag::PROTECT > value.flags & rule_flag::PROTECT {
-                *entry = value.to_bytes();
-            } else if value.flags & rule_flag::STATIC > known.flags & rule_flag::STATIC
-                && known.flags & rule_flag::PROTECT == 0
-            {
-                *entry = Rule { flags: known.flags | rule_flag::STATIC, ..known }.to_bytes();
-            }
-        });
     }
 
     fn hash(&mut self, rule: &PolicyRule<'_>, digits: &str) {

@@ -7,6 +7,11 @@ use crate::layout::mix;
 
 /// Free places that a table begins with.
 const FEWEST: usize = 16;
+/// Entries whose places are looked at together.
+const TOGETHER: usize = 64;
+
+/// A key and its value.
+pub(crate) type Entry<const K: usize, const V: usize> = ([u8; K], [u8; V]);
 
 /// Entries of one map, each key once, in the order in which they came: keys and values lie as the kernel takes them.
 #[derive(Debug)]
@@ -48,7 +53,32 @@ impl<const K: usize, const V: usize> Table<K, V> {
         if self.places.len() < (self.keys.len() + 1) * 2 {
             self.spread((self.keys.len() + 1) * 2);
         }
-        match self.find(&key) {
+        self.put_at(self.place_of(&key), key, value, merge);
+    }
+
+    /// Adds entries one after the other, as [`Table::put`] does with each.
+    pub(crate) fn put_all(&mut self, entries: &[Entry<K, V>], merge: impl Fn(&mut [u8; V], &[u8; V])) {
+        for entries in entries.chunks(TOGETHER) {
+            let needed = (self.keys.len() + entries.len()) * 2;
+            if self.places.len() < needed {
+                self.spread(needed);
+            }
+            let mut places = [0; TOGETHER];
+            places.iter_mut().zip(entries).for_each(|(place, (key, _))| *place = self.place_of(key));
+            // None of these waits for another, as each of those below would: whether a place is free decides what is next.
+            let mask = self.places.len().wrapping_sub(1);
+            let taken = places.iter().filter_map(|place| self.places.get(place & mask));
+            std::hint::black_box(taken.fold(0, |all, taken| all | taken));
+            for (place, (key, value)) in places.iter().zip(entries) {
+                self.put_at(*place, *key, *value, |known| merge(known, value));
+            }
+        }
+    }
+
+    /// There is room.
+    #[inline]
+    fn put_at(&mut self, place: usize, key: [u8; K], value: [u8; V], merge: impl FnOnce(&mut [u8; V])) {
+        match self.find_from(place, &key) {
             Found::At(index) => {
                 if let Some(known) = self.values.get_mut(index) {
                     merge(known);
@@ -103,8 +133,13 @@ impl<const K: usize, const V: usize> Table<K, V> {
 
     #[inline]
     fn find(&self, key: &[u8; K]) -> Found {
+        self.find_from(self.place_of(key), key)
+    }
+
+    #[inline]
+    fn find_from(&self, place: usize, key: &[u8; K]) -> Found {
         let mask = self.places.len().wrapping_sub(1);
-        let mut at = self.place_of(key) & mask;
+        let mut at = place & mask;
         while let Some(place) = self.places.get(at) {
             let Some(index) = (*place as usize).checked_sub(1) else { return Found::Free(at) };
             if self.keys.get(index) == Some(key) {
@@ -204,6 +239,28 @@ mod tests {
             for key in 0_u64..64 {
                 let found = table.get(&key.to_ne_bytes()).map(|value| u64::from_ne_bytes(*value));
                 prop_assert_eq!(found, map.get(&key).copied());
+            }
+        }
+
+        /// Also those that are in one lot twice.
+        #[test]
+        fn entries_that_are_put_together_are_as_if_each_was_put_by_itself(
+            lots in proptest::collection::vec(proptest::collection::vec((0_u64..300, any::<u64>()), 0..200), 0..5)
+        ) {
+            let merge = |known: &mut [u8; 8], new: &[u8; 8]| {
+                let (old, new) = (u64::from_ne_bytes(*known), u64::from_ne_bytes(*new));
+                *known = old.wrapping_mul(3).wrapping_add(new).to_ne_bytes();
+            };
+            let (mut together, mut alone) = (Table::<8, 8>::default(), Table::<8, 8>::default());
+            for lot in lots {
+                let lot: Vec<_> = lot.iter().map(|(key, value)| (key.to_ne_bytes(), value.to_ne_bytes())).collect();
+                together.put_all(&lot, merge);
+                lot.iter().for_each(|(key, value)| alone.put(*key, *value, |known| merge(known, value)));
+                prop_assert_eq!(together.keys(), alone.keys());
+                prop_assert_eq!(together.values(), alone.values());
+            }
+            for (key, value) in alone.keys().iter().zip(alone.values()) {
+                prop_assert_eq!(together.get(key), Some(value));
             }
         }
 

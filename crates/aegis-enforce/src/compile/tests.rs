@@ -4,7 +4,7 @@ use aegis_policy::Limits;
 use proptest::prelude::*;
 
 use super::*;
-use crate::resolve::GroupId;
+use crate::resolve::{Found, GroupId};
 
 /// A host of some files and control groups.
 #[derive(Default)]
@@ -420,6 +420,74 @@ proptest! {
             let hash = layout::net_hash(key);
             let (index, bits) = layout::filter_place(hash);
             prop_assert_eq!(layout::u64_at(&compiled.filter, 8 * index) & bits, bits);
+        }
+    }
+}
+
+proptest! {
+    /// Rules wait until there are many, so there are about as many others between these.
+    #[test]
+    fn of_rules_for_one_file_the_first_denial_counts_or_else_the_first_protection(
+        parts in proptest::collection::vec((0_usize..3, proptest::collection::vec(0_usize..5, 0..5)), 1..4),
+        between in 1000_usize..1030,
+    ) {
+        const SECTIONS: [Section; 3] = [Section::DenyPath, Section::ProtectPath, Section::DenyInode];
+        // By two ways, by a link to it, and what is not there.
+        const PATHS: [&str; 5] = ["/d/a", "/l/a", "/b", "/link", "/gone"];
+        const NAMES: [&str; 5] = ["/d/a", "/d/a", "/b", "/link", "/gone"];
+        const FILES: [Option<&str>; 5] = [Some("/d/a"), Some("/d/a"), Some("/b"), Some("/b"), None];
+        let host = MadeUp::of(&["/", "/d", "/d/a", "/b"]).with_link("/l", "d").with_link("/link", "b");
+        let mut text = "version=6\n".to_owned();
+        let mut line = 1;
+        let (mut by_file, mut by_name) = (HashMap::new(), HashMap::new());
+        for (part, (section, indices)) in parts.into_iter().enumerate() {
+            let mut add = |entry: &str| {
+                text.push_str(&format!("{entry}\n"));
+                line += 1;
+                line
+            };
+            let section = SECTIONS[section];
+            add(&format!("[{section}]"));
+            for (at, index) in indices.into_iter().enumerate() {
+                let (path, file) = (PATHS[index], FILES[index].map(|path| host.file_of(path)));
+                let line = match (section, file) {
+                    (Section::DenyInode, None) => continue,
+                    (Section::DenyInode, Some(file)) => add(&format!("{}:{}", rustix::fs::makedev(0, 7), file.inode)),
+                    _ => add(path),
+                };
+                file.iter().for_each(|file| by_file.entry(*file).or_insert_with(Vec::new).push((section, line)));
+                if section != Section::DenyInode {
+                    by_name.entry(NAMES[index]).or_insert_with(Vec::new).push((section, line));
+                    // What a link leads to is denied by its name, too.
+                    if path == "/link" {
+                        by_name.entry("/b").or_insert_with(Vec::new).push((section, line));
+                    }
+                    for number in 0..if at == 1 { between } else { 0 } {
+                        add(&format!("/others/{part}-{number}"));
+                    }
+                }
+            }
+        }
+        let counts = |rules: &[(Section, u32)]| {
+            let denial = rules.iter().find(|(section, _)| *section != Section::ProtectPath);
+            denial.or(rules.first()).map(|(section, line)| (*section as u8, *line))
+        };
+        let compiled = compiled(&text, &host);
+        for path in ["/d/a", "/b"] {
+            let rules = by_file.remove(&host.file_of(path)).unwrap_or_default();
+            let found = rule_for(&compiled, host.file_of(path), 0);
+            prop_assert_eq!(found.map(|rule| (rule.section, rule.line)), counts(&rules), "{} in {}", path, text);
+            let meant = rules.iter().any(|(section, _)| *section == Section::DenyInode);
+            prop_assert_eq!(found.is_some_and(|rule| rule.flags & rule_flag::STATIC != 0), meant, "{}", path);
+        }
+        for (path, name) in PATHS.into_iter().zip(NAMES) {
+            // A link of which no rule says anything leads nowhere.
+            if path == "/l/a" && !text.contains("/l/a\n") {
+                continue;
+            }
+            let rules = by_name.get(name).cloned().unwrap_or_default();
+            let found = named(&compiled, &host, path).map(|rule| (rule.section, rule.line));
+            prop_assert_eq!(found, counts(&rules), "{} in {}", path, text);
         }
     }
 }

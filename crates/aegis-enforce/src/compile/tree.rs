@@ -99,7 +99,7 @@ impl Compiler<'_> {
                 return;
             }
             self.tree.names_left -= 1;
-            self.name(place.node, name, Some(value), 0);
+            self.name(place.node, name, value);
             let path = format!("{}/{name}", place.path);
             let Found::Link(Some(next)) = self.resolver.look(&path) else { return };
             (at, target) = (place, next);
@@ -166,7 +166,7 @@ impl Compiler<'_> {
             // What it says is not where it leads, as with some of /proc.
             return self.child(&above, &name, path, Some(file));
         }
-        self.name(above.node, &name, None, target.node);
+        self.leads(above.node, &name, target.node);
         self.tree.places.insert(path, target.clone());
         target
     }
@@ -193,7 +193,7 @@ impl Compiler<'_> {
         let known = self.tables.names.get(&layout::name_key(above.node, name.as_bytes()));
         let known = known.map(|rule| layout::u32_at(rule, 8)).filter(|node| *node != 0);
         let node = self.number(file, known);
-        self.name(above.node, name, None, node);
+        self.leads(above.node, name, node);
         let place = Place { node, path: Rc::clone(&path) };
         self.tree.places.insert(path, place.clone());
         place

@@ -16,6 +16,8 @@ pub(super) struct Walk {
     way: Way,
     /// Whether `stat` on a mount may tell other numbers than a hook sees, by the kernel's number for the mount.
     mounts: HashMap<u64, bool>,
+    /// The one that was seen last.
+    last_mount: Option<(u64, bool)>,
 }
 
 /// How far a directory is known.
@@ -55,8 +57,7 @@ impl Walk {
                 let file = FileId::of_numbers(seen.stx_dev_major, seen.stx_dev_minor, seen.stx_ino);
                 let differs = match seen.stx_mask & StatxFlags::MNT_ID.bits() {
                     0 => differs_from_stat(path),
-                    // What is mounted there has one file system.
-                    _ => *self.mounts.entry(seen.stx_mnt_id).or_insert_with(|| differs_from_stat(path)),
+                    _ => self.differs(seen.stx_mnt_id, path),
                 };
                 Some(Seen { file, differs, is_link: is_link(seen.stx_mode.into()) })
             }
@@ -70,7 +71,26 @@ impl Walk {
         }
     }
 
+    /// What is mounted there has one file system.
+    fn differs(&mut self, mount: u64, path: &str) -> bool {
+        match self.last_mount {
+            Some((last, differs)) if last == mount => differs,
+            _ => {
+                let differs = *self.mounts.entry(mount).or_insert_with(|| differs_from_stat(path));
+                self.last_mount = Some((mount, differs));
+                differs
+            }
+        }
+    }
+
     fn look(&mut self, path: &str, last: Last) -> Result<Statx, Errno> {
+        if let Way::Open(directory) = &self.way
+            && let Some(name) = path.strip_prefix(&self.directory).and_then(|rest| rest.strip_prefix('/'))
+            && !name.is_empty()
+            && !name.as_bytes().contains(&b'/')
+        {
+            return ask(directory, name, last);
+        }
         let (directory, name) = path.rsplit_once('/').unwrap_or_default();
         if directory.is_empty() || name.is_empty() {
             return ask(CWD, path, last);
