@@ -44,12 +44,21 @@ pub(crate) enum Built {
     NoTools(&'static str),
 }
 
+/// Beside what the targets are built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nothing: it says how far it is.
+    Nothing,
+    /// Something else that runs meanwhile: it takes the time that processors have left, and says nothing unless it fails.
+    Others,
+}
+
 /// Builds the targets and runs them, each for `seconds`.
 pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
     if let Some(target) = only.filter(|target| !TARGETS.contains(target)) {
         return Err(Failure::usage(format!("no fuzz target {target}; there are {}", TARGETS.join(", "))));
     }
-    match build()? {
+    match build(Beside::Nothing)? {
         Built::Ready => {}
         Built::NoTools(why) => return Err(Failure::new(format!("cannot fuzz: {why}"))),
     }
@@ -60,7 +69,7 @@ pub(crate) fn run(seconds: u64, only: Option<&str>) -> Outcome {
 }
 
 /// Builds all targets with coverage instrumentation.
-pub(crate) fn build() -> Outcome<Built> {
+pub(crate) fn build(beside: Beside) -> Outcome<Built> {
     if checkout::on_path("g++").is_none() && checkout::on_path("clang++").is_none() {
         return Ok(Built::NoTools("libFuzzer needs a C++ compiler (g++)"));
     }
@@ -83,15 +92,21 @@ pub(crate) fn build() -> Outcome<Built> {
     if nightly {
         flags.push("-Zsanitizer=address");
     }
-    println!(
-        "building the fuzz targets with {}",
-        if nightly { "nightly, address sanitizer on" } else { "stable" }
-    );
-    let mut command = Command::new("cargo");
+    if beside == Beside::Nothing {
+        println!("building the fuzz targets with {}", with(nightly));
+    }
+    let mut command = match beside {
+        Beside::Others if checkout::on_path("nice").is_some() => {
+            let mut nice = Command::new("nice");
+            nice.args(["-n", "19", "cargo"]);
+            nice
+        }
+        Beside::Nothing | Beside::Others => Command::new("cargo"),
+    };
     if nightly {
         command.arg("+nightly");
     }
-    let status = command
+    command
         .args(["build", "--release", "--bins", "--target", &host_triple()?])
         .arg("--manifest-path")
         .arg(fuzz_dir().join("Cargo.toml"))
@@ -102,10 +117,23 @@ pub(crate) fn build() -> Outcome<Built> {
         .env_remove("RUSTC")
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
-        .stdin(Stdio::null())
-        .status()
-        .map_err(Failure::of("run cargo"))?;
-    if status.success() { Ok(Built::Ready) } else { Err(Failure::new("the fuzz targets do not build")) }
+        .stdin(Stdio::null());
+    let (status, said) = match beside {
+        Beside::Nothing => (command.status().map_err(Failure::of("run cargo"))?, String::new()),
+        Beside::Others => {
+            let output = command.output().map_err(Failure::of("run cargo"))?;
+            (output.status, format!(":\n{}", String::from_utf8_lossy(&output.stderr)))
+        }
+    };
+    if status.success() {
+        Ok(Built::Ready)
+    } else {
+        Err(Failure::new(format!("the fuzz targets do not build with {}{said}", with(nightly))))
+    }
+}
+
+fn with(nightly: bool) -> &'static str {
+    if nightly { "nightly, address sanitizer on" } else { "stable" }
 }
 
 /// Runs all targets, as many at once as there are processors, and tells how each ended, in order.

@@ -27,7 +27,14 @@ pub(crate) fn run(fuzz_seconds: u64) -> Outcome {
 
     title("cargo test --workspace");
     let skips = checkout::target_dir().join("skipped-tests.txt");
-    cargo_tests(&mut tally, ready.python.as_deref(), &skips)?;
+    // Tests wait much: for machines that boot, servers that start, deadlines that pass. That time is enough for a build.
+    let (tested, fuzz_built) = std::thread::scope(|scope| {
+        let build = (fuzz_seconds > 0).then(|| scope.spawn(|| fuzz::build(fuzz::Beside::Others)));
+        let tested = cargo_tests(&mut tally, ready.python.as_deref(), &skips);
+        let panicked = |_| Err(Failure::new("the thread that built the fuzz targets panicked"));
+        (tested, build.map(|build| build.join().unwrap_or_else(panicked)))
+    });
+    tested?;
     said_skips(&mut tally, &skips);
 
     title("a build without every provider");
@@ -41,7 +48,7 @@ pub(crate) fn run(fuzz_seconds: u64) -> Outcome {
     shellcheck(&mut tally);
 
     title("fuzz targets");
-    fuzz_targets(&mut tally, fuzz_seconds);
+    fuzz_targets(&mut tally, fuzz_seconds, fuzz_built);
 
     println!();
     println!("{} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
@@ -167,12 +174,12 @@ fn shellcheck(tally: &mut Tally) {
     check(tally, "shellcheck", outcome);
 }
 
-fn fuzz_targets(tally: &mut Tally, seconds: u64) {
-    if seconds == 0 {
+fn fuzz_targets(tally: &mut Tally, seconds: u64, built: Option<Outcome<fuzz::Built>>) {
+    let Some(built) = built else {
         skip(tally, "fuzzing: 0 seconds were asked for; the stored corpora were replayed above");
         return;
-    }
-    match fuzz::build() {
+    };
+    match built {
         Ok(fuzz::Built::Ready) => {
             for (target, outcome) in fuzz::all(seconds) {
                 check(tally, target, outcome);
