@@ -568,13 +568,13 @@ int BPF_PROG(aegis_exec_name, struct linux_binprm *bprm)
 	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
 }
 
-/* What runs a script is a program too: the hook above is called for the script alone. */
-SEC("lsm/bprm_check_security")
-int BPF_PROG(aegis_interpreter_name, struct linux_binprm *bprm)
+/* What runs a script is a program too: the hook above is called for the script alone. By itself, as what follows, since
+ * there is no room on the stack for both. */
+static __noinline int interpreter_by_name(struct linux_binprm *bprm)
 {
 	struct file *file = bprm->file;
 
-	if (!has(aegis_now, POLICY_COMMS) || bprm->interp == bprm->filename || out_of_scope())
+	if (out_of_scope())
 		return 0;
 
 	struct subject subject = {};
@@ -642,14 +642,9 @@ __noinline int decide_hash(struct view *view, struct matter *matter, struct rule
 	return found;
 }
 
-SEC("lsm.s/bprm_check_security")
-int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
+static __noinline int program_by_hash(struct linux_binprm *bprm)
 {
 	struct file *file = bprm->file;
-
-	if (!aegis_measuring && !has(aegis_now, POLICY_HASHES))
-		return 0;
-
 	struct measured_key key = {};
 	struct subject subject = {};
 	struct matter matter = {};
@@ -678,6 +673,16 @@ int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
 	if (!decide_hash(&view, &matter, &rule))
 		return 0;
 	return ANSWER_FILE(&view, &rule, &matter, &file->f_path);
+}
+
+SEC("lsm.s/bprm_check_security")
+int BPF_PROG(aegis_exec_hash, struct linux_binprm *bprm)
+{
+	if (has(aegis_now, POLICY_COMMS) && bprm->interp != bprm->filename && interpreter_by_name(bprm))
+		return -EPERM;
+	if (!aegis_measuring && !has(aegis_now, POLICY_HASHES))
+		return 0;
+	return program_by_hash(bprm);
 }
 
 /* Whether what was mapped is on no list: then the process is verified no longer. */

@@ -1,8 +1,12 @@
 //! The network: by address, by network, by port.
 
-use aegis_enforce::Enforcement;
+use std::time::Duration;
 
-use super::{Scenario, Start, judged};
+use aegis_enforce::event::{BootClock, Context};
+use aegis_enforce::{Enforcement, Mode};
+
+use super::{Scenario, Start, judged, swap};
+use crate::probe::{DENIED, ask};
 
 pub(super) const ALL: &[Scenario] = &[
     ("deny_ip", Start::Loaded(denied_ip)),
@@ -10,6 +14,7 @@ pub(super) const ALL: &[Scenario] = &[
     ("deny_port", Start::Loaded(denied_port)),
     ("deny_port of a port that the kernel chooses", Start::Loaded(chosen_port)),
     ("deny_ip_port", Start::Loaded(denied_endpoint)),
+    ("what is bound to is told as it is", Start::Loaded(told)),
 ];
 
 fn denied_ip(enforcement: &Enforcement) {
@@ -136,4 +141,24 @@ fn denied_endpoint(enforcement: &Enforcement) {
             "bind-tcp 127.0.0.5 1001",
         ],
     );
+}
+
+/// Who connects to 0.0.0.0 reaches this host; who binds to it is told with that.
+fn told(enforcement: &Enforcement) {
+    swap(enforcement, "version=6\n[deny_port]\n1003\n", Mode::Enforce);
+    let context = Context::of_host(BootClock::measure(), None);
+    let reader = enforcement.reader().unwrap();
+    for (what, address) in [
+        ("bind-tcp 0.0.0.0 1003", "0.0.0.0"),
+        ("bind-udp :: 1003", "::"),
+        ("bind-tcp 127.0.0.1 1003", "127.0.0.1"),
+        ("tcp 0.0.0.0 1003", "127.0.0.1"),
+        ("udp :: 1003", "::1"),
+    ] {
+        while !reader.next(Duration::ZERO, &context).is_empty() {}
+        assert_eq!(ask(what), DENIED, "{what}");
+        let events = reader.next(Duration::from_secs(60), &context);
+        let told = events.into_iter().next().unwrap().unwrap().network.unwrap();
+        assert_eq!(told.address.unwrap().to_string(), address, "{what}");
+    }
 }
