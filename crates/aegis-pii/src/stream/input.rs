@@ -125,10 +125,10 @@ impl Claim {
 
 impl Piece {
     /// How many bytes it has, if it is what comes next. Then it counts as read.
-    pub(super) fn take(self, current: Option<&mut Current>, at: usize) -> Option<io::Result<usize>> {
+    pub(super) fn take(self, current: &mut Option<Current>, at_input: usize) -> Option<io::Result<usize>> {
         let Self { input, offset, read } = self;
         let Some(Current::Anywhere { read_to, .. }) = current else { return None };
-        if input != at || offset != *read_to {
+        if input != at_input || offset != *read_to {
             return None;
         }
         if let Ok(read) = &read {

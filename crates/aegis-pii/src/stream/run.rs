@@ -17,7 +17,7 @@ use super::StreamOptions;
 use super::chunk::{Done, EventError, EventPlace, OnRefusal, Rules, transform};
 use super::commit::{Committer, Next};
 use super::input::Inputs;
-use super::memory::{Buffers, shrink};
+use super::memory::{Buffers, Memory, shrink};
 use super::pool::{Loan, Pool};
 use super::split::{ArrayFault, Chunk, SplitError, Splitter};
 use super::transform::{Counts, Transform};
@@ -256,8 +256,12 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
         &'a self,
         thread: usize,
         kept: Option<MutexGuard<'a, Reading>>,
+        own: &mut Memory,
     ) -> Option<(MutexGuard<'a, Reading>, Read)> {
         let (mut reading, Buffers { mut bytes, out }, loan) = self.begin(thread, kept)?;
+        if bytes.used() == 0 {
+            bytes = std::mem::take(own);
+        }
         let number = reading.next;
         reading.next += 1;
         let mut piece = None;
@@ -430,9 +434,13 @@ fn start<T: Transform, W: Write + Send + 'static>(
         let watched = Watched(&shared);
         // After a large event this thread reads the next one: it may be as large, and here is memory for it.
         let mut kept = None;
+        // What it read last is in its processor's cache, and may be read into again as soon as it is transformed, however
+        // long what became of it waits to be written.
+        let mut own = Memory::default();
         loop {
             let is_after_large = kept.is_some();
-            let Some((reading, Read { number, mut chunk, is_alone })) = shared.read(thread, kept.take())
+            let Some((reading, Read { number, mut chunk, is_alone })) =
+                shared.read(thread, kept.take(), &mut own)
             else {
                 break;
             };
@@ -450,7 +458,10 @@ fn start<T: Transform, W: Write + Send + 'static>(
                 Ok((chunk, out, mut loan)) => {
                     let read = chunk.bytes.used();
                     let mut room = |out: usize| shared.make_room(number, &mut loan, read.saturating_add(out));
-                    let done = transform(&mut transformer, chunk, shared.rules, out, &mut room);
+                    let mut done = transform(&mut transformer, chunk, shared.rules, out, &mut room);
+                    if done.refused.is_empty() && done.bytes.used() <= LARGE {
+                        own = std::mem::take(&mut done.bytes);
+                    }
                     Ready::Chunk(done, loan)
                 }
             };

@@ -124,7 +124,7 @@ impl Splitter {
         piece: Option<Piece>,
         grows: &mut dyn FnMut(usize),
     ) -> Result<Option<Chunk>, SplitError> {
-        let read = match piece.and_then(|piece| piece.take(self.current.as_mut(), self.input)) {
+        let read = match piece.and_then(|piece| piece.take(&mut self.current, self.input)) {
             None => {
                 bytes.clear();
                 None
