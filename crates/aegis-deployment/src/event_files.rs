@@ -229,3 +229,35 @@ impl Read for Told {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_shared_is_read_from_where_it_stands_and_left_at_its_end() {
+        let directory = test_services::scratch::dir();
+        let path = directory.path().join("events.jsonl");
+        std::fs::write(&path, "before{}\n{}\n").unwrap();
+        let mut file = File::open(path).unwrap();
+        for (is_shared, seek_to, begin, end) in [(true, 6, 6, 12), (false, 6, 0, 6), (true, 12, 12, 12)] {
+            file.seek(SeekFrom::Start(seek_to)).unwrap();
+            let told = Arc::new(AtomicU64::new(0));
+            let counter = Arc::clone(&told);
+            let count = move |more| {
+                counter.fetch_add(more, Ordering::Relaxed);
+            };
+            let placed = Placed::new(file.try_clone().unwrap(), is_shared, Arc::new(count)).unwrap();
+            let mut into = [0; 64];
+            // In any order, and again.
+            for offset in [3, 0, 0] {
+                let read = placed.read_at(&mut into, offset).unwrap();
+                let expected = b"before{}\n{}\n".get(usize::try_from(begin + offset).unwrap()..);
+                assert_eq!(into.get(..read), expected.or(Some(&[])), "{is_shared} {offset}");
+            }
+            drop(placed);
+            assert_eq!(file.stream_position().unwrap(), end);
+            assert_eq!(told.load(Ordering::Relaxed), 12 - begin, "what is read again counts once");
+        }
+    }
+}

@@ -167,6 +167,7 @@ pub(crate) fn compile_sparing(
         compiler.rule(&rule);
     }
     compiler.put_waiting();
+    compiler.put_peers();
     compiler.canary(canary);
     compiler.finish(mode)
 }
@@ -178,6 +179,8 @@ struct Compiler<'a> {
     tables: Tables,
     tree: tree::Tree,
     paths: paths::Paths,
+    /// Addresses and ports that are in no table yet, as with those.
+    peers: Vec<table::Entry<NET_KEY, RULE>>,
     /// Number of a control group that rules are for, and how far below the root it is.
     groups: HashMap<u64, u32>,
     flags: u32,
@@ -207,6 +210,7 @@ impl<'a> Compiler<'a> {
             tables,
             tree: tree::Tree::new(policy.rule_count()),
             paths: paths::Paths::default(),
+            peers: Vec::new(),
             groups: HashMap::new(),
             flags: 0,
             levels: 0,
@@ -318,10 +322,18 @@ impl<'a> Compiler<'a> {
         // The kind of the key.
         let port = key.get(22) == Some(&(NetKind::Port as u8));
         self.flags |= if port { policy_flag::PORTS } else { policy_flag::ADDRESSES };
-        self.tables.net.put(key, value.to_bytes(), |entry| {
-            let known = Rule::from_bytes(*entry);
-            *entry = Rule { protocols: known.protocols | value.protocols, ..known }.to_bytes();
+        self.peers.push((key, value.to_bytes()));
+        if self.peers.len() >= paths::MOST_WAITING {
+            self.put_peers();
+        }
+    }
+
+    fn put_peers(&mut self) {
+        self.tables.net.put_all(&self.peers, |entry, new| {
+            let (known, new) = (Rule::from_bytes(*entry), Rule::from_bytes(*new));
+            *entry = Rule { protocols: known.protocols | new.protocols, ..known }.to_bytes();
         });
+        self.peers.clear();
     }
 
     fn group(&mut self, rule: &PolicyRule<'_>, group: &Cgroup<'_>) -> Option<u64> {

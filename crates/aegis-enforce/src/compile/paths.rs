@@ -13,7 +13,7 @@ use crate::layout::{
 use crate::resolve::Found;
 
 /// So many entries wait at most.
-const MOST_WAITING: usize = 1024;
+pub(super) const MOST_WAITING: usize = 1024;
 
 /// What paths have come to that is in no table yet, in the order of rules.
 #[derive(Debug, Default)]

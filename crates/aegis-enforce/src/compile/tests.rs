@@ -407,6 +407,24 @@ fn the_filter_has_files_directories_and_names() {
     }
 }
 
+/// Rules wait until there are many.
+#[test]
+fn rules_for_one_port_are_one_entry_however_many_others_stand_before_them() {
+    for others in 1020..1027_u32 {
+        let mut text = "version=2\n[deny_ip]\n".to_owned();
+        for number in 0..others {
+            text.push_str(&format!("{}\n", std::net::Ipv4Addr::from_bits((10 << 24) + number)));
+        }
+        text.push_str("[deny_port]\n22:tcp:bind\n22:udp:egress\n");
+        let compiled = compiled(&text, &MadeUp::default());
+        let ssh = net_rule(&compiled, None, 22, 0, NetKind::Port).unwrap();
+        let protocols = (protocol::TCP << protocol::BIND) | protocol::UDP;
+        assert_eq!((ssh.line, ssh.protocols), (others + 4, protocols));
+        // And the canary's.
+        assert_eq!(compiled.tables.net.len(), others as usize + 2);
+    }
+}
+
 proptest! {
     /// A rule whose bits the filter lacks would never be found.
     #[test]

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::StreamOptions;
@@ -151,6 +152,8 @@ fn alone<T: Transform, W: Write>(
 struct Shared<W, E: Error + 'static> {
     rules: Rules,
     reading: Mutex<Reading>,
+    /// A copy of [`Reading::turn`], to look at.
+    turn: AtomicU64,
     /// It is the turn of another chunk, or there may be one more.
     turned: Condvar,
     writing: Mutex<Writing<W, E>>,
@@ -221,6 +224,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
                 was_large: false,
                 has_ended: false,
             }),
+            turn: AtomicU64::new(0),
             turned: Condvar::new(),
             writing: Mutex::new(Writing {
                 committer: Some(committer),
@@ -270,7 +274,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
         {
             drop(reading);
             piece = Some(claim.read(&mut bytes));
-            reading = self.wait_for(lock(&self.reading), |reading| reading.turn == number)?;
+            reading = self.wait_for_turn(number)?;
         }
         let mut is_alone = false;
         let chunk = reading.splitter.next_chunk(bytes, piece, &mut |len| {
@@ -290,6 +294,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
         reading.has_ended = chunk.is_err();
         reading.was_large = is_alone;
         reading.turn = number + 1;
+        self.turn.store(reading.turn, Ordering::Relaxed);
         let waiting = reading.next.saturating_sub(reading.turn);
         reading.splitter.expect(waiting);
         if reading.waiting > 0 {
@@ -315,6 +320,20 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
             self.wait_until(|writing| writing.pool.may_take(thread).then_some(()))?;
             reading = lock(&self.reading);
         }
+    }
+
+    /// Waits until it is the turn of a chunk. `None` if the end comes first.
+    fn wait_for_turn(&self, number: u64) -> Option<MutexGuard<'_, Reading>> {
+        /// So often it is looked at before the thread sleeps: for some microseconds, in which those before it have read what
+        /// is as long. To fall asleep and to be woken takes longer.
+        const LOOKS: usize = 400;
+        for _ in 0..LOOKS {
+            if self.turn.load(Ordering::Relaxed) == number {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.wait_for(lock(&self.reading), |reading| reading.turn == number)
     }
 
     /// Waits for the turn of others. `None` if the end comes first.
