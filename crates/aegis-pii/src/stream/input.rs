@@ -116,7 +116,7 @@ impl Claim {
 
     pub(super) fn read(self, bytes: &mut Memory) -> Piece {
         let Self { file, input, offset, len, head } = self;
-        bytes.clear_behind(head);
+        bytes.clear_behind(head, len, offset);
         let read = without_interrupts(|| file.read_at(bytes.room(len), offset));
         bytes.grow(read.as_ref().map_or(0, |read| *read));
         Piece { input, offset, read }

@@ -11,6 +11,7 @@ pub(super) struct Memory {
 
 /// The least that is kept.
 const SMALL: usize = 4 << 10;
+const PAGE: usize = 4 << 10;
 
 /// What a chunk is read into, and what becomes of it is written to.
 #[derive(Debug, Default)]
@@ -33,9 +34,21 @@ impl Memory {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Forgets what was read. What is read next leaves so many bytes before it to [`prepend`](Self::prepend).
-    pub(super) fn clear_behind(&mut self, head: usize) {
-        (self.start, self.end) = (head, head);
+    /// Forgets what was read. So many bytes that stand at `offset` of a file are read next, and leave at least `head` bytes
+    /// before them to [`prepend`](Self::prepend).
+    ///
+    /// They come to lie half a page off from where they are in theirs. A processor takes a byte that it reads for one that
+    /// it has just written if their addresses have the same last twelve bits, and waits. Sixteen bytes off, where the
+    /// allocator would have them, a copy takes a third more time.
+    pub(super) fn clear_behind(&mut self, head: usize, wanted: usize, offset: u64) {
+        let most = head.saturating_add(PAGE).saturating_add(wanted);
+        if self.bytes.len() < most {
+            self.bytes.resize(most, 0);
+        }
+        let in_page = usize::try_from(offset % PAGE as u64).unwrap_or(0);
+        let at = self.bytes.as_ptr().addr().wrapping_add(head);
+        let start = head + (in_page + PAGE / 2).wrapping_sub(at) % PAGE;
+        (self.start, self.end) = (start, start);
     }
 
     /// Forgets what stands from there on.
@@ -121,8 +134,10 @@ mod tests {
         for (head, before) in [(8, "abc"), (3, "abc"), (2, "abc"), (0, "abc"), (0, ""), (4, "")] {
             let mut memory = Memory::default();
             memory.append(b"what was there");
-            memory.clear_behind(head);
-            memory.room(4).copy_from_slice(b"defg");
+            memory.clear_behind(head, 4, 77);
+            assert!((head..head + PAGE).contains(&memory.start));
+            assert_eq!((memory.bytes.as_ptr().addr() + memory.start) % PAGE, PAGE / 2 + 77);
+            memory.room(4)[..4].copy_from_slice(b"defg");
             memory.grow(4);
             memory.prepend(before.as_bytes());
             assert_eq!(memory.as_slice(), [before, "defg"].concat().as_bytes(), "{head}");
@@ -140,7 +155,7 @@ mod tests {
         memory.append(&[1; 3 * SMALL]);
         memory.clear();
         assert_eq!(memory.shrink(), SMALL);
-        memory.clear_behind(2 * SMALL);
+        memory.clear_behind(2 * SMALL, 1, 0);
         memory.append(b"x");
         memory.prepend(b"y");
         memory.shrink();
