@@ -157,8 +157,11 @@ impl EventFiles {
                 if is_stdin(&path) { (stdin()?, true) } else { (File::open(&path)?, false) };
             let told = Arc::clone(&told);
             let compression = Compression::of(&path);
-            if compression == Compression::None && file.metadata()?.is_file() {
-                return Ok(Input::Anywhere(Arc::new(Placed::new(file, is_shared, told)?)));
+            if compression == Compression::None
+                && let Some(begin) = position(&file)?
+            {
+                let begin = if is_shared { begin } else { 0 };
+                return Ok(Input::Anywhere(Arc::new(Placed::new(file, begin, is_shared, told))));
             }
             compression.reader(Told { file, told }).map(Input::InOrder)
         }))
@@ -169,6 +172,13 @@ impl EventFiles {
 fn stdin() -> io::Result<File> {
     use std::os::fd::AsFd as _;
     Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+/// Where a file stands, if it can be read at any place. What the kernel makes up while it is read (of /proc, of a trace)
+/// says that it is a regular file without a byte, and may have no places.
+fn position(mut file: &File) -> io::Result<Option<u64>> {
+    let metadata = file.metadata()?;
+    Ok(if metadata.is_file() && metadata.len() > 0 { file.stream_position().ok() } else { None })
 }
 
 fn is_stdin(path: &Path) -> bool {
@@ -188,9 +198,8 @@ struct Placed {
 }
 
 impl Placed {
-    fn new(mut file: File, is_shared: bool, told: Arc<dyn Fn(u64) + Send + Sync>) -> io::Result<Self> {
-        let begin = if is_shared { file.stream_position()? } else { 0 };
-        Ok(Self { file, begin, is_shared, read_to: AtomicU64::new(0), told })
+    fn new(file: File, begin: u64, is_shared: bool, told: Arc<dyn Fn(u64) + Send + Sync>) -> Self {
+        Self { file, begin, is_shared, read_to: AtomicU64::new(0), told }
     }
 }
 
@@ -247,7 +256,9 @@ mod tests {
             let count = move |more| {
                 counter.fetch_add(more, Ordering::Relaxed);
             };
-            let placed = Placed::new(file.try_clone().unwrap(), is_shared, Arc::new(count)).unwrap();
+            let stands_at = position(&file).unwrap().unwrap();
+            assert_eq!(stands_at, seek_to);
+            let placed = Placed::new(file.try_clone().unwrap(), begin, is_shared, Arc::new(count));
             let mut into = [0; 64];
             // In any order, and again.
             for offset in [3, 0, 0] {
@@ -259,5 +270,17 @@ mod tests {
             assert_eq!(file.stream_position().unwrap(), end);
             assert_eq!(told.load(Ordering::Relaxed), 12 - begin, "what is read again counts once");
         }
+    }
+
+    #[test]
+    fn what_has_no_places_is_read_in_order() {
+        let of = |path: &str| {
+            let files = EventFiles::new(vec![path.into()], |_| {});
+            files.into_inputs().next().unwrap().unwrap()
+        };
+        for path in ["/proc/self/comm", "/dev/null"] {
+            assert!(matches!(of(path), Input::InOrder(_)), "{path}");
+        }
+        assert!(matches!(of("/proc/self/exe"), Input::Anywhere(_)));
     }
 }

@@ -102,7 +102,7 @@ pub fn run<T: Transform, W: Write + Send + 'static>(
     let next = if options.threads.get() == 1 {
         alone(splitter, &mut committer, rules, make())
     } else {
-        let shared = Arc::new(Shared::new(splitter, committer, rules, options.threads.get()));
+        let shared = Arc::new(Shared::new(splitter, committer, rules, options));
         for thread in 0..options.threads.get() {
             start(&shared, thread, make());
         }
@@ -151,6 +151,8 @@ fn alone<T: Transform, W: Write>(
 /// What the threads share. Whoever holds both locks took `reading` first.
 struct Shared<W, E: Error + 'static> {
     rules: Rules,
+    /// Bytes of what a thread has read into that it keeps for itself.
+    most_kept: usize,
     reading: Mutex<Reading>,
     /// A copy of [`Reading::turn`], to look at.
     turn: AtomicU64,
@@ -213,9 +215,10 @@ struct Read {
 }
 
 impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
-    fn new(splitter: Splitter, committer: Committer<W, E>, rules: Rules, threads: usize) -> Self {
+    fn new(splitter: Splitter, committer: Committer<W, E>, rules: Rules, options: &StreamOptions) -> Self {
         Self {
             rules,
+            most_kept: options.chunk_len.saturating_mul(2).min(LARGE),
             reading: Mutex::new(Reading {
                 splitter,
                 next: 0,
@@ -230,7 +233,7 @@ impl<W: Write + Send + 'static, E: Error + Send + 'static> Shared<W, E> {
                 committer: Some(committer),
                 next: 0,
                 ready: BTreeMap::new(),
-                pool: Pool::new(threads),
+                pool: Pool::new(options.threads.get()),
                 waiting: 0,
                 end: None,
                 has_panicked: false,
@@ -478,7 +481,7 @@ fn start<T: Transform, W: Write + Send + 'static>(
                     let read = chunk.bytes.used();
                     let mut room = |out: usize| shared.make_room(number, &mut loan, read.saturating_add(out));
                     let mut done = transform(&mut transformer, chunk, shared.rules, out, &mut room);
-                    if done.refused.is_empty() && done.bytes.used() <= LARGE {
+                    if done.refused.is_empty() && done.bytes.used() <= shared.most_kept {
                         own = std::mem::take(&mut done.bytes);
                     }
                     Ready::Chunk(done, loan)
