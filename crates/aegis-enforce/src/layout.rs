@@ -361,6 +361,21 @@ impl PolicyValue {
 mod tests {
     use super::*;
 
+    /// The benchmark attaches it to each hook of ours, and would not run.
+    #[test]
+    fn the_empty_program_is_on_the_hooks_of_ours() {
+        let hooks = |text: &str, before: &str| {
+            let after =
+                text.split(before).skip(1).filter_map(|rest| rest.split('"').next().map(str::to_owned));
+            let mut hooks: Vec<String> = after.filter(|hook| hook.starts_with("lsm")).collect();
+            hooks.sort_unstable();
+            hooks
+        };
+        let ours = hooks(include_str!("../bpf/lsm.h"), "SEC(\"");
+        assert!(ours.len() > 20);
+        assert_eq!(ours, hooks(include_str!("../bpf/empty.bpf.c"), "EMPTY(\""));
+    }
+
     #[test]
     fn a_policy_comes_back_from_its_bytes() {
         let policy = PolicyValue {
